@@ -1,0 +1,241 @@
+# SPDX-License-Identifier: Apache-2.0
+#
+# Builds the EFI file of each ISA, the disk images, the host tests and the fuzzers, and opens the doors to the
+# rigs. Everything lands in build/. Sources are found by wildcard: a new .c or .S in a floor's folder needs no line here.
+
+ISAS := x86_64 aarch64
+BUILD := build
+JOBS ?= $(shell nproc)
+FUZZ_SECONDS ?= 20
+
+MAKEFLAGS += --no-builtin-rules --no-builtin-variables
+.SUFFIXES:
+.DELETE_ON_ERROR:
+.SECONDARY:
+.PHONY: all usb run test bench lint check-layers host-tests host-test-programs fuzz-programs guests deps clean help FORCE
+
+all: $(ISAS:%=$(BUILD)/%/caisson.efi) usb ## both EFI files and both disk images (the default)
+
+# ---- tools and flags per ISA ----
+
+CC_x86_64 := gcc
+CROSS_x86_64 :=
+EFI_ARCH_x86_64 := x86_64
+EFI_NAME_x86_64 := BOOTX64.EFI
+MACHINE_x86_64 := -mno-red-zone -mcmodel=small
+IMAGE_x86_64 := -mstack-protector-guard=global
+BOOT_x86_64 := -DGNU_EFI_USE_MS_ABI
+GNU_EFI_x86_64 := /usr
+GUEST_LDFLAGS_x86_64 := -z max-page-size=0x1000
+# Sections of the PE file: .reloc must be there, or firmware takes the image for one that cannot be moved.
+PE_x86_64 = --target efi-app-x86_64 --subsystem=10 -j .text -j .reloc -j .dynamic -j .rela -j .relro -j .rodata -j .data
+LDFLAGS_x86_64 :=
+
+CC_aarch64 := aarch64-linux-gnu-gcc
+CROSS_aarch64 := aarch64-linux-gnu-
+EFI_ARCH_aarch64 := aarch64
+EFI_NAME_aarch64 := BOOTAA64.EFI
+MACHINE_aarch64 := -mstrict-align -mno-outline-atomics
+IMAGE_aarch64 :=
+BOOT_aarch64 :=
+# arm64's gnu-efi cannot be installed beside amd64's: unpacked by tools/fetch.sh.
+GNU_EFI_aarch64 := $(BUILD)/deps/arm64/gnu-efi/usr
+GUEST_LDFLAGS_aarch64 := -z max-page-size=0x1000
+PE_aarch64 := -O binary
+LDFLAGS_aarch64 := --defsym=EFI_SUBSYSTEM=0xa
+
+WARNINGS := -Wall -Wextra -Wconversion -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Werror
+CFLAGS := -std=gnu11 -ffreestanding -fpie -fvisibility=hidden -mgeneral-regs-only -fno-omit-frame-pointer \
+	-fstack-protector-strong -O2 -g $(WARNINGS) -I.
+GUEST_CFLAGS := -std=gnu11 -ffreestanding -fno-pie -mgeneral-regs-only -fno-stack-protector -O2 -g $(WARNINGS) -Iguests
+ASFLAGS := -g -I.
+LDFLAGS := -nostdlib -pie --no-dynamic-linker -z text -z noexecstack -z norelro -z max-page-size=0x1000 \
+	--build-id=none --hash-style=gnu --no-undefined --warn-common --fatal-warnings
+
+# ---- the image and its guests, once per ISA ----
+
+# $(1): ISA
+define isa_rules
+SOURCES_$(1) := $$(wildcard lib/*.c lib/$(1)/*.S mm/*.c mm/formats/*.c drivers/*.c hv/*.c hv/loaders/*.c \
+	hv/devices/*.c arch/$(1)/*.c arch/$(1)/*.S boot/*.c)
+OBJECTS_$(1) := $$(SOURCES_$(1):%=$(BUILD)/$(1)/%.o) $(BUILD)/$(1)/builtin.o
+GUESTS_$(1) := $$(patsubst guests/%.c,%,$$(wildcard guests/*.c))
+GUEST_COMMON_$(1) := $$(patsubst %,$(BUILD)/$(1)/%.o,$$(wildcard guests/lib/*.c guests/$(1)/*.c guests/$(1)/*.S))
+CFLAGS_$(1) := $(CFLAGS) $(MACHINE_$(1)) $(IMAGE_$(1)) -Iarch/$(1)
+GUEST_CFLAGS_$(1) := $(GUEST_CFLAGS) $(MACHINE_$(1)) -Iguests/$(1)
+CRT0_$(1) := $(GNU_EFI_$(1))/lib/crt0-efi-$(EFI_ARCH_$(1)).o
+
+$(BUILD)/$(1)/%.c.o: %.c $(BUILD)/$(1)/flags
+	@mkdir -p $$(@D)
+	$$(CC_$(1)) $$(CFLAGS_$(1)) -MMD -MP -c -o $$@ $$<
+
+$(BUILD)/$(1)/%.S.o: %.S $(BUILD)/$(1)/flags
+	@mkdir -p $$(@D)
+	$$(CC_$(1)) $$(ASFLAGS) -Iarch/$(1) -MMD -MP -c -o $$@ $$<
+
+# Only this floor knows the firmware: its headers, its character and its calling convention.
+$(BUILD)/$(1)/boot/%.c.o: CFLAGS_$(1) += -fshort-wchar $(BOOT_$(1)) -isystem $(GNU_EFI_$(1))/include/efi \
+	-isystem $(GNU_EFI_$(1))/include/efi/$(EFI_ARCH_$(1))
+$$(patsubst %,$(BUILD)/$(1)/%.o,$$(wildcard boot/*.c)): | $$(CRT0_$(1))
+
+$(BUILD)/$(1)/guests/%.c.o: CFLAGS_$(1) = $$(GUEST_CFLAGS_$(1))
+$(BUILD)/$(1)/guests/%.S.o: ASFLAGS := -g -Iguests -Iguests/$(1)
+
+# Changed flags rebuild everything.
+$(BUILD)/$(1)/flags: FORCE
+	@mkdir -p $$(@D)
+	@echo '$(CFLAGS) $(MACHINE_$(1)) $(IMAGE_$(1)) $(GUEST_CFLAGS) $(BOOT_$(1))' | cmp -s - $$@ || \
+		echo '$(CFLAGS) $(MACHINE_$(1)) $(IMAGE_$(1)) $(GUEST_CFLAGS) $(BOOT_$(1))' > $$@
+
+$(BUILD)/$(1)/guests/%.elf: $(BUILD)/$(1)/guests/%.c.o $$(GUEST_COMMON_$(1)) linker/guest_$(1).ld
+	$(CROSS_$(1))ld -nostdlib -static --build-id=none -z noexecstack $(GUEST_LDFLAGS_$(1)) -T linker/guest_$(1).ld \
+		-o $$@ $$(filter %.o,$$^)
+
+$(BUILD)/x86_64/guests/%.bin: $(BUILD)/x86_64/guests/%.elf
+	objcopy --strip-all $$< $$@
+
+$(BUILD)/aarch64/guests/%.bin: $(BUILD)/aarch64/guests/%.elf
+	aarch64-linux-gnu-objcopy -O binary $$< $$@
+
+$(BUILD)/$(1)/builtin.S: tools/builtin.sh $$(GUESTS_$(1):%=$(BUILD)/$(1)/guests/%.bin)
+	@mkdir -p $$(@D)
+	tools/builtin.sh $$(filter %.bin,$$^) > $$@
+
+$(BUILD)/$(1)/builtin.o: $(BUILD)/$(1)/builtin.S
+	$$(CC_$(1)) -c -o $$@ $$<
+
+# Two links: the first gives the addresses of the functions, the second carries the table of their names. The
+# table lies behind the text, so the text must come out the same; tools/symbols.sh check makes sure of that.
+$(BUILD)/$(1)/pass1.elf: $$(OBJECTS_$(1)) $(BUILD)/$(1)/symbols0.o linker/image_$(1).ld | $$(CRT0_$(1))
+	$(CROSS_$(1))ld $(LDFLAGS) $(LDFLAGS_$(1)) -T linker/image_$(1).ld -o $$@ $$(CRT0_$(1)) $$(filter %.o,$$^) \
+		$(GNU_EFI_$(1))/lib/libgnuefi.a
+
+$(BUILD)/$(1)/symbols0.S: tools/symbols.sh
+	@mkdir -p $$(@D)
+	tools/symbols.sh empty > $$@
+
+$(BUILD)/$(1)/symbols1.S: $(BUILD)/$(1)/pass1.elf tools/symbols.sh
+	NM=$(CROSS_$(1))nm tools/symbols.sh table $$< > $$@
+
+$(BUILD)/$(1)/symbols%.o: $(BUILD)/$(1)/symbols%.S
+	$$(CC_$(1)) -c -o $$@ $$<
+
+$(BUILD)/$(1)/caisson.elf: $(BUILD)/$(1)/pass1.elf $(BUILD)/$(1)/symbols1.o
+	$(CROSS_$(1))ld $(LDFLAGS) $(LDFLAGS_$(1)) -T linker/image_$(1).ld -o $$@ $$(CRT0_$(1)) $$(OBJECTS_$(1)) \
+		$(BUILD)/$(1)/symbols1.o $(GNU_EFI_$(1))/lib/libgnuefi.a
+	NM=$(CROSS_$(1))nm READELF=$(CROSS_$(1))readelf tools/symbols.sh check $(BUILD)/$(1)/pass1.elf $$@
+
+$(BUILD)/$(1)/caisson.efi: $(BUILD)/$(1)/caisson.elf
+	$(CROSS_$(1))objcopy $(PE_$(1)) $$< $$@
+
+$(BUILD)/caisson-$(1).img: $(BUILD)/$(1)/caisson.efi tools/mkimage.sh
+	tools/mkimage.sh --efi $$< --name $(EFI_NAME_$(1)) --output $$@
+
+guests: $$(GUESTS_$(1):%=$(BUILD)/$(1)/guests/%.bin)
+usb: $(BUILD)/caisson-$(1).img
+
+-include $$(patsubst %.o,%.d,$$(OBJECTS_$(1)) $$(GUEST_COMMON_$(1)) $$(GUESTS_$(1):%=$(BUILD)/$(1)/guests/%.c.o))
+endef
+$(foreach isa,$(ISAS),$(eval $(call isa_rules,$(isa))))
+
+$(GNU_EFI_aarch64)/lib/%: tools/fetch.sh
+	tools/fetch.sh arm64 gnu-efi
+	@touch -c $@
+
+usb: ## build/caisson-x86_64.img and build/caisson-aarch64.img, ready for a USB stick
+guests: ## the built-in guests alone
+
+# ---- tests on the host: cmocka under the sanitizers, libFuzzer ----
+#
+# A test is one file tests/host/test_NAME.c (or fuzz_NAME.c); its first comment names what is linked with it,
+# wildcards allowed, on one line:    /* sources: mm/*.c hv/config.c */
+
+HOST_FLAGS := -std=gnu11 -g -O1 -fno-omit-frame-pointer $(WARNINGS) -I. -Iarch/x86_64
+SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=all
+HOST_TESTS := $(patsubst tests/host/%.c,%,$(wildcard tests/host/test_*.c))
+FUZZERS := $(patsubst tests/host/fuzz_%.c,%,$(wildcard tests/host/fuzz_*.c))
+
+# $(1): file; answers the sources that its comment names.
+named_sources = $(wildcard $(shell sed -n 's,.*/\* sources: \([^;]*\) \*/.*,\1,p;20q' $(1)))
+
+define host_test_rules
+$(BUILD)/host/$(1): $(BUILD)/host/tests/host/$(1).c.o $$(patsubst %,$(BUILD)/host/%.o,$$(call named_sources,tests/host/$(1).c))
+	gcc $(SANITIZE) -o $$@ $$^ -lcmocka -lpthread
+endef
+$(foreach test,$(HOST_TESTS),$(eval $(call host_test_rules,$(test))))
+
+define fuzzer_rules
+$(BUILD)/host/fuzz_$(1): tests/host/fuzz_$(1).c $$(call named_sources,tests/host/fuzz_$(1).c) $$(wildcard */*.h)
+	@mkdir -p $$(@D)
+	clang -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all $(HOST_FLAGS) -o $$@ $$(filter %.c,$$^)
+endef
+$(foreach fuzzer,$(FUZZERS),$(eval $(call fuzzer_rules,$(fuzzer))))
+
+$(BUILD)/host/%.c.o: %.c Makefile
+	@mkdir -p $(@D)
+	gcc $(SANITIZE) $(HOST_FLAGS) -MMD -MP -c -o $@ $<
+
+-include $(shell find $(BUILD)/host -name '*.d' 2>/dev/null)
+
+host-test-programs: $(HOST_TESTS:%=$(BUILD)/host/%)
+fuzz-programs: $(FUZZERS:%=$(BUILD)/host/fuzz_%)
+
+host-tests: host-test-programs ## build and run every tests/host/test_*.c under ASan and UBSan
+	@failed=0; for test in $(HOST_TESTS); do \
+		if $(BUILD)/host/$$test > $(BUILD)/host/$$test.log 2>&1; then \
+			echo "passed  $$test ($$(grep -c '^\[       OK' $(BUILD)/host/$$test.log))"; \
+		else \
+			echo "failed  $$test"; tail -n 40 $(BUILD)/host/$$test.log; failed=1; \
+		fi; done; exit $$failed
+
+fuzz-%: $(BUILD)/host/fuzz_% ## fuzz-NAME: run tests/host/fuzz_NAME.c for FUZZ_SECONDS (20)
+	@mkdir -p $(BUILD)/fuzz/$*
+	$(BUILD)/host/fuzz_$* -max_total_time=$(FUZZ_SECONDS) -timeout=10 -print_final_stats=1 \
+		-artifact_prefix=$(BUILD)/fuzz/$*- $(BUILD)/fuzz/$* $(wildcard tests/host/corpus_$*)
+
+# ---- doors ----
+
+deps: ## install what building and running need (as root; else print the apt-get line)
+	@tools/deps.sh
+
+run: deps ## boot the demo on the best rig of this machine; RIG=vmx|svm|svm-bochs|el2|kvm|kvm-nested chooses
+	@$(MAKE) --no-print-directory -s -j$(JOBS) all
+	@./run-qemu.sh $(if $(RIG),--rig $(RIG))
+
+test: deps ## everything on all rigs; T=PATTERN runs some
+	@$(MAKE) --no-print-directory -s -j$(JOBS) all host-test-programs
+	@tests/run.py $(T)
+
+bench: deps ## instruction counts on the rigs: a table and build/bench.json
+	@$(MAKE) --no-print-directory -s -j$(JOBS) all
+	@tools/bench.py
+
+# ---- checks of the source ----
+
+OURS := boot hv arch mm drivers lib guests tests tools examples
+OUR_C = $(shell find $(OURS) -name '*.[ch]' 2>/dev/null | sort)
+OUR_SHELL = $(shell grep -rlE '^\#!/(usr/)?bin/(env )?(ba)?sh' $(OURS) run-qemu.sh .ci 2>/dev/null | sort)
+TIDY_x86_64 = $(filter-out guests/% boot/%,$(filter %.c,$(SOURCES_x86_64)))
+TIDY_aarch64 = $(wildcard arch/aarch64/*.c)
+TIDY_FLAGS := -std=gnu11 -ffreestanding -I. -fshort-wchar
+
+lint: ## clang-format, clang-tidy, cppcheck and shellcheck over our files
+	clang-format --dry-run -Werror $(OUR_C)
+	clang-tidy --quiet $(TIDY_x86_64) -- --target=x86_64-linux-gnu $(TIDY_FLAGS) -mgeneral-regs-only -Iarch/x86_64
+	$(if $(TIDY_aarch64),clang-tidy --quiet $(TIDY_aarch64) -- --target=aarch64-linux-gnu $(TIDY_FLAGS) -Iarch/aarch64)
+	clang-tidy --quiet $(wildcard boot/*.c) -- --target=x86_64-linux-gnu $(TIDY_FLAGS) -Iarch/x86_64 $(BOOT_x86_64) \
+		-isystem /usr/include/efi -isystem /usr/include/efi/x86_64
+	cppcheck --quiet --error-exitcode=1 --inline-suppr --std=c11 -j$(JOBS) --enable=warning,performance,portability \
+		--suppressions-list=tools/cppcheck.suppressions -I. -Iarch/x86_64 -Iguests $(filter-out arch/aarch64/%,$(filter %.c,$(OUR_C)))
+	cppcheck --quiet --error-exitcode=1 --inline-suppr --std=c11 -j$(JOBS) --enable=warning,performance,portability \
+		--suppressions-list=tools/cppcheck.suppressions -I. -Iarch/aarch64 $(wildcard arch/aarch64/*.c)
+	shellcheck $(OUR_SHELL)
+
+check-layers: ## the floors' table of includes: calls go down only
+	tools/check-layers.sh
+
+clean: ## remove build/ but for what was fetched
+	find $(BUILD) -mindepth 1 -maxdepth 1 ! -name deps -exec rm -rf {} +
+
+help: ## this list
+	@sed -n 's/^\([a-z%-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16

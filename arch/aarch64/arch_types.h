@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * struct arch_vm and struct arch_vcpu of AArch64, which hv/ embeds and never looks into. A vCPU's registers are in
+ * three places: x0 to x30 here on every exit; PC and PSTATE in ELR_EL2 and SPSR_EL2 for as long as the vCPU is
+ * loaded (the hypervisor takes no exception of its own); EL1's registers, FP and timers in the CPU while loaded.
+ */
+#pragma once
+
+#include "lib/spinlock.h"
+#include "mm/types.h"
+
+struct addr_space;
+struct arch_vcpu;
+
+#define ARM_VCPUS_MAX 8 /* GICv2's limit */
+
+/* Exits by exception class (64), then IRQ, FIQ, SError. */
+#define ARM_EXIT_COUNTERS 67
+
+/* ---- virtual GIC: vgic.h ---- */
+
+#define VGIC_BANK_INTIDS 32
+#define VGIC_SPI_BANKS 3 /* INTIDs 32 to 127 */
+#define VGIC_LIST_REGISTERS_MAX 16
+#define VGIC_SGIS 16
+
+/* 32 INTIDs, a bit each, as the distributor's registers show them. */
+struct vgic_bank {
+	uint32_t group;   /* 1: group 1 */
+	uint32_t enabled;
+	uint32_t latched; /* pending by an edge, or by a write to ISPENDR */
+	uint32_t line;    /* input level */
+	uint32_t active;
+	uint32_t edge;    /* configured as edge-triggered */
+	uint8_t priority[VGIC_BANK_INTIDS];
+};
+
+struct vgic {
+	struct spinlock lock;
+	uint8_t version;  /* 2 or 3 */
+	uint32_t control; /* GICD_CTLR's two enable bits */
+	struct vgic_bank spi[VGIC_SPI_BANKS];
+	uint64_t router[VGIC_SPI_BANKS * VGIC_BANK_INTIDS]; /* v3: GICD_IROUTER; v2: GICD_ITARGETSR's byte */
+};
+
+struct vgic_cpu {
+	struct vgic_bank private; /* SGIs and PPIs */
+	uint8_t sgi_sources[VGIC_SGIS]; /* v2: which CPUs' SGI is pending */
+	uint16_t lr_intid[VGIC_LIST_REGISTERS_MAX];
+	uint16_t lr_used;    /* list registers of the CPU that hold something; 0 unless loaded */
+	bool asleep;         /* GICR_WAKER.ProcessorSleep */
+	bool overflow;       /* more interrupts than list registers */
+	bool timer_held;     /* the virtual timer's physical interrupt is active on our behalf */
+	uint32_t vmcr;       /* the virtual CPU interface's state while not loaded */
+	uint32_t active_priorities[2][4];
+};
+
+/* ---- the rest ---- */
+
+struct arch_vm {
+	struct addr_space *space;
+	struct arch_vcpu *vcpu[ARM_VCPUS_MAX];
+	unsigned vcpus;
+	uint16_t vmid;  /* never 0 */
+	uint64_t vttbr; /* root and VMID */
+	struct vgic vgic;
+};
+
+/* EL1's registers that the hypervisor itself never uses. */
+struct arm_el1 {
+	uint64_t sctlr, cpacr, ttbr0, ttbr1, tcr, mair, amair, contextidr;
+	uint64_t vbar, esr, far, afsr0, afsr1, elr, spsr, par;
+	uint64_t sp_el0, sp_el1, tpidr_el0, tpidrro_el0, tpidr_el1;
+	uint64_t csselr, cntkctl, cntv_ctl, cntv_cval;
+};
+
+struct arm_fp {
+	uint64_t v[32][2];
+	uint64_t fpcr, fpsr;
+} __attribute__((aligned(16)));
+
+struct arch_vcpu {
+	uint64_t x[31];   /* layout.h knows this and the next one's places */
+	uint64_t host_sp; /* while the guest runs */
+	bool work;        /* something to do before the next entry: vcpu.c's prepare */
+	bool loaded;
+	unsigned index;
+	struct arch_vm *vm;
+	uint64_t deadline; /* arch_counter() value, UINT64_MAX: none */
+	uint64_t pc, pstate; /* while not loaded */
+	uint64_t cntp_ctl, cntp_cval; /* the emulated physical timer */
+	struct arm_el1 el1;
+	struct vgic_cpu vgic;
+	uint64_t exits[ARM_EXIT_COUNTERS];
+	struct arm_fp fp;
+} __attribute__((aligned(16)));

@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Instruction decoding, for MMIO (which register, which width, which way) and for the length of instructions
+ * that exited where the CPU does not tell it. decode.c is pure: bytes and mode in, struct out; it builds on
+ * the host, is tested against a table of encodings and fuzzed. fetch.c gets the bytes through the guest's page
+ * tables. SDM vol. 2 chapters 2 and 3; APM vol. 3.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define X86_INSTRUCTION_MAX 15
+
+enum x86_code_mode { X86_CODE_16, X86_CODE_32, X86_CODE_64 };
+
+enum mmio_operation {
+	MMIO_NONE,    /* not an instruction that can access MMIO here: the VM is stopped with its bytes */
+	MMIO_LOAD,    /* mov r, m; movzx; movsx; movsxd */
+	MMIO_STORE,   /* mov m, r; mov m, imm */
+};
+
+struct x86_instruction {
+	uint8_t length;         /* bytes, 1 to 15 */
+	uint8_t operation;      /* enum mmio_operation */
+	uint8_t width;          /* bytes of the memory access: 1, 2, 4, 8 */
+	uint8_t result_width;   /* loads: bytes of the register written (4 clears the upper half) */
+	bool sign_extend;       /* loads: movsx, movsxd */
+	bool high_byte;         /* the register is AH, CH, DH or BH (gpr is 0 to 3 then) */
+	bool immediate;         /* stores: the value is `value`, not a register */
+	uint8_t gpr;            /* 0 to 15 */
+	uint64_t value;
+};
+
+/* Decodes one instruction from up to 15 bytes. False: not known, or cut off. */
+bool x86_decode(const uint8_t *bytes, size_t count, enum x86_code_mode mode, struct x86_instruction *instruction);
+
+/*
+ * The length of an instruction whose opcode is known from the exit, prefixes allowed: e.g. {0x0f, 0xa2} for
+ * CPUID. Returns 0 if the bytes are not that instruction.
+ */
+unsigned x86_opcode_length(const uint8_t *bytes, size_t count, enum x86_code_mode mode, const uint8_t *opcode,
+                           size_t opcode_bytes);
+
+/* ---- fetch.c: through the guest's page tables ---- */
+
+struct arch_vcpu;
+
+/* GVA to GPA by the guest's own tables (none, 32-bit, PAE, 4- and 5-level); false: not mapped. Sets no A/D bits. */
+bool x86_guest_translate(struct arch_vcpu *vcpu, uint64_t linear, uint64_t *gpa);
+/* Up to `count` code bytes at CS:RIP; returns how many could be had. For decoding and reports. */
+size_t x86_fetch(struct arch_vcpu *vcpu, uint8_t *bytes, size_t count);
+enum x86_code_mode x86_code_mode(struct arch_vcpu *vcpu);
+/*
+ * Hot path: the length of the exiting instruction when it is `opcode` (2 or 3 bytes, no prefix) on the cached
+ * code page; else the slow way. 0: it is not there (the guest changed its code under us).
+ */
+unsigned x86_exit_length(struct arch_vcpu *vcpu, uint64_t rip, const uint8_t *opcode, size_t opcode_bytes);

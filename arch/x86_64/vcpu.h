@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What VMX (vmx.c) and SVM (svm.c) have in common, inside arch/x86_64. vcpu.c implements arch.h's VM and vCPU
+ * calls by way of `struct virt_ops`, chosen once by asking the CPU; the x86_* helpers are the answers to exits
+ * that are the same on both.
+ */
+#pragma once
+
+#include "arch/arch.h"
+
+/* ModRM numbers, indexes of arch_vcpu.gpr. */
+enum x86_gpr {
+	GPR_RAX, GPR_RCX, GPR_RDX, GPR_RBX, GPR_RSP, GPR_RBP, GPR_RSI, GPR_RDI,
+	GPR_R8, GPR_R9, GPR_R10, GPR_R11, GPR_R12, GPR_R13, GPR_R14, GPR_R15,
+};
+
+/* State that lives in the VMCS or VMCB. */
+enum x86_register {
+	X86_RIP, X86_RSP, X86_RFLAGS, X86_CR0, X86_CR2, X86_CR3, X86_CR4, X86_CR8, X86_EFER, X86_DR7, X86_PAT,
+};
+
+enum x86_segment_name { X86_ES, X86_CS, X86_SS, X86_DS, X86_FS, X86_GS, X86_LDTR, X86_TR, X86_GDTR, X86_IDTR };
+
+/* `attributes` are bits 8..15 and 20..23 of a descriptor's second word, moved to 0..7 and 8..11 (the VMCB's
+ * layout), plus X86_SEGMENT_UNUSABLE. */
+#define X86_SEGMENT_UNUSABLE BIT(16)
+struct x86_segment {
+	uint16_t selector;
+	uint32_t attributes;
+	uint32_t limit;
+	uint64_t base;
+};
+
+enum x86_vector { X86_DB = 1, X86_NMI = 2, X86_BP = 3, X86_UD = 6, X86_NM = 7, X86_DF = 8, X86_GP = 13, X86_PF = 14, X86_AC = 17, X86_MC = 18 };
+#define X86_NO_ERROR_CODE UINT32_MAX
+
+struct virt_ops {
+	const char *name; /* "VMX", "SVM" */
+	/* Is it there, unlocked, and complete enough (nested paging, unrestricted guest)? One line if not. Asked
+	 * while the firmware owns the machine: changes nothing but an unlocked FEATURE_CONTROL. */
+	bool (*check)(char *message, size_t size);
+	bool (*enable)(struct mm_hal *hal, char *message, size_t size); /* this CPU: VMXON / EFER.SVME */
+	void (*disable)(void);                                          /* VMXOFF, for a call into the firmware */
+	void (*nested_format)(struct npt_format *format);
+	int (*vm_init)(struct arch_vm *vm); /* nested_root, permission maps */
+	void (*vm_destroy)(struct arch_vm *vm);
+	void (*flush)(struct arch_vm *vm);
+	int (*vcpu_init)(struct arch_vcpu *vcpu);
+	void (*vcpu_destroy)(struct arch_vcpu *vcpu);
+	void (*start)(struct arch_vcpu *vcpu, const struct arch_entry *entry);
+	void (*load)(struct arch_vcpu *vcpu); /* VMPTRLD, host FS/GS/TR save, what only this side needs */
+	void (*put)(struct arch_vcpu *vcpu);
+	enum vm_exit_kind (*run)(struct arch_vcpu *vcpu, struct vm_exit *exit);
+	uint64_t (*get)(struct arch_vcpu *vcpu, enum x86_register name);
+	void (*set)(struct arch_vcpu *vcpu, enum x86_register name, uint64_t value);
+	void (*get_segment)(struct arch_vcpu *vcpu, enum x86_segment_name name, struct x86_segment *segment);
+	void (*set_segment)(struct arch_vcpu *vcpu, enum x86_segment_name name, const struct x86_segment *segment);
+	/* Queues an exception for the next entry; error_code X86_NO_ERROR_CODE where the vector has none. */
+	void (*inject)(struct arch_vcpu *vcpu, enum x86_vector vector, uint32_t error_code);
+	const char *(*exit_name)(uint64_t raw);
+};
+
+extern const struct virt_ops vmx_ops; /* vmx.c */
+extern const struct virt_ops svm_ops; /* svm.c */
+
+/* The one of the two that this CPU has, chosen by arch_check (arch.c); NULL before. */
+extern const struct virt_ops *x86_ops;
+
+/* ---- vcpu.c: shared by both ---- */
+
+/* The frames' source for VMCSs, VMCBs, permission maps, XSAVE areas: set by arch_init. */
+extern struct mm_hal *x86_hal;
+
+/*
+ * A nested fault: asks mm; MM_OK gives VM_EXIT_INTERRUPT's sibling "run on" (true). Otherwise fills *exit and
+ * *kind (MMIO where the instruction could be decoded, else NESTED_FAULT) and returns false.
+ */
+bool x86_nested_fault(struct arch_vcpu *vcpu, const struct nested_fault *fault, struct vm_exit *exit,
+                      enum vm_exit_kind *kind);
+
+/* ENTRY_* to registers and segments, by way of ops->set and set_segment. For ops->start. */
+void x86_reset_state(struct arch_vcpu *vcpu, const struct arch_entry *entry);
+
+/* ---- cpuid.c ---- */
+
+/* Reads the host's leaves once (arch_init). */
+void x86_cpuid_init(void);
+/* CPUID of gpr RAX/RCX into RAX, RBX, RCX, RDX, filtered by the one table of what a guest may see. */
+void x86_cpuid(struct arch_vcpu *vcpu);
+
+/* ---- msr.c ---- */
+
+/* RDMSR/WRMSR exits: false means #GP(0). One table of known MSRs; unknown ones are #GP. */
+bool x86_msr_read(struct arch_vcpu *vcpu, uint32_t msr, uint64_t *value);
+bool x86_msr_write(struct arch_vcpu *vcpu, uint32_t msr, uint64_t value);
+/* The MSRs that the guest may touch without an exit, for the MSR bitmap (VMX) or MSRPM (SVM): calls back for each. */
+void x86_msr_passthrough(void (*allow)(void *context, uint32_t msr, bool read, bool write), void *context);
+
+/* ---- control registers, XSETBV: vcpu.c ---- */
+
+/* Whether the guest may put `value` in XCR0 (SDM vol. 1 13.3); false means #GP(0). */
+bool x86_xcr0_valid(uint64_t value);
+bool x86_xsetbv(struct arch_vcpu *vcpu);
+
+/* ---- lazy state: fpu.c ---- */
+int x86_lazy_init(struct arch_vcpu *vcpu);
+void x86_lazy_destroy(struct arch_vcpu *vcpu);
+void x86_lazy_reset(struct arch_vcpu *vcpu);
+void x86_lazy_load(struct arch_vcpu *vcpu);
+void x86_lazy_put(struct arch_vcpu *vcpu);

@@ -1,0 +1,405 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The answers to VM exits, one function per kind and a table that has one for every basic exit reason (SDM vol.
+ * 3D appendix C). Called by vmx_asm.S with interrupts off and the vCPU's VMCS current. The first half is the hot
+ * path: no log, no lock, no field read that the exit does not need. Nothing a guest does may reach a panic.
+ */
+#include "lib/log.h"
+#include "vmx.h"
+#include "vmx_names.h"
+
+#define RFLAGS_RF BIT(16)
+#define DR7_GD    BIT(13)
+#define NMI       2
+
+_Static_assert(EPT_VIOLATION_READ == MM_READ && EPT_VIOLATION_WRITE == MM_WRITE && EPT_VIOLATION_FETCH == MM_EXECUTE,
+               "an EPT violation's qualification names accesses as mm does");
+_Static_assert(EXIT_REASONS <= X86_EXIT_COUNTERS, "every basic exit reason is counted");
+
+typedef int exit_handler(struct arch_vcpu *vcpu, struct vm_exit *exit);
+
+/* ---- stepping over the instruction, and exceptions ---- */
+
+void vmx_skip_slowly(uint64_t new_rip)
+{
+	uint64_t interruptibility = vmread(VMCS_GUEST_INTERRUPTIBILITY);
+	bool long_code = vmread(VMCS_GUEST_ACCESS_RIGHTS + VMCS_SEGMENT(X86_CS)) & ACCESS_RIGHTS_L;
+	bool long_mode = vmread(VMCS_ENTRY_CONTROLS) & ENTRY_IA32E;
+	vmwrite(VMCS_GUEST_INTERRUPTIBILITY, interruptibility & ~(BLOCKING_BY_STI | BLOCKING_BY_MOV_SS));
+	if (vmread(VMCS_GUEST_RFLAGS) & RFLAGS_TF) {
+		vmwrite(VMCS_GUEST_PENDING_DEBUG, vmread(VMCS_GUEST_PENDING_DEBUG) | PENDING_DEBUG_BS);
+	}
+	vmwrite(VMCS_GUEST_RIP, long_mode && long_code ? new_rip : (uint32_t)new_rip);
+}
+
+void vmx_inject(enum x86_vector vector, uint32_t error_code)
+{
+	uint64_t pending = vmread(VMCS_ENTRY_INTERRUPTION);
+	if ((pending & INTERRUPTION_VALID) && INTERRUPTION_TYPE(pending) == INTERRUPTION_HARDWARE_EXCEPTION) {
+		vector = X86_DF; /* SDM vol. 3A table 6-5, with every pair taken for a double fault */
+		error_code = 0;
+	}
+	uint64_t info = INTERRUPTION_INFO(vector, INTERRUPTION_HARDWARE_EXCEPTION);
+	/* Real mode pushes no error codes, and the entry fails if one is asked for: SDM vol. 3C 26.2.1.3. */
+	if (error_code != X86_NO_ERROR_CODE && (vmread(VMCS_GUEST_CR0) & CR0_PE)) {
+		info |= INTERRUPTION_ERROR_CODE;
+		vmwrite(VMCS_ENTRY_ERROR_CODE, error_code);
+	}
+	vmwrite(VMCS_ENTRY_INTERRUPTION, info);
+	/* What we inject are faults: the CPU would set RF in the image that it pushes, an injection does not. */
+	if (vector != X86_DB && vector != X86_DF) {
+		vmwrite(VMCS_GUEST_RFLAGS, vmread(VMCS_GUEST_RFLAGS) | RFLAGS_RF);
+	}
+}
+
+/* Makes the next entry deliver the event that `info` (of an exit or the IDT-vectoring field) describes. */
+static void deliver_again(uint64_t info, uint64_t error_code)
+{
+	uint64_t type = INTERRUPTION_TYPE(info);
+	if (info & INTERRUPTION_ERROR_CODE) {
+		vmwrite(VMCS_ENTRY_ERROR_CODE, error_code);
+	}
+	if (type == INTERRUPTION_SOFTWARE_INTERRUPT || type == INTERRUPTION_SOFTWARE_EXCEPTION ||
+	    type == INTERRUPTION_PRIVILEGED_SOFTWARE_EXCEPTION) {
+		vmwrite(VMCS_ENTRY_INSTRUCTION_LENGTH, vmread(VMCS_EXIT_INSTRUCTION_LENGTH));
+	}
+	if (type == INTERRUPTION_NMI) { /* its delivery had blocked NMIs already, and an entry would refuse it */
+		vmwrite(VMCS_GUEST_INTERRUPTIBILITY, vmread(VMCS_GUEST_INTERRUPTIBILITY) & ~BLOCKING_BY_NMI);
+	}
+	vmwrite(VMCS_ENTRY_INTERRUPTION, info & ~INTERRUPTION_RESERVED);
+}
+
+/* An exit in the middle of delivering an event to the guest: the event comes first when it goes on. */
+static bool requeue_event(void)
+{
+	uint64_t vectoring = vmread(VMCS_VECTORING);
+	if (likely(!(vectoring & INTERRUPTION_VALID))) {
+		return false;
+	}
+	deliver_again(vectoring, vmread(VMCS_VECTORING_ERROR_CODE));
+	return true;
+}
+
+/* IRET had unblocked NMIs when it faulted, and will be run again: SDM vol. 3C 27.2.3. */
+static void block_nmi_again(void)
+{
+	vmwrite(VMCS_GUEST_INTERRUPTIBILITY, vmread(VMCS_GUEST_INTERRUPTIBILITY) | BLOCKING_BY_NMI);
+}
+
+/* ---- the hot ones ---- */
+
+static int exit_cpuid(struct arch_vcpu *vcpu, struct vm_exit *exit)
+{
+	(void)exit;
+	x86_cpuid(vcpu);
+	vmx_skip();
+	return VMX_RUN_ON;
+}
+
+static int exit_vmcall(struct arch_vcpu *vcpu, struct vm_exit *exit)
+{
+	exit->call.number = vcpu->gpr[GPR_RAX];
+	exit->call.argument[0] = vcpu->gpr[GPR_RBX];
+	exit->call.argument[1] = vcpu->gpr[GPR_RCX];
+	exit->call.argument[2] = vcpu->gpr[GPR_RDX];
+	exit->call.argument[3] = vcpu->gpr[GPR_RSI];
+	vmx_skip();
+	return VM_EXIT_HYPERCALL;
+}
+
+static int exit_rdmsr(struct arch_vcpu *vcpu, struct vm_exit *exit)
+{
+	(void)exit;
+	uint64_t value;
+	if (unlikely(!x86_msr_read(vcpu, (uint32_t)vcpu->gpr[GPR_RCX], &value))) {
+		vmx_inject(X86_GP, 0);
+		return VMX_RUN_ON;
+	}
+	vcpu->gpr[GPR_RAX] = (uint32_t)value;
+	vcpu->gpr[GPR_RDX] = value >> 32;
+	vmx_skip();
+	return VMX_RUN_ON;
+}
+
+static int exit_wrmsr(struct arch_vcpu *vcpu, struct vm_exit *exit)
+{
+	(void)exit;
+	uint64_t value = vcpu->gpr[GPR_RDX] << 32 | (uint32_t)vcpu->gpr[GPR_RAX];
+	if (unlikely(!x86_msr_write(vcpu, (uint32_t)vcpu->gpr[GPR_RCX], value))) {
+		vmx_inject(X86_GP, 0);
+		return VMX_RUN_ON;
+	}
+	vmx_skip();
+	return VMX_RUN_ON;
+}
+
+static int exit_io(struct arch_vcpu *vcpu, struct vm_exit *exit)
+{
+	uint64_t qualification = vmread(VMCS_EXIT_QUALIFICATION);
+	struct io_access *io = &exit->io;
+	io->address = IO_PORT(qualification);
+	io->width = IO_WIDTH(qualification);
+	io->write = !(qualification & IO_IN);
+	io->length = (uint8_t)vmread(VMCS_EXIT_INSTRUCTION_LENGTH);
+	io->target = GPR_RAX;
+	io->value = io->write ? vcpu->gpr[GPR_RAX] & BITS(8U * io->width - 1, 0) : 0;
+	io->detail = 0;
+	return VM_EXIT_PORT;
+}
+
+static int exit_ept_violation(struct arch_vcpu *vcpu, struct vm_exit *exit)
+{
+	uint64_t qualification = vmread(VMCS_EXIT_QUALIFICATION);
+	struct nested_fault fault = {
+		.gpa = vmread(VMCS_GUEST_PHYSICAL_ADDRESS),
+		.access = qualification & MM_RWX,
+	};
+	if (likely(qualification & EPT_VIOLATION_LINEAR_VALID)) {
+		fault.linear_valid = true;
+		fault.table_walk = !(qualification & EPT_VIOLATION_FINAL);
+		fault.linear_address = vmread(VMCS_GUEST_LINEAR_ADDRESS);
+	}
+	if (unlikely(requeue_event())) {
+		/* The access was the CPU's own, for the event: the instruction at RIP has nothing to do with it. */
+		exit->fault = fault;
+		exit->status = addr_space_handle_fault(vcpu->vm->space, &fault);
+		return exit->status == MM_OK ? VMX_RUN_ON : VM_EXIT_NESTED_FAULT;
+	}
+	if (unlikely(qualification & EPT_VIOLATION_NMI_UNBLOCK)) {
+		block_nmi_again();
+	}
+	enum vm_exit_kind kind;
+	return likely(x86_nested_fault(vcpu, &fault, exit, &kind)) ? VMX_RUN_ON : (int)kind;
+}
+
+static int exit_external_interrupt(struct arch_vcpu *vcpu, struct vm_exit *exit)
+{
+	(void)vcpu;
+	(void)exit;
+	(void)requeue_event();
+	/* The interrupt is still in the local APIC: it comes in through our own IDT right here. */
+	__asm__ volatile("sti; nop; cli" : : : "memory");
+	return VM_EXIT_INTERRUPT;
+}
+
+static int exit_preemption_timer(struct arch_vcpu *vcpu, struct vm_exit *exit)
+{
+	(void)vcpu;
+	(void)exit;
+	return VMX_RUN_ON; /* vmx_handle_exit looks at the deadline after every exit */
+}
+
+static int exit_hlt(struct arch_vcpu *vcpu, struct vm_exit *exit)
+{
+	(void)vcpu;
+	(void)exit;
+	vmx_skip();
+	return VM_EXIT_HALT;
+}
+
+/* ---- the rest ---- */
+
+static int exit_triple_fault(struct arch_vcpu *vcpu, struct vm_exit *exit)
+{
+	(void)vcpu;
+	(void)exit;
+	return VM_EXIT_SHUTDOWN;
+}
+
+/* The CPU leaves DR6 and DR7 as they were when a #DB exits: SDM vol. 3C 27.1. */
+static void complete_debug_exception(void)
+{
+	uint64_t conditions = vmread(VMCS_EXIT_QUALIFICATION) & DEBUG_QUALIFICATION;
+	write_dr6((read_dr6() & ~PENDING_DEBUG_CONDITIONS) | conditions);
+	vmwrite(VMCS_GUEST_DR7, vmread(VMCS_GUEST_DR7) & ~DR7_GD);
+}
+
+static int exit_exception_or_nmi(struct arch_vcpu *vcpu, struct vm_exit *exit)
+{
+	(void)vcpu;
+	(void)exit;
+	uint64_t info = vmread(VMCS_EXIT_INTERRUPTION);
+	uint64_t type = INTERRUPTION_TYPE(info);
+	uint8_t vector = INTERRUPTION_VECTOR(info);
+	if (type == INTERRUPTION_NMI) {
+		(void)requeue_event();
+		__asm__ volatile("int %0" : : "i"(NMI) : "memory"); /* NMIs are blocked until the handler's IRET */
+		return VMX_RUN_ON;
+	}
+	if (vector == X86_MC) {
+		(void)requeue_event();
+		__asm__ volatile("int %0" : : "i"(X86_MC) : "memory");
+		return VMX_RUN_ON;
+	}
+	/* #DB and #AC are the guest's own. What was being delivered when they came gives way: it is raised again by
+	 * the instruction that they return to. */
+	if (vector == X86_DB && type == INTERRUPTION_HARDWARE_EXCEPTION) {
+		complete_debug_exception();
+	}
+	if ((info & INTERRUPTION_NMI_UNBLOCK) && !(vmread(VMCS_VECTORING) & INTERRUPTION_VALID)) {
+		block_nmi_again();
+	}
+	/* In a shadow with TF set an entry insists on the pending single step: 26.3.1.5. The injection replaces it. */
+	if ((vmread(VMCS_GUEST_INTERRUPTIBILITY) & (BLOCKING_BY_STI | BLOCKING_BY_MOV_SS)) &&
+	    (vmread(VMCS_GUEST_RFLAGS) & RFLAGS_TF)) {
+		vmwrite(VMCS_GUEST_PENDING_DEBUG, vmread(VMCS_GUEST_PENDING_DEBUG) | PENDING_DEBUG_BS);
+	}
+	deliver_again(info, vmread(VMCS_EXIT_ERROR_CODE));
+	return VMX_RUN_ON;
+}
+
+/* INVD would lose the host's data and WBINVD everybody's time; guests' memory is write-back and coherent. */
+static int exit_skip(struct arch_vcpu *vcpu, struct vm_exit *exit)
+{
+	(void)vcpu;
+	(void)exit;
+	vmx_skip();
+	return VMX_RUN_ON;
+}
+
+static int exit_xsetbv(struct arch_vcpu *vcpu, struct vm_exit *exit)
+{
+	(void)exit;
+	if (x86_xsetbv(vcpu)) {
+		vmx_skip();
+	} else {
+		vmx_inject(X86_GP, 0);
+	}
+	return VMX_RUN_ON;
+}
+
+/* Instructions of features that the guest's CPUID does not show. */
+static int exit_undefined(struct arch_vcpu *vcpu, struct vm_exit *exit)
+{
+	(void)vcpu;
+	(void)exit;
+	vmx_inject(X86_UD, X86_NO_ERROR_CODE);
+	return VMX_RUN_ON;
+}
+
+static int exit_general_protection(struct arch_vcpu *vcpu, struct vm_exit *exit)
+{
+	(void)vcpu;
+	(void)exit;
+	vmx_inject(X86_GP, 0);
+	return VMX_RUN_ON;
+}
+
+/* INIT is blocked in root operation and means nothing to a guest here. */
+static int exit_ignored(struct arch_vcpu *vcpu, struct vm_exit *exit)
+{
+	(void)vcpu;
+	(void)exit;
+	(void)requeue_event();
+	return VMX_RUN_ON;
+}
+
+static int exit_task_switch(struct arch_vcpu *vcpu, struct vm_exit *exit)
+{
+	(void)exit;
+	log_line("vmx", "vCPU %u of VPID %u: hardware task switches are not supported", vcpu->index, vcpu->vm->tag);
+	return VM_EXIT_FAILED;
+}
+
+static int exit_ept_misconfiguration(struct arch_vcpu *vcpu, struct vm_exit *exit)
+{
+	(void)exit;
+	vmx_report_misconfiguration(vcpu, vmread(VMCS_GUEST_PHYSICAL_ADDRESS));
+	return VM_EXIT_FAILED;
+}
+
+/* Reasons that the manual reserves, or whose control is off on every vCPU. */
+static int exit_unexpected(struct arch_vcpu *vcpu, struct vm_exit *exit)
+{
+	(void)exit;
+	uint64_t reason = vmread(VMCS_EXIT_REASON);
+	if (reason & EXIT_REASON_ENTRY_FAILURE) {
+		vmx_report_entry_failure(vcpu, reason);
+	} else {
+		log_line("vmx", "vCPU %u of VPID %u: unexpected exit: %s (exit reason %u, qualification 0x%llx)",
+		         vcpu->index, vcpu->vm->tag, vmx_exit_name(reason), EXIT_REASON_BASIC(reason),
+		         (unsigned long long)vmread(VMCS_EXIT_QUALIFICATION));
+	}
+	return VM_EXIT_FAILED;
+}
+
+#define UNEXPECTED(first, last) [first... last] = exit_unexpected
+
+static exit_handler *const handlers[EXIT_REASONS] = {
+	[EXIT_EXCEPTION_OR_NMI] = exit_exception_or_nmi,
+	[EXIT_EXTERNAL_INTERRUPT] = exit_external_interrupt,
+	[EXIT_TRIPLE_FAULT] = exit_triple_fault,
+	[EXIT_INIT] = exit_ignored,
+	UNEXPECTED(EXIT_INIT + 1, EXIT_TASK_SWITCH - 1), /* SIPI, SMIs, interrupt and NMI windows */
+	[EXIT_TASK_SWITCH] = exit_task_switch,
+	[EXIT_CPUID] = exit_cpuid,
+	[EXIT_GETSEC] = exit_undefined,
+	[EXIT_HLT] = exit_hlt,
+	[EXIT_INVD] = exit_skip,
+	UNEXPECTED(EXIT_INVD + 1, EXIT_RDPMC - 1), /* INVLPG */
+	[EXIT_RDPMC] = exit_general_protection,
+	UNEXPECTED(EXIT_RDPMC + 1, EXIT_RSM - 1), /* RDTSC */
+	[EXIT_RSM] = exit_undefined,
+	[EXIT_VMCALL] = exit_vmcall,
+	[EXIT_VMCLEAR] = exit_undefined,
+	[EXIT_VMLAUNCH] = exit_undefined,
+	[EXIT_VMPTRLD] = exit_undefined,
+	[EXIT_VMPTRST] = exit_undefined,
+	[EXIT_VMREAD] = exit_undefined,
+	[EXIT_VMRESUME] = exit_undefined,
+	[EXIT_VMWRITE] = exit_undefined,
+	[EXIT_VMXOFF] = exit_undefined,
+	[EXIT_VMXON] = exit_undefined,
+	[EXIT_CONTROL_REGISTER] = vmx_exit_control_register,
+	UNEXPECTED(EXIT_CONTROL_REGISTER + 1, EXIT_IO - 1), /* MOV DR */
+	[EXIT_IO] = exit_io,
+	[EXIT_RDMSR] = exit_rdmsr,
+	[EXIT_WRMSR] = exit_wrmsr,
+	UNEXPECTED(EXIT_WRMSR + 1, EXIT_MWAIT - 1), /* failed VM entries */
+	[EXIT_MWAIT] = exit_undefined,
+	UNEXPECTED(EXIT_MWAIT + 1, EXIT_MONITOR - 1), /* monitor trap flag */
+	[EXIT_MONITOR] = exit_undefined,
+	[EXIT_PAUSE] = exit_skip,
+	UNEXPECTED(EXIT_PAUSE + 1, EXIT_EPT_VIOLATION - 1), /* TPR, APIC, descriptor tables */
+	[EXIT_EPT_VIOLATION] = exit_ept_violation,
+	[EXIT_EPT_MISCONFIGURATION] = exit_ept_misconfiguration,
+	[EXIT_INVEPT] = exit_undefined,
+	UNEXPECTED(EXIT_INVEPT + 1, EXIT_PREEMPTION_TIMER - 1), /* RDTSCP */
+	[EXIT_PREEMPTION_TIMER] = exit_preemption_timer,
+	[EXIT_INVVPID] = exit_undefined,
+	[EXIT_WBINVD] = exit_skip,
+	[EXIT_XSETBV] = exit_xsetbv,
+	UNEXPECTED(EXIT_XSETBV + 1, EXIT_VMFUNC - 1), /* APIC write, RDRAND, INVPCID */
+	[EXIT_VMFUNC] = exit_undefined,
+	[EXIT_ENCLS] = exit_undefined,
+	UNEXPECTED(EXIT_ENCLS + 1, EXIT_PCONFIG - 1), /* RDSEED, PML, XSAVES, XRSTORS */
+	[EXIT_PCONFIG] = exit_undefined,
+	UNEXPECTED(EXIT_PCONFIG + 1, EXIT_UMWAIT - 1), /* sub-page permissions */
+	[EXIT_UMWAIT] = exit_undefined,
+	[EXIT_TPAUSE] = exit_undefined,
+	[EXIT_LOADIWKEY] = exit_undefined,
+	[EXIT_ENCLV] = exit_undefined,
+	UNEXPECTED(EXIT_ENCLV + 1, EXIT_SEAMCALL - 1), /* ENQCMD, bus lock, instruction timeout */
+	[EXIT_SEAMCALL] = exit_undefined,
+	[EXIT_TDCALL] = exit_undefined,
+};
+
+int vmx_handle_exit(struct arch_vcpu *vcpu, struct vm_exit *exit)
+{
+	uint64_t reason = vmread(VMCS_EXIT_REASON);
+	int answer;
+	if (likely(reason < EXIT_REASONS)) {
+		vcpu->exits[reason]++;
+		answer = handlers[reason](vcpu, exit);
+	} else {
+		answer = exit_unexpected(vcpu, exit);
+	}
+	if (likely(answer == VMX_RUN_ON)) {
+		if (likely(vmx_arm_deadline(vcpu))) {
+			return VMX_RUN_ON;
+		}
+		answer = VM_EXIT_DEADLINE;
+	}
+	exit->raw = reason;
+	return answer;
+}

@@ -1,0 +1,188 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Fills a fresh VMCS: controls, masks, the host's state and the constant part of the guest's (SDM vol. 3C
+ * 24.4 to 24.8). Called by vmx.c with the VMCS current; the registers that a start sets come after.
+ */
+#include "vmx.h"
+
+#define NO_LINK_POINTER UINT64_MAX /* 24.4.2: no VMCS shadowing */
+#define PAT_AT_RESET    UINT64_C(0x0007040600070406)
+
+/*
+ * #MC is the host's. #DB and #AC that a guest raises while it delivers #DB or #AC repeat for ever inside the
+ * CPU and keep interrupts and NMIs out of it, so both exit and go back to the guest one at a time.
+ */
+#define EXCEPTIONS (BIT(X86_DB) | BIT(X86_AC) | BIT(X86_MC))
+
+#define CPUID_7_EBX_INVPCID      BIT(10)
+#define CPUID_D1_EAX_XSAVES      BIT(3)
+#define CPUID_80000001_RDTSCP    BIT(27) /* EDX */
+
+static uint64_t table_base(bool interrupts)
+{
+	struct __attribute__((packed)) {
+		uint16_t limit;
+		uint64_t base;
+	} table;
+	if (interrupts) {
+		__asm__ volatile("sidt %0" : "=m"(table));
+	} else {
+		__asm__ volatile("sgdt %0" : "=m"(table));
+	}
+	return table.base;
+}
+
+/* 24.5. The limits of GDTR and IDTR come out as 0xffff after an exit (27.5.2): our tables are followed by
+ * nothing that a selector or vector of ours could reach, and only we load selectors or raise vectors then. */
+void vmx_setup_host(void)
+{
+	vmwrite(VMCS_HOST_CR0, read_cr0());
+	vmwrite(VMCS_HOST_CR3, read_cr3());
+	vmwrite(VMCS_HOST_CR4, read_cr4());
+	vmwrite(VMCS_HOST_EFER, rdmsr(MSR_EFER));
+	vmwrite(VMCS_HOST_PAT, rdmsr(MSR_IA32_PAT));
+	vmwrite(VMCS_HOST_CS, HOST_CS);
+	vmwrite(VMCS_HOST_SS, HOST_DS);
+	vmwrite(VMCS_HOST_DS, HOST_DS);
+	vmwrite(VMCS_HOST_ES, HOST_DS);
+	vmwrite(VMCS_HOST_FS, 0);
+	vmwrite(VMCS_HOST_GS, 0);
+	vmwrite(VMCS_HOST_TR, HOST_TR);
+	vmwrite(VMCS_HOST_FS_BASE, 0);
+	vmwrite(VMCS_HOST_GS_BASE, (uintptr_t)this_cpu());
+	vmwrite(VMCS_HOST_TR_BASE, (uintptr_t)&this_cpu()->tss);
+	vmwrite(VMCS_HOST_GDTR_BASE, table_base(false));
+	vmwrite(VMCS_HOST_IDTR_BASE, table_base(true));
+	vmwrite(VMCS_HOST_SYSENTER_CS, 0);
+	vmwrite(VMCS_HOST_SYSENTER_ESP, 0);
+	vmwrite(VMCS_HOST_SYSENTER_EIP, 0);
+	vmwrite(VMCS_HOST_RIP, (uintptr_t)vmx_exit_point);
+}
+
+/* What the guest's CPUID shows in a leaf, by way of the one table that knows. */
+static struct cpuid_result guest_cpuid(struct arch_vcpu *vcpu, uint32_t leaf, uint32_t subleaf)
+{
+	uint64_t rax = vcpu->gpr[GPR_RAX], rcx = vcpu->gpr[GPR_RCX], rdx = vcpu->gpr[GPR_RDX],
+		 rbx = vcpu->gpr[GPR_RBX];
+	vcpu->gpr[GPR_RAX] = leaf;
+	vcpu->gpr[GPR_RCX] = subleaf;
+	x86_cpuid(vcpu);
+	struct cpuid_result result = {
+		.eax = (uint32_t)vcpu->gpr[GPR_RAX],
+		.ebx = (uint32_t)vcpu->gpr[GPR_RBX],
+		.ecx = (uint32_t)vcpu->gpr[GPR_RCX],
+		.edx = (uint32_t)vcpu->gpr[GPR_RDX],
+	};
+	vcpu->gpr[GPR_RAX] = rax;
+	vcpu->gpr[GPR_RCX] = rcx;
+	vcpu->gpr[GPR_RDX] = rdx;
+	vcpu->gpr[GPR_RBX] = rbx;
+	return result;
+}
+
+/* CR4's bits and the CPUID bits that allow them: SDM vol. 3A 2.5. Neither VMXE nor SMXE is ever a guest's. */
+static uint64_t cr4_allowed(struct arch_vcpu *vcpu)
+{
+	struct cpuid_result features = guest_cpuid(vcpu, 1, 0);
+	struct cpuid_result extended = guest_cpuid(vcpu, 7, 0);
+	const struct {
+		uint32_t cpuid;
+		uint8_t bit;
+		uint64_t cr4;
+	} table[] = {
+		{features.edx, 1, CR4_VME | CR4_PVI},
+		{features.edx, 2, CR4_DE},
+		{features.edx, 3, CR4_PSE},
+		{features.edx, 4, CR4_TSD},
+		{features.edx, 6, CR4_PAE},
+		{features.edx, 7, CR4_MCE},
+		{features.edx, 13, CR4_PGE},
+		{features.edx, 24, CR4_OSFXSR},
+		{features.edx, 25, CR4_OSXMMEXCPT},
+		{features.ecx, 17, CR4_PCIDE},
+		{features.ecx, 26, CR4_OSXSAVE},
+		{extended.ebx, 0, CR4_FSGSBASE},
+		{extended.ebx, 7, CR4_SMEP},
+		{extended.ebx, 20, CR4_SMAP},
+		{extended.ecx, 2, CR4_UMIP},
+		{extended.ecx, 3, CR4_PKE},
+		{extended.ecx, 16, CR4_LA57},
+	};
+	uint64_t allowed = CR4_PCE;
+	for (size_t i = 0; i < ARRAY_SIZE(table); i++) {
+		if (table[i].cpuid & BIT(table[i].bit)) {
+			allowed |= table[i].cr4;
+		}
+	}
+	return allowed & vmx_capabilities.cr4_fixed1;
+}
+
+/* An instruction that the guest's CPUID does not show must be #UD: its control stays off. */
+static uint32_t secondary_controls(struct arch_vcpu *vcpu)
+{
+	uint64_t controls = vmx_capabilities.cpu2;
+	if (!(guest_cpuid(vcpu, 7, 0).ebx & CPUID_7_EBX_INVPCID)) {
+		controls &= ~CPU2_INVPCID;
+	}
+	if (!(guest_cpuid(vcpu, 0xd, 1).eax & CPUID_D1_EAX_XSAVES)) {
+		controls &= ~CPU2_XSAVES;
+	}
+	if (!(guest_cpuid(vcpu, 0x80000001, 0).edx & CPUID_80000001_RDTSCP)) {
+		controls &= ~CPU2_RDTSCP;
+	}
+	return (uint32_t)controls;
+}
+
+static void setup_controls(struct arch_vcpu *vcpu)
+{
+	uint32_t secondary = secondary_controls(vcpu);
+	vmwrite(VMCS_PIN_CONTROLS, vmx_capabilities.pin);
+	vmwrite(VMCS_CPU_CONTROLS, vmx_capabilities.cpu);
+	vmwrite(VMCS_CPU2_CONTROLS, secondary);
+	vmwrite(VMCS_EXIT_CONTROLS, vmx_capabilities.exit);
+	vmwrite(VMCS_ENTRY_CONTROLS, vmx_capabilities.entry);
+	vmwrite(VMCS_EXCEPTION_BITMAP, EXCEPTIONS);
+	vmwrite(VMCS_PAGE_FAULT_MASK, 0);
+	vmwrite(VMCS_PAGE_FAULT_MATCH, 0);
+	vmwrite(VMCS_CR3_TARGET_COUNT, 0);
+	vmwrite(VMCS_EXIT_MSR_STORE_COUNT, 0);
+	vmwrite(VMCS_EXIT_MSR_LOAD_COUNT, 0);
+	vmwrite(VMCS_ENTRY_MSR_LOAD_COUNT, 0);
+	vmwrite(VMCS_ENTRY_INTERRUPTION, 0);
+	vmwrite(VMCS_EPTP, vcpu->vm->nested_root);
+	vmwrite(VMCS_MSR_BITMAPS, vcpu->vm->msr_bitmap);
+	vmwrite(VMCS_CR0_MASK, ~VMX_CR0_GUEST_OWNED);
+	vmwrite(VMCS_CR4_MASK, ~vmx_cr4_guest_owned(vcpu));
+	if (secondary & CPU2_VPID) {
+		vmwrite(VMCS_VPID, vcpu->vm->tag);
+	}
+	if (secondary & CPU2_XSAVES) {
+		vmwrite(VMCS_XSS_EXITING_BITMAP, 0);
+	}
+	if (secondary & CPU2_ENCLS) {
+		vmwrite(VMCS_ENCLS_EXITING_BITMAP, UINT64_MAX);
+	}
+	if (vmx_capabilities.pin & PIN_PREEMPTION_TIMER) {
+		vmwrite(VMCS_PREEMPTION_TIMER, UINT32_MAX);
+	}
+}
+
+void vmx_setup(struct arch_vcpu *vcpu)
+{
+	vcpu->vmx.cr4_allowed = cr4_allowed(vcpu);
+	setup_controls(vcpu);
+	vmx_setup_host();
+	vmwrite(VMCS_LINK_POINTER, NO_LINK_POINTER);
+	vmwrite(VMCS_GUEST_DEBUGCTL, 0);
+	vmwrite(VMCS_GUEST_PAT, PAT_AT_RESET);
+	vmwrite(VMCS_GUEST_EFER, 0);
+	vmwrite(VMCS_GUEST_SYSENTER_CS, 0);
+	vmwrite(VMCS_GUEST_SYSENTER_ESP, 0);
+	vmwrite(VMCS_GUEST_SYSENTER_EIP, 0);
+	vmwrite(VMCS_GUEST_INTERRUPTIBILITY, 0);
+	vmwrite(VMCS_GUEST_ACTIVITY, ACTIVITY_ACTIVE);
+	vmwrite(VMCS_GUEST_PENDING_DEBUG, 0);
+	for (unsigned i = 0; i < 4; i++) {
+		vmwrite(VMCS_GUEST_PDPTE0 + VMCS_SEGMENT(i), 0);
+	}
+}

@@ -1,0 +1,210 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * x86-64's own ways to misbehave, and its exits to measure.
+ */
+#include "guest.h"
+
+#define STORM_ROUNDS 2000
+#define VECTOR_UD    6
+#define VECTOR_GP    13
+#define EXCEPTION(vector) ((vector) + 1)
+
+/* ---- triple fault ---- */
+
+static void triple_fault(void)
+{
+	struct __attribute__((packed)) {
+		uint16_t limit;
+		uint64_t base;
+	} nothing = {0, 0};
+	print("rogue: triple fault\n");
+	__asm__ volatile("lidt %0; ud2" : : "m"(nothing));
+}
+
+/* ---- virtualization instructions: each must be #UD or #GP for a guest ---- */
+
+static uint64_t operand[2];
+
+#define ATTEMPT(name, instruction)                                                                                     \
+	static void name(void *argument)                                                                               \
+	{                                                                                                              \
+		__asm__ volatile(instruction : : "a"(argument), "c"(0), "d"(0) : "memory", "cc");                     \
+	}
+ATTEMPT(try_vmxon, "vmxon (%%rax)")
+ATTEMPT(try_vmptrld, "vmptrld (%%rax)")
+ATTEMPT(try_vmclear, "vmclear (%%rax)")
+ATTEMPT(try_vmread, "vmread %%rcx, %%rdx")
+ATTEMPT(try_vmwrite, "vmwrite %%rcx, %%rdx")
+ATTEMPT(try_vmlaunch, "vmlaunch")
+ATTEMPT(try_vmresume, "vmresume")
+ATTEMPT(try_vmxoff, "vmxoff")
+ATTEMPT(try_invept, "invept (%%rax), %%rcx")
+ATTEMPT(try_vmrun, "vmrun %%rax")
+ATTEMPT(try_vmload, "vmload %%rax")
+ATTEMPT(try_vmsave, "vmsave %%rax")
+ATTEMPT(try_stgi, "stgi")
+ATTEMPT(try_clgi, "clgi")
+ATTEMPT(try_invlpga, "invlpga %%rax, %%ecx")
+ATTEMPT(try_skinit, "skinit %%eax")
+
+static void virtualization_storm(void)
+{
+	static void (*const attempts[])(void *) = {
+		try_vmxon,  try_vmptrld, try_vmclear, try_vmread, try_vmwrite, try_vmlaunch, try_vmresume, try_vmxoff,
+		try_invept, try_vmrun,   try_vmload,  try_vmsave, try_stgi,    try_clgi,     try_invlpga,  try_skinit,
+	};
+	unsigned count = sizeof(attempts) / sizeof(attempts[0]);
+	unsigned long refused = 0;
+	for (unsigned round = 0; round < STORM_ROUNDS; round++) {
+		unsigned vector = guarded(attempts[round % count], operand);
+		refused += vector == EXCEPTION(VECTOR_UD) || vector == EXCEPTION(VECTOR_GP);
+	}
+	print("rogue: %u virtualization instructions, %lu refused\n", STORM_ROUNDS, refused);
+}
+
+/* ---- MSRs ---- */
+
+struct msr {
+	uint32_t index;
+	uint64_t value;
+};
+
+static void read_msr(void *argument)
+{
+	struct msr *msr = argument;
+	uint32_t low, high;
+	__asm__ volatile("rdmsr" : "=a"(low), "=d"(high) : "c"(msr->index));
+	msr->value = ((uint64_t)high << 32) | low;
+}
+
+static void write_msr(void *argument)
+{
+	struct msr *msr = argument;
+	__asm__ volatile("wrmsr" : : "c"(msr->index), "a"((uint32_t)msr->value), "d"((uint32_t)(msr->value >> 32)));
+}
+
+/* Reads each; writes back what was read, or garbage where reading was refused. */
+static void msr_range(uint32_t first, uint32_t count, unsigned long *readable, unsigned long *writable)
+{
+	for (uint32_t i = 0; i < count; i++) {
+		struct msr msr = {first + i, 0xdeadbeefcafef00d};
+		*readable += guarded(read_msr, &msr) == 0;
+		*writable += guarded(write_msr, &msr) == 0;
+	}
+}
+
+static void msr_storm(void)
+{
+	unsigned long readable = 0;
+	unsigned long writable = 0;
+	msr_range(0, 0x1000, &readable, &writable);
+	msr_range(0x40000000, 0x200, &readable, &writable);
+	msr_range(0xc0000000, 0x400, &readable, &writable);
+	msr_range(0xc0010000, 0x400, &readable, &writable);
+	print("rogue: MSR storm: %s readable, %s writable\n", readable < 200 ? "few" : "MANY",
+	      writable < 200 ? "few" : "MANY");
+}
+
+/* ---- ports ---- */
+
+static void port_storm(void)
+{
+	for (uint32_t port = 0; port < 0x10000; port++) {
+		uint32_t value;
+		if (port >= 0x3f8 && port < 0x400) {
+			continue; /* its console */
+		}
+		__asm__ volatile("inl %w1, %0" : "=a"(value) : "d"(port));
+		__asm__ volatile("outb %b0, %w1" : : "a"(port), "d"(port));
+		__asm__ volatile("inw %w1, %w0" : "=a"(value) : "d"(port));
+	}
+	print("rogue: every port read and written\n");
+}
+
+/* ---- control registers ---- */
+
+#define CR_ATTEMPT(name, reg)                                                                                          \
+	static void name(void *argument)                                                                               \
+	{                                                                                                              \
+		__asm__ volatile("mov %0, %%" #reg : : "r"(*(uint64_t *)argument) : "memory");                        \
+	}
+CR_ATTEMPT(write_cr0, cr0)
+CR_ATTEMPT(write_cr4, cr4)
+
+static void set_xcr0(void *argument)
+{
+	uint64_t value = *(uint64_t *)argument;
+	__asm__ volatile("xsetbv" : : "c"(0), "a"((uint32_t)value), "d"((uint32_t)(value >> 32)));
+}
+
+static void control_storm(void)
+{
+	unsigned long refused = 0;
+	uint64_t cr0, cr4;
+	__asm__ volatile("mov %%cr0, %0" : "=r"(cr0));
+	__asm__ volatile("mov %%cr4, %0" : "=r"(cr4));
+	for (unsigned bit = 0; bit < 64; bit++) {
+		uint64_t value = cr0 ^ (1ul << bit);
+		if (bit != 0 && bit != 31) { /* without PE or PG the code itself would be gone */
+			refused += guarded(write_cr0, &value) != 0;
+			guarded(write_cr0, &cr0);
+		}
+		value = cr4 ^ (1ul << bit);
+		if (bit != 5 && bit != 12) {
+			refused += guarded(write_cr4, &value) != 0;
+			guarded(write_cr4, &cr4);
+		}
+		value = 1ul << bit;
+		refused += guarded(set_xcr0, &value) != 0;
+	}
+	print("rogue: control registers: %s refused\n", refused > 60 ? "most" : "FEW");
+}
+
+static void halt(void)
+{
+	print("rogue: halts for ever\n");
+	__asm__ volatile("cli; hlt");
+}
+
+const struct storm isa_storms[] = {
+	{"triple-fault", triple_fault}, {"virtualization", virtualization_storm}, {"registers", msr_storm},
+	{"ports", port_storm},          {"control", control_storm},               {"halt", halt},
+};
+const unsigned isa_storm_count = sizeof(isa_storms) / sizeof(isa_storms[0]);
+
+/* ---- exits to measure ---- */
+
+#define MSR_IA32_APIC_BASE 0x1b
+#define UART_SCRATCH       (0x3f8 + 7)
+#define UART_MMIO_SCRATCH  0xfe032007ul
+
+static void bench_cpuid(void)
+{
+	uint32_t eax = 1, ecx = 0;
+	__asm__ volatile("cpuid" : "+a"(eax), "+c"(ecx) : : "ebx", "edx");
+}
+
+static void bench_port(void)
+{
+	uint8_t value;
+	__asm__ volatile("inb %1, %0" : "=a"(value) : "d"((uint16_t)UART_SCRATCH));
+}
+
+static void bench_msr(void)
+{
+	uint32_t low, high;
+	__asm__ volatile("rdmsr" : "=a"(low), "=d"(high) : "c"(MSR_IA32_APIC_BASE));
+}
+
+static void bench_mmio(void)
+{
+	(void)*(volatile uint8_t *)UART_MMIO_SCRATCH;
+}
+
+const struct exit_benchmark isa_benchmarks[] = {
+	{"exit.cpuid", bench_cpuid},
+	{"exit.port_read", bench_port},
+	{"exit.msr_read", bench_msr},
+	{"exit.mmio_read", bench_mmio},
+};
+const unsigned isa_benchmark_count = sizeof(isa_benchmarks) / sizeof(isa_benchmarks[0]);

@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What boot/ gathers from the firmware and hands to hv_main. All addresses are physical; everything that is
+ * pointed to lies in memory whose region is MEMORY_LOADED, so that no allocator gives it away.
+ */
+#pragma once
+
+#include "hv/config.h"
+#include "mm/frames.h"
+
+#define BOOT_CPUS_MAX 64
+
+struct boot_cpu {
+	uint64_t id; /* x86: APIC ID; Arm: MPIDR affinity */
+	bool boot_cpu;
+};
+
+struct boot_framebuffer {
+	hpa_t base; /* 0: none */
+	uint64_t bytes;
+	uint32_t width, height; /* pixels */
+	uint32_t stride;        /* pixels per line */
+	bool blue_first;        /* BGRX, else RGBX */
+};
+
+/* A file from the volume, in page-aligned memory; data NULL where the configuration names none. */
+struct boot_file {
+	const void *data;
+	uint64_t bytes;
+};
+
+struct boot_vm_files {
+	struct boot_file kernel, initrd;
+};
+
+struct boot_info {
+	struct memory_region regions[FRAME_REGIONS_MAX]; /* sorted, disjoint, neighbours of one kind merged */
+	unsigned region_count;
+	hpa_t acpi_rsdp; /* 0: none */
+	hpa_t fdt;       /* 0: none */
+	struct boot_framebuffer framebuffer;
+	struct boot_cpu cpus[BOOT_CPUS_MAX];
+	unsigned cpu_count;
+	uint64_t start_counter; /* arch_counter() at efi_main's first statement */
+	struct config config;
+	struct boot_vm_files files[CONFIG_VMS_MAX]; /* beside config.vms */
+	/*
+	 * EFI runtime services' ResetSystem, to be called by arch_call_firmware: powers the machine off
+	 * (power_off true) or resets it. Does not return on working firmware. NULL: none.
+	 */
+	void (*firmware_reset)(void *power_off);
+};
+
+/*
+ * Asks whether this machine can run the hypervisor at all, while the firmware is still there to return to.
+ * False: `message` holds one line that names what is missing or locked and the remedy.
+ */
+bool hv_check(char *message, size_t size);
+
+/* Takes over. Called on boot's own stack after ExitBootServices with interrupts off. */
+_Noreturn void hv_main(struct boot_info *info);
+
+/* The ISA's free-running counter, for boot_info.start_counter and boot's progress lines. */
+uint64_t hv_counter(void);

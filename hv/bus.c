@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Finds the device model for a port or an address. On the exit path: binary search over a handful of ranges,
+ * after a look at the one that answered last. Never allocates, never logs.
+ */
+#include "hv/bus.h"
+
+#include "lib/util.h"
+
+static bool holds(const struct bus_range *range, uint64_t address, unsigned width)
+{
+	uint64_t offset = address - range->start;
+	return offset < range->size && width <= range->size - offset;
+}
+
+bool bus_add(struct bus *bus, uint64_t start, uint64_t size, struct device *device)
+{
+	if (bus->count == BUS_RANGES_MAX || size == 0 || start + (size - 1) < start) {
+		return false;
+	}
+	unsigned place = 0;
+	while (place < bus->count && bus->ranges[place].start < start) {
+		place++;
+	}
+	if (place > 0 && start - bus->ranges[place - 1].start < bus->ranges[place - 1].size) {
+		return false;
+	}
+	if (place < bus->count && bus->ranges[place].start - start < size) {
+		return false;
+	}
+	for (unsigned i = bus->count; i > place; i--) {
+		bus->ranges[i] = bus->ranges[i - 1];
+	}
+	bus->ranges[place] = (struct bus_range){start, size, device};
+	bus->count++;
+	return true;
+}
+
+struct bus_range *bus_find(struct bus *bus, uint64_t address, unsigned width)
+{
+	if (bus->count == 0) {
+		return NULL;
+	}
+	if (holds(&bus->ranges[bus->last], address, width)) {
+		return &bus->ranges[bus->last];
+	}
+	/* Invariant: ranges below `low` start at or before address; those from `high` on start after it. */
+	unsigned low = 0;
+	unsigned high = bus->count;
+	while (low < high) {
+		unsigned middle = (low + high) / 2;
+		if (bus->ranges[middle].start <= address) {
+			low = middle + 1;
+		} else {
+			high = middle;
+		}
+	}
+	if (low == 0 || !holds(&bus->ranges[low - 1], address, width)) {
+		return NULL;
+	}
+	bus->last = low - 1;
+	return &bus->ranges[low - 1];
+}
+
+bool bus_read(struct bus *bus, uint64_t address, unsigned width, uint64_t *value)
+{
+	struct bus_range *range = bus_find(bus, address, width);
+	if (!range || !range->device->ops->read(range->device, address - range->start, width, value)) {
+		return false;
+	}
+	*value &= BITS(width * 8 - 1, 0);
+	return true;
+}
+
+bool bus_write(struct bus *bus, uint64_t address, unsigned width, uint64_t value)
+{
+	struct bus_range *range = bus_find(bus, address, width);
+	return range && range->device->ops->write(range->device, address - range->start, width, value);
+}

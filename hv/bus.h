@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The device bus: ranges of I/O ports or guest-physical addresses, each answered by a device model. One kind of
+ * bus serves both. Built when a VM is created, only read while it runs.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct device;
+
+/* `offset` is relative to the range. A device checks every value itself: offset + width lies in its range, all
+ * else is the guest's. False: the device does not answer this width or offset here. */
+struct device_ops {
+	bool (*read)(struct device *device, uint64_t offset, unsigned width, uint64_t *value);
+	bool (*write)(struct device *device, uint64_t offset, unsigned width, uint64_t value);
+};
+
+/* Embedded in each device model. */
+struct device {
+	const char *name;
+	const struct device_ops *ops;
+};
+
+#define BUS_RANGES_MAX 16
+
+struct bus_range {
+	uint64_t start;
+	uint64_t size;
+	struct device *device;
+};
+
+struct bus {
+	struct bus_range ranges[BUS_RANGES_MAX]; /* sorted by start, disjoint */
+	unsigned count;
+	unsigned last; /* the range that answered last */
+};
+
+/* False: full, empty, wraps, or overlaps a range that is there. */
+bool bus_add(struct bus *bus, uint64_t start, uint64_t size, struct device *device);
+
+/* The range that holds [address, address + width) as a whole, or NULL. */
+struct bus_range *bus_find(struct bus *bus, uint64_t address, unsigned width);
+
+/* False: nobody answers. A read's value is cut to its width. */
+bool bus_read(struct bus *bus, uint64_t address, unsigned width, uint64_t *value);
+bool bus_write(struct bus *bus, uint64_t address, unsigned width, uint64_t value);

@@ -1,0 +1,193 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The vCPU loop: runs the vCPU and answers what the architecture returned. Whatever a guest does ends here at
+ * worst, with a report on the log and its VM stopped.
+ */
+#include "hv/clock.h"
+#include "hv/console.h"
+#include "hv/vm.h"
+#include "lib/log.h"
+#include "lib/printf.h"
+#include "lib/util.h"
+
+#define IDLE_SLICE_MS 10 /* how long an idle CPU sleeps between looks at the console */
+
+static const char *access_name(const struct nested_fault *fault)
+{
+	if (fault->access & MM_EXECUTE) {
+		return "execute";
+	}
+	return fault->access & MM_WRITE ? "write" : "read";
+}
+
+static void permission_text(uint8_t permissions, char text[4])
+{
+	text[0] = permissions & MM_READ ? 'r' : '-';
+	text[1] = permissions & MM_WRITE ? 'w' : '-';
+	text[2] = permissions & MM_EXECUTE ? 'x' : '-';
+	text[3] = '\0';
+}
+
+static enum vm_outcome stop_for_fault(struct vcpu *vcpu, const struct vm_exit *exit)
+{
+	struct vm *vm = vcpu->vm;
+	const struct nested_fault *fault = &exit->fault;
+	char where[32] = "no area there";
+	struct gpa_range range;
+	uint8_t permissions;
+	if (addr_space_find_area(&vm->space, fault->gpa, &range, &permissions)) {
+		char text[4];
+		permission_text(permissions, text);
+		snprintf(where, sizeof(where), "area is %s", text);
+	}
+	log_line(vm->log_name, "stopped: %s: %s of GPA 0x%llx, %s (%s)", arch_exit_name(exit->raw), access_name(fault),
+	         (unsigned long long)fault->gpa, where, mm_status_name(exit->status));
+	if (fault->linear_valid) {
+		log_line(vm->log_name, "guest-linear address 0x%llx%s", (unsigned long long)fault->linear_address,
+		         fault->table_walk ? ", in the guest's own page walk" : "");
+	}
+	arch_vcpu_report(&vcpu->arch, vm->log_name);
+	return VM_STOPPED;
+}
+
+static enum vm_outcome stop(struct vcpu *vcpu, const struct vm_exit *exit, const char *why)
+{
+	log_line(vcpu->vm->log_name, "stopped: %s: %s", arch_exit_name(exit->raw), why);
+	arch_vcpu_report(&vcpu->arch, vcpu->vm->log_name);
+	return VM_STOPPED;
+}
+
+/* True: answered, and the instruction is done. */
+static bool answer_mmio(struct vcpu *vcpu, struct vm_exit *exit)
+{
+	struct io_access *io = &exit->io;
+	bool answered = io->write ? bus_write(&vcpu->vm->mmio, io->address, io->width, io->value)
+	                          : bus_read(&vcpu->vm->mmio, io->address, io->width, &io->value);
+	if (likely(answered)) {
+		arch_vcpu_finish_io(&vcpu->arch, io);
+	}
+	return answered;
+}
+
+/* Ports are byte-wide here: a wider access is one cycle per byte, as on an ISA bus. Nobody there: all ones. */
+static void answer_port(struct vcpu *vcpu, struct vm_exit *exit)
+{
+	struct io_access *io = &exit->io;
+	struct bus *ports = &vcpu->vm->ports;
+	uint64_t value = 0;
+	for (unsigned i = 0; i < io->width; i++) {
+		uint16_t port = (uint16_t)(io->address + i);
+		if (io->write) {
+			bus_write(ports, port, 1, (io->value >> (8 * i)) & UINT8_MAX);
+			continue;
+		}
+		uint64_t byte = UINT8_MAX;
+		if (!bus_read(ports, port, 1, &byte)) {
+			byte = UINT8_MAX;
+		}
+		value |= byte << (8 * i);
+	}
+	if (!io->write) {
+		io->value = value;
+	}
+	arch_vcpu_finish_io(&vcpu->arch, io);
+}
+
+/* Charges the ticks since `from` to the budget; true: it is used up. */
+static bool charge(struct vm *vm, uint64_t *from)
+{
+	uint64_t now = arch_counter();
+	uint64_t used = now - *from;
+	*from = now;
+	if (vm->cpu_ticks_left == UINT64_MAX) {
+		return false;
+	}
+	vm->cpu_ticks_left -= MIN(used, vm->cpu_ticks_left);
+	return vm->cpu_ticks_left == 0;
+}
+
+static void set_deadline(struct vcpu *vcpu, uint64_t from)
+{
+	uint64_t left = vcpu->vm->cpu_ticks_left;
+	uint64_t deadline = from + left;
+	arch_vcpu_set_deadline(&vcpu->arch, left == UINT64_MAX || deadline < from ? UINT64_MAX : deadline);
+}
+
+static enum vm_outcome stop_for_budget(struct vcpu *vcpu)
+{
+	log_line(vcpu->vm->log_name, "stopped: CPU time used up: %llu ms",
+	         (unsigned long long)vcpu->vm->config->cpu_time);
+	arch_vcpu_report(&vcpu->arch, vcpu->vm->log_name);
+	return VM_STOPPED;
+}
+
+/* Waits for an interrupt; only time that the CPU worked is charged. */
+static void idle(struct vcpu *vcpu)
+{
+	while (!arch_vcpu_interrupt_pending(&vcpu->arch)) {
+		uint64_t until = arch_counter() + clock_ticks(IDLE_SLICE_MS);
+		arch_idle(MIN(until, arch_vcpu_wake_time(&vcpu->arch)));
+		console_poll();
+		if (arch_counter() >= arch_vcpu_wake_time(&vcpu->arch)) {
+			return;
+		}
+	}
+}
+
+enum vm_outcome vcpu_run(struct vcpu *vcpu)
+{
+	struct vm *vm = vcpu->vm;
+	struct vm_exit exit;
+	enum vm_outcome outcome;
+	uint64_t result;
+	uint64_t from = arch_counter();
+
+	set_deadline(vcpu, from);
+	for (;;) {
+		switch (arch_vcpu_run(&vcpu->arch, &exit)) {
+		case VM_EXIT_HYPERCALL:
+			if (!hypercall(vcpu, &exit.call, &result, &outcome)) {
+				return outcome;
+			}
+			arch_vcpu_finish_hypercall(&vcpu->arch, result);
+			break;
+		case VM_EXIT_PORT:
+			answer_port(vcpu, &exit);
+			break;
+		case VM_EXIT_MMIO:
+			if (unlikely(!answer_mmio(vcpu, &exit))) {
+				exit.status = MM_EFAULT;
+				return stop_for_fault(vcpu, &exit);
+			}
+			break;
+		case VM_EXIT_NESTED_FAULT:
+			return stop_for_fault(vcpu, &exit);
+		case VM_EXIT_HALT:
+			if (charge(vm, &from)) {
+				return stop_for_budget(vcpu);
+			}
+			if (!arch_vcpu_wakeable(&vcpu->arch)) {
+				return stop(vcpu, &exit, "halted with no interrupt that could wake it");
+			}
+			idle(vcpu);
+			from = arch_counter();
+			set_deadline(vcpu, from);
+			break;
+		case VM_EXIT_INTERRUPT:
+			console_poll();
+			break;
+		case VM_EXIT_DEADLINE:
+			if (charge(vm, &from)) {
+				return stop_for_budget(vcpu);
+			}
+			set_deadline(vcpu, from);
+			break;
+		case VM_EXIT_POWER:
+			return exit.power == VM_POWER_OFF ? VM_ENDED : VM_RESTART;
+		case VM_EXIT_SHUTDOWN:
+			return stop(vcpu, &exit, "the guest shut its CPU down");
+		case VM_EXIT_FAILED:
+			return stop(vcpu, &exit, "nothing that this hypervisor answers");
+		}
+	}
+}

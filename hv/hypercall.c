@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Answers hypercalls from one table. Every argument is the guest's and is checked by mm/ or here; the worst
+ * that one can do is take memory away from its own VM.
+ */
+#include "hv/hypercall.h"
+
+#include "hv/host_memory.h"
+#include "hv/vm.h"
+#include "lib/string.h"
+#include "lib/util.h"
+
+#define ORDER_2M       9
+#define ZERO_TIMES_MAX 8
+
+static uint64_t call_version(struct vm *vm, const uint64_t *argument)
+{
+	(void)vm;
+	(void)argument;
+	return CAISSON_INTERFACE_VERSION;
+}
+
+static uint64_t call_faults(struct vm *vm, const uint64_t *argument)
+{
+	(void)argument;
+	return vm->space.statistics.faults_filled;
+}
+
+static uint64_t call_protect(struct vm *vm, const uint64_t *argument)
+{
+	if (argument[2] & ~(uint64_t)MM_RWX) {
+		return (uint64_t)(int64_t)MM_EINVAL;
+	}
+	return (uint64_t)(int64_t)addr_space_protect(&vm->space, argument[0], argument[1], (uint8_t)argument[2]);
+}
+
+static bool in_ram(const struct vm *vm, gpa_t start, uint64_t bytes)
+{
+	for (unsigned i = 0; i < ARRAY_SIZE(vm->ram); i++) {
+		uint64_t offset = start - vm->ram[i].start;
+		if (offset < vm->ram[i].bytes && bytes <= vm->ram[i].bytes - offset) {
+			return true;
+		}
+	}
+	return false;
+}
+
+static uint64_t call_release(struct vm *vm, const uint64_t *argument)
+{
+	gpa_t start = argument[0];
+	uint64_t bytes = argument[1];
+	if (vm->config->backing != CONFIG_LAZY || !in_ram(vm, start, bytes)) {
+		return (uint64_t)(int64_t)MM_ERANGE;
+	}
+	return (uint64_t)(int64_t)addr_space_discard(&vm->space, start, bytes);
+}
+
+static uint64_t call_zero(struct vm *vm, const uint64_t *argument)
+{
+	if ((argument[0] != 0 && argument[0] != ORDER_2M) || argument[1] > ZERO_TIMES_MAX) {
+		return CALL_NOT_SUPPORTED;
+	}
+	unsigned order = (unsigned)argument[0];
+	hpa_t run = vm->hal.alloc_frames(&vm->hal, order, FRAME_KERNEL);
+	if (run == HPA_NONE) {
+		return CALL_NOT_SUPPORTED;
+	}
+	for (uint64_t i = 0; i < argument[1]; i++) {
+		memset(mm_pointer(&vm->hal, run), 0, FRAME_SIZE << order);
+	}
+	vm->hal.free_frames(&vm->hal, run, order, FRAME_KERNEL);
+	return 0;
+}
+
+typedef uint64_t call_function(struct vm *vm, const uint64_t *argument);
+static call_function *const calls[CAISSON_CALLS] = {
+	[CAISSON_CALL_VERSION] = call_version,
+	[CAISSON_CALL_FAULTS] = call_faults,
+	[CAISSON_CALL_PROTECT] = call_protect,
+	[CAISSON_CALL_RELEASE] = call_release,
+	[CAISSON_CALL_ZERO] = call_zero,
+};
+
+bool hypercall(struct vcpu *vcpu, const struct hypercall *call, uint64_t *result, enum vm_outcome *outcome)
+{
+	uint64_t index = call->number - CAISSON_CALL_BASE;
+	if (likely(index < CAISSON_CALLS)) {
+		*result = calls[index](vcpu->vm, call->argument);
+		return true;
+	}
+	switch (call->number) {
+	case PSCI_VERSION:
+		*result = PSCI_VERSION_1_1;
+		return true;
+	case PSCI_SYSTEM_OFF:
+		*outcome = VM_ENDED;
+		return false;
+	case PSCI_SYSTEM_RESET:
+		*outcome = VM_RESTART;
+		return false;
+	default:
+		*result = CALL_NOT_SUPPORTED;
+		return true;
+	}
+}

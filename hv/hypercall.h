@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The hypercalls. Function numbers follow the SMC Calling Convention (Arm DEN0028) on every ISA: on Arm by HVC
+ * with the number in x0 and arguments in x1 to x4, on x86 by VMCALL or VMMCALL with the number in RAX and
+ * arguments in RBX, RCX, RDX, RSI. The result comes back in x0 or RAX.
+ */
+#pragma once
+
+#include <stdint.h>
+
+/* PSCI (Arm DEN0022), on x86 too: how a guest turns itself off. */
+#define PSCI_VERSION      UINT64_C(0x84000000)
+#define PSCI_SYSTEM_OFF   UINT64_C(0x84000008)
+#define PSCI_SYSTEM_RESET UINT64_C(0x84000009)
+#define PSCI_VERSION_1_1  UINT64_C(0x00010001)
+
+/* Ours: fast calls, 64-bit convention, owner 6 (vendor-specific hypervisor service). */
+#define CAISSON_CALL_BASE UINT64_C(0xc6000000)
+enum caisson_call {
+	/* Returns CAISSON_INTERFACE_VERSION. */
+	CAISSON_CALL_VERSION,
+	/* Returns how many lazy faults have been filled for this VM since it was created. */
+	CAISSON_CALL_FAULTS,
+	/* (GPA, bytes, permissions): the guest takes rights away from, or gives them back to, its own memory.
+	 * Permissions as enum mm_permission. Returns 0 or a negative enum mm_status. */
+	CAISSON_CALL_PROTECT,
+	/* (GPA, bytes): the guest gives lazily backed memory back; its next access finds zeros. */
+	CAISSON_CALL_RELEASE,
+	/* (order, times): fills a scratch run of 2^order frames, 0 or 9, with zeros up to 8 times: the difference
+	 * between two calls tells what zeroing costs. Returns 0, or -1 where there is no such run. */
+	CAISSON_CALL_ZERO,
+	CAISSON_CALLS,
+};
+#define CAISSON_INTERFACE_VERSION 1
+
+#define CALL_NOT_SUPPORTED UINT64_MAX /* -1, as SMCCC has it */

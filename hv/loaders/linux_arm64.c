@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The arm64 Image (Linux Documentation/arch/arm64/booting.rst): a 64-byte header, loaded text_offset bytes above
+ * a 2 MiB boundary, entered at its first byte with the device tree in x0.
+ */
+#include "hv/loaders/loader.h"
+
+#include "lib/string.h"
+#include "lib/util.h"
+
+struct arm64_header {
+	uint32_t code[2];
+	uint64_t text_offset;
+	uint64_t image_size; /* effective, with BSS; 0 in kernels before 3.17 */
+	uint64_t flags;
+	uint64_t reserved[3];
+	uint32_t magic;
+	uint32_t pe_offset;
+};
+_Static_assert(sizeof(struct arm64_header) == 64, "booting.rst: the header has 64 bytes");
+
+#define FLAG_BIG_ENDIAN BIT(0)
+
+bool load_linux_arm64(struct loader *loader)
+{
+	const struct vm_ram *ram = &loader->vm->ram[0];
+	struct arm64_header header;
+	gpa_t initrd;
+
+	if (loader->kernel.bytes < sizeof(header)) {
+		return loader_fail(loader, "Image of %llu bytes is cut off", (unsigned long long)loader->kernel.bytes);
+	}
+	memcpy(&header, loader->kernel.data, sizeof(header));
+	if (header.flags & FLAG_BIG_ENDIAN) {
+		return loader_fail(loader, "Image is big-endian: not supported");
+	}
+	/* The device tree goes to the start of RAM: below the kernel where text_offset leaves room for it. */
+	gpa_t base = ram->start + (header.text_offset >= GUEST_FDT_MAX ? 0 : MIB(2));
+	uint64_t needed = MAX(header.image_size, loader->kernel.bytes);
+	if (header.text_offset > ram->bytes || !loader_in_ram(loader, base + header.text_offset, needed)) {
+		return loader_fail(loader, "Image wants %llu bytes at GPA 0x%llx: give the VM more memory",
+		                   (unsigned long long)needed, (unsigned long long)(base + header.text_offset));
+	}
+	gpa_t start = base + header.text_offset;
+	if (!loader_write(loader, start, loader->kernel.data, loader->kernel.bytes, "kernel") ||
+	    !loader_place_initrd(loader, start + needed, UINT64_MAX, &initrd) ||
+	    !load_guest_fdt(loader, ram->start, initrd)) {
+		return false;
+	}
+	loader->entry = (struct arch_entry){.mode = ENTRY_NATIVE, .pc = start, .argument = {ram->start}};
+	return true;
+}

@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * hv_main is the list of what happens, in order: the console and the log, the machine's memory, the CPU, the
+ * configured VMs one after the other, the end. boot/ calls it once; it never returns.
+ */
+#include "arch/arch.h"
+#include "hv/boot_info.h"
+#include "hv/clock.h"
+#include "hv/console.h"
+#include "hv/host_memory.h"
+#include "hv/vm.h"
+#include "lib/image.h"
+#include "lib/log.h"
+#include "lib/panic.h"
+
+#define VERSION     "0.1"
+#define MESSAGE_MAX 160
+
+bool hv_check(char *message, size_t size)
+{
+	return arch_check(message, size);
+}
+
+uint64_t hv_counter(void)
+{
+	return arch_counter();
+}
+
+static void log_machine(const struct boot_info *info)
+{
+	log_line("caisson", "version %s for %s, image at 0x%llx, %u CPU%s, RSDP 0x%llx, device tree 0x%llx", VERSION,
+	         arch_platform.isa, (unsigned long long)(uintptr_t)image_start, info->cpu_count,
+	         info->cpu_count == 1 ? "" : "s", (unsigned long long)info->acpi_rsdp, (unsigned long long)info->fdt);
+	if (info->framebuffer.base != 0) {
+		log_line("caisson", "framebuffer %ux%u at 0x%llx", info->framebuffer.width, info->framebuffer.height,
+		         (unsigned long long)info->framebuffer.base);
+	}
+}
+
+static void take_machine(struct boot_info *info)
+{
+	char message[MESSAGE_MAX];
+	if (!host_memory_init(info)) {
+		panic("mm: too little memory for the frame allocator");
+	}
+	const struct arch_host host = {
+		.regions = info->regions,
+		.region_count = info->region_count,
+		.acpi_rsdp = info->acpi_rsdp,
+		.fdt = info->fdt,
+		.hal = &host_hal,
+	};
+	if (!arch_init(&host, message, sizeof(message))) {
+		panic("%s: %s", arch_platform.isa, message);
+	}
+}
+
+/* Returns the number of VMs that ended by themselves. */
+static unsigned run_guests(const struct boot_info *info)
+{
+	unsigned ended = 0;
+	for (unsigned i = 0; i < info->config.vm_count; i++) {
+		if (vm_run(&info->config.vms[i], &info->files[i]) == VM_ENDED) {
+			ended++;
+		}
+	}
+	return ended;
+}
+
+_Noreturn void hv_main(struct boot_info *info)
+{
+	clock_init(info->start_counter);
+	log_set_clock(clock_microseconds);
+	console_init(info);
+	log_machine(info);
+	take_machine(info);
+	host_memory_log("mm");
+
+	unsigned ended = run_guests(info);
+
+	unsigned count = info->config.vm_count;
+	log_line("caisson", "%u guest%s ended: %u by themselves, %u stopped", count, count == 1 ? "" : "s", ended,
+	         count - ended);
+	if (info->firmware_reset) {
+		static bool power_off = true;
+		arch_call_firmware(info->firmware_reset, &power_off);
+	}
+	log_line("caisson", "halted: the firmware did not power the machine off");
+	arch_halt();
+}

@@ -1,0 +1,292 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A VM's life: memory, devices, loader, vCPU; then everything back. Called by hv_main for one configured VM
+ * after the other. A VM that can't be built gives back what it took and costs one line.
+ */
+#include "hv/vm.h"
+
+#include "hv/builtin.h"
+#include "hv/clock.h"
+#include "hv/console.h"
+#include "hv/host_memory.h"
+#include "hv/loaders/loader.h"
+#include "lib/log.h"
+#include "lib/panic.h"
+#include "lib/printf.h"
+#include "lib/string.h"
+#include "lib/util.h"
+
+#define MESSAGE_MAX       160
+#define BUILTIN_PREFIX    "builtin:"
+#define ORDER_2M          9
+#define UART16550_PORTS   8
+#define PIT_PORT          0x40
+#define PIT_PORTS         4
+#define PORT61            0x61
+#define EXIT_COUNTS_SHOWN 6
+
+static const char *const backing_names[] = {
+	[CONFIG_LAZY] = "lazy", [CONFIG_POPULATE] = "populated", [CONFIG_LINEAR] = "linear"};
+
+static void flush(struct mm_hal *hal, struct npt *npt, const struct gpa_range *ranges, unsigned count)
+{
+	struct vm *vm = container_of(hal, struct vm, hal);
+	(void)npt;
+	if (vm->arch_ready) {
+		arch_vm_flush(&vm->arch, ranges, count);
+	}
+}
+
+/* ---- memory ---- */
+
+static void lay_out_ram(struct vm *vm)
+{
+	uint64_t memory = vm->config->memory;
+	uint64_t hole = arch_platform.ram_hole_end - arch_platform.ram_hole_start;
+	uint64_t below = hole ? arch_platform.ram_hole_start - arch_platform.ram_base : memory;
+	vm->ram[0] = (struct vm_ram){arch_platform.ram_base, MIN(memory, below)};
+	vm->ram[1] = (struct vm_ram){arch_platform.ram_hole_end, memory - vm->ram[0].bytes};
+}
+
+/* One contiguous run for both stretches; zeroed, for the frames may have been another guest's. */
+static int map_linear(struct vm *vm, struct npt_attributes attributes)
+{
+	uint64_t frames = vm->config->memory >> FRAME_SHIFT;
+	vm->linear_base = host_memory_alloc_run(frames, ORDER_2M);
+	if (vm->linear_base == HPA_NONE) {
+		return MM_ENOMEM;
+	}
+	memset(mm_pointer(&vm->hal, vm->linear_base), 0, vm->config->memory);
+	attributes.type = (uint8_t)arch_memory_type(vm->linear_base, vm->config->memory);
+	hpa_t next = vm->linear_base;
+	for (unsigned i = 0; i < ARRAY_SIZE(vm->ram) && vm->ram[i].bytes > 0; i++) {
+		int64_t offset = (int64_t)(vm->ram[i].start - next);
+		int status = addr_space_map_linear(&vm->space, vm->ram[i].start, vm->ram[i].bytes, offset, attributes);
+		if (status != MM_OK) {
+			return status;
+		}
+		next += vm->ram[i].bytes;
+	}
+	return MM_OK;
+}
+
+static int map_memory(struct vm *vm)
+{
+	struct npt_attributes attributes = {.permissions = MM_RWX, .type = MM_WRITE_BACK};
+	enum area_pages pages = vm->config->pages == CONFIG_PAGES_4K ? AREA_PAGES_4K : AREA_PAGES_AUTO;
+	int status = MM_OK;
+
+	if (arch_platform.flash_bytes > 0) {
+		struct npt_attributes flash = {.permissions = MM_RX, .type = MM_WRITE_BACK};
+		status = addr_space_map_alloc(&vm->space, arch_platform.flash_base, arch_platform.flash_bytes, flash,
+		                              false, AREA_PAGES_4K);
+	}
+	if (status == MM_OK && vm->config->backing == CONFIG_LINEAR) {
+		return map_linear(vm, attributes);
+	}
+	for (unsigned i = 0; i < ARRAY_SIZE(vm->ram) && status == MM_OK && vm->ram[i].bytes > 0; i++) {
+		status = addr_space_map_alloc(&vm->space, vm->ram[i].start, vm->ram[i].bytes, attributes,
+		                              vm->config->backing == CONFIG_POPULATE, pages);
+	}
+	return status;
+}
+
+/* ---- devices ---- */
+
+static void set_console_irq(struct irq_line *line, bool level)
+{
+	struct vm *vm = container_of(line, struct vm, console_irq);
+	arch_vm_set_irq(&vm->arch, arch_platform.console_irq, level);
+}
+
+static void poll_console(void *context)
+{
+	struct vm *vm = context;
+	if (arch_platform.console == CONSOLE_16550) {
+		uart16550_device_poll(&vm->uart16550);
+	} else {
+		pl011_device_poll(&vm->pl011);
+	}
+}
+
+static void add_devices(struct vm *vm)
+{
+	bool added = true;
+	vm->console_irq.set = set_console_irq;
+	if (arch_platform.console == CONSOLE_16550) {
+		uart16550_device_init(&vm->uart16550, &vm->console, &vm->console_irq);
+		added = bus_add(&vm->mmio, arch_platform.console_mmio, UART16550_PORTS, &vm->uart16550.device) &&
+		        bus_add(&vm->ports, arch_platform.console_port, UART16550_PORTS, &vm->uart16550.device);
+		pit8254_device_init(&vm->pit, clock_nanoseconds);
+		added = added && bus_add(&vm->ports, PIT_PORT, PIT_PORTS, &vm->pit.device) &&
+		        bus_add(&vm->ports, PORT61, 1, &vm->pit.port61);
+	} else {
+		pl011_device_init(&vm->pl011, &vm->console, &vm->console_irq);
+		added = bus_add(&vm->mmio, arch_platform.console_mmio, FRAME_SIZE, &vm->pl011.device);
+	}
+	if (!added) {
+		panic("%s: the platform's devices overlap", vm->log_name);
+	}
+}
+
+/* ---- creation and end ---- */
+
+static bool find_builtin(const char *path, struct boot_file *file)
+{
+	for (unsigned i = 0; i < builtin_guest_count; i++) {
+		if (strcmp(builtin_guests[i].name, path + strlen(BUILTIN_PREFIX)) == 0) {
+			const char *start = builtin_guests[i].start;
+			file->data = start;
+			file->bytes = (uint64_t)((const char *)builtin_guests[i].end - start);
+			return true;
+		}
+	}
+	return false;
+}
+
+static bool load(struct vm *vm, char *message)
+{
+	struct loader loader = {
+		.vm = vm,
+		.kernel = vm->files->kernel,
+		.initrd = vm->files->initrd,
+		.cmdline = vm->config->cmdline,
+		.message = message,
+		.message_size = MESSAGE_MAX,
+	};
+	const char *path = vm->config->kernel;
+	if (strncmp(path, BUILTIN_PREFIX, strlen(BUILTIN_PREFIX)) == 0 && !find_builtin(path, &loader.kernel)) {
+		return loader_fail(&loader, "%s: there is no such built-in guest", path);
+	}
+	if (!load_guest(&loader)) {
+		return false;
+	}
+	arch_vcpu_start(&vm->vcpu.arch, &loader.entry);
+	return true;
+}
+
+/* Builds everything after the address space. Each failure is told in `message`. */
+static bool furnish(struct vm *vm, char *message)
+{
+	int status = map_memory(vm);
+	if (status != MM_OK) {
+		struct frame_counts counts = host_memory_counts();
+		snprintf(message, MESSAGE_MAX, "%llu KiB of %s memory: %s (%llu KiB are free)",
+		         (unsigned long long)(vm->config->memory >> 10), backing_names[vm->config->backing],
+		         mm_status_name(status), (unsigned long long)(counts.free << (FRAME_SHIFT - 10)));
+		return false;
+	}
+	if (arch_vm_init(&vm->arch, &vm->space, vm->config->vcpus) != MM_OK) {
+		snprintf(message, MESSAGE_MAX, "no frames for the VM's control structures");
+		return false;
+	}
+	vm->arch_ready = true;
+	vm->vcpu.vm = vm;
+	if (arch_vcpu_init(&vm->vcpu.arch, &vm->arch, 0) != MM_OK) {
+		snprintf(message, MESSAGE_MAX, "no frames for the vCPU's control structures");
+		return false;
+	}
+	vm->vcpu_ready = true;
+	add_devices(vm);
+	return load(vm, message);
+}
+
+static void destroy(struct vm *vm)
+{
+	console_detach();
+	if (vm->vcpu_ready) {
+		arch_vcpu_destroy(&vm->vcpu.arch);
+	}
+	addr_space_destroy(&vm->space);
+	if (vm->arch_ready) {
+		arch_vm_destroy(&vm->arch);
+	}
+	if (vm->linear_base != HPA_NONE) {
+		host_memory_free_run(vm->linear_base, vm->config->memory >> FRAME_SHIFT);
+	}
+}
+
+static bool create(struct vm *vm, char *message)
+{
+	uint64_t size = UINT64_C(1) << arch_nested_format()->input_bits;
+	host_memory_hal(&vm->hal, flush);
+	vm->linear_base = HPA_NONE;
+	lay_out_ram(vm);
+	if (vm->config->vcpus > 1) {
+		snprintf(message, MESSAGE_MAX, "vcpus = %u: this version runs one vCPU a VM", vm->config->vcpus);
+		return false;
+	}
+	if (addr_space_init(&vm->space, 0, size, arch_nested_format(), &vm->hal) != MM_OK) {
+		snprintf(message, MESSAGE_MAX, "no frame for the nested page table's root");
+		return false;
+	}
+	if (!furnish(vm, message)) {
+		destroy(vm);
+		return false;
+	}
+	return true;
+}
+
+static void log_end(struct vm *vm, enum vm_outcome outcome)
+{
+	static const char *const words[] = {
+		[VM_ENDED] = "ended: turned itself off", [VM_RESTART] = "restarts: asked for a reset", [VM_STOPPED] = "stopped"};
+	struct arch_exit_count counts[EXIT_COUNTS_SHOWN];
+	char exits[LOG_LINE_MAX] = "";
+	size_t used = 0;
+	unsigned shown = MIN(arch_vcpu_exit_counts(&vm->vcpu.arch, counts, EXIT_COUNTS_SHOWN), (unsigned)EXIT_COUNTS_SHOWN);
+	for (unsigned i = 0; i < shown && used < sizeof(exits); i++) {
+		used += (size_t)snprintf(exits + used, sizeof(exits) - used, "%s%llu %s", i ? ", " : "",
+		                         (unsigned long long)counts[i].count, counts[i].name);
+	}
+	log_line(vm->log_name, "first entry %llu counter ticks after efi_main", (unsigned long long)vm->first_entry);
+	log_line(vm->log_name, "exits: %s", exits);
+	log_line(vm->log_name, "%s; %llu lazy faults filled", words[outcome],
+	         (unsigned long long)vm->space.statistics.faults_filled);
+	host_memory_log("mm");
+}
+
+static enum vm_outcome run_once(struct vm *vm)
+{
+	const struct config_vm *config = vm->config;
+	char message[MESSAGE_MAX];
+	if (!create(vm, message)) {
+		log_line(vm->log_name, "not started: %s", message);
+		return VM_STOPPED;
+	}
+	console_attach(&vm->console, poll_console, vm);
+	log_line(vm->log_name, "started: %s, %llu KiB %s, %u vCPU", config->kernel,
+	         (unsigned long long)(config->memory >> 10), backing_names[config->backing], config->vcpus);
+	arch_vcpu_load(&vm->vcpu.arch);
+	vm->first_entry = clock_since_start();
+	enum vm_outcome outcome = vcpu_run(&vm->vcpu);
+	arch_vcpu_put(&vm->vcpu.arch);
+	log_end(vm, outcome);
+	destroy(vm);
+	return outcome;
+}
+
+static void check_frames(const char *log_name, const struct frame_counts *before)
+{
+	struct frame_counts after = host_memory_counts();
+	if (memcmp(before, &after, sizeof(after)) != 0) {
+		panic("%s: %lld frames did not come back", log_name, (long long)(before->free - after.free));
+	}
+	log_line(log_name, "every frame came back: %llu free, as before", (unsigned long long)after.free);
+}
+
+enum vm_outcome vm_run(const struct config_vm *config, const struct boot_vm_files *files)
+{
+	static struct vm vm; /* one at a time in this version; too large for a stack */
+	uint64_t cpu_ticks = config->cpu_time ? clock_ticks(config->cpu_time) : UINT64_MAX;
+	enum vm_outcome outcome;
+	do {
+		vm = (struct vm){.config = config, .files = files, .cpu_ticks_left = cpu_ticks};
+		snprintf(vm.log_name, sizeof(vm.log_name), "vm %s", config->name);
+		struct frame_counts before = host_memory_counts();
+		outcome = run_once(&vm);
+		check_frames(vm.log_name, &before);
+		cpu_ticks = vm.cpu_ticks_left; /* the budget is the VM's, restarts included */
+	} while (outcome == VM_RESTART);
+	return outcome;
+}

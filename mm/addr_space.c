@@ -1,0 +1,407 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The address space: see addr_space.h. Ties areas, backends and the nested page table together under one lock.
+ * Called by hv (maps guests), arch (faults) and the guest accessor. Each changing call takes what it may need
+ * first, so that areas and tables never disagree; nothing here trusts a GPA.
+ */
+#include "mm/addr_space.h"
+
+#include "mm/backend.h"
+
+int addr_space_init(struct addr_space *space, gpa_t base, uint64_t size, const struct npt_format *format,
+		    struct mm_hal *hal)
+{
+	uint64_t limit = BIT(format->input_bits);
+
+	if (!is_aligned(base | size, FRAME_SIZE)) {
+		return MM_EALIGN;
+	}
+	if (size == 0) {
+		return MM_EINVAL;
+	}
+	if (base > limit || size > limit - base) {
+		return MM_ERANGE;
+	}
+	space->lock = (struct spinlock){.held = false};
+	space->base = base;
+	space->size = size;
+	space->generation = 0;
+	space->readers = 0;
+	space->changing = false;
+	space->statistics = (struct addr_space_statistics){.faults_filled = 0};
+	area_set_init(&space->areas, hal);
+	return npt_init(&space->npt, format, hal);
+}
+
+void addr_space_destroy(struct addr_space *space)
+{
+	npt_release *release = space->statistics.frames_owned != 0 ? backend_release : NULL;
+
+	npt_destroy_releasing(&space->npt, release, space);
+	area_set_destroy(&space->areas);
+}
+
+static int check_range(const struct addr_space *space, gpa_t start, uint64_t size)
+{
+	if (!is_aligned(start | size, FRAME_SIZE)) {
+		return MM_EALIGN;
+	}
+	if (size == 0) {
+		return MM_EINVAL;
+	}
+	if (start < space->base || start - space->base > space->size) {
+		return MM_ERANGE;
+	}
+	return size <= space->size - (start - space->base) ? MM_OK : MM_ERANGE;
+}
+
+/* Maps what `wanted` describes, if nothing is there. */
+static int map_area(struct addr_space *space, const struct area *wanted)
+{
+	const struct area *after = area_set_at_or_after(&space->areas, wanted->range.start);
+
+	if (after != NULL && after->range.start < wanted->range.end) {
+		return MM_EEXIST;
+	}
+	struct area *area = area_set_take_node(&space->areas);
+	int status = MM_OK;
+
+	if (area == NULL) {
+		return MM_ENOMEM;
+	}
+	*area = *wanted;
+	if (area->backend == AREA_LINEAR) {
+		status = backend_linear_map(space, area);
+	} else if (area->populate) {
+		status = backend_alloc_populate(space, area);
+	}
+	if (status != MM_OK) {
+		area_set_give_back(&space->areas, area);
+		return status;
+	}
+	area_set_insert(&space->areas, area);
+	return MM_OK;
+}
+
+/* `size` and the fields of `wanted` come from the caller as they are. */
+static int check_and_map(struct addr_space *space, struct area *wanted, uint64_t size)
+{
+	int status = check_range(space, wanted->range.start, size);
+
+	if (status == MM_OK && wanted->attributes.type > MM_DEVICE) {
+		status = MM_EINVAL;
+	}
+	if (status == MM_OK) {
+		status = npt_check_permissions(&space->npt.format, wanted->attributes.permissions);
+	}
+	if (status == MM_OK && wanted->backend == AREA_LINEAR) {
+		status = npt_check_target(&space->npt, wanted->range.start - (uint64_t)wanted->offset, size);
+	}
+	if (status != MM_OK) {
+		return status;
+	}
+	wanted->range.end = wanted->range.start + size;
+	spin_lock(&space->lock);
+	status = map_area(space, wanted);
+	spin_unlock(&space->lock);
+	return status;
+}
+
+int addr_space_map_linear(struct addr_space *space, gpa_t start, uint64_t size, int64_t offset,
+			  struct npt_attributes attributes)
+{
+	struct area wanted = {
+		.range.start = start, .attributes = attributes, .backend = AREA_LINEAR, .offset = offset};
+
+	return check_and_map(space, &wanted, size);
+}
+
+int addr_space_map_alloc(struct addr_space *space, gpa_t start, uint64_t size, struct npt_attributes attributes,
+			 bool populate, enum area_pages pages)
+{
+	struct area wanted = {.range.start = start,
+			      .attributes = attributes,
+			      .backend = AREA_ALLOC,
+			      .pages = (uint8_t)pages,
+			      .populate = populate};
+
+	return pages > AREA_PAGES_2M ? MM_EINVAL : check_and_map(space, &wanted, size);
+}
+
+/*
+ * Takes the lock for a change that may free frames or tables. Accessors that are inside without the lock leave
+ * first, later ones find `changing` and wait for the lock; caches of host pointers see a new generation.
+ */
+static void begin_change(struct addr_space *space)
+{
+	spin_lock(&space->lock);
+	__atomic_store_n(&space->changing, true, __ATOMIC_SEQ_CST);
+	while (__atomic_load_n(&space->readers, __ATOMIC_SEQ_CST) != 0) {
+		spin_pause();
+	}
+	__atomic_store_n(&space->generation, space->generation + 1, __ATOMIC_RELEASE);
+}
+
+static void end_change(struct addr_space *space)
+{
+	__atomic_store_n(&space->changing, false, __ATOMIC_RELEASE);
+	spin_unlock(&space->lock);
+}
+
+/* Takes the nodes that cutting an area at `count` places needs. */
+static int take_nodes(struct addr_space *space, struct area *nodes[2], unsigned count)
+{
+	for (unsigned i = 0; i < count; i++) {
+		nodes[i] = area_set_take_node(&space->areas);
+		if (nodes[i] == NULL) {
+			if (i == 1) {
+				area_set_give_back(&space->areas, nodes[0]);
+			}
+			return MM_ENOMEM;
+		}
+	}
+	return MM_OK;
+}
+
+static void give_back_nodes(struct addr_space *space, struct area *nodes[2], unsigned count)
+{
+	for (unsigned i = 0; i < count; i++) {
+		area_set_give_back(&space->areas, nodes[i]);
+	}
+}
+
+/* Drops, shrinks or cuts the areas in the range, of which `first` is the first; `node` is for one cut in two. */
+static void remove_areas(struct addr_space *space, struct area *first, gpa_t start, gpa_t end, struct area *node)
+{
+	struct area *area = first;
+
+	if (node != NULL) {
+		area_set_split(&space->areas, area, end, node);
+	}
+	while (area != NULL && area->range.start < end) {
+		struct area *next = area_set_next(area);
+
+		if (area->range.start < start) {
+			area->range.end = start;
+		} else if (area->range.end > end) {
+			area->range.start = end;
+		} else {
+			area_set_erase(&space->areas, area);
+		}
+		area = next;
+	}
+}
+
+static int unmap_range(struct addr_space *space, gpa_t start, gpa_t end)
+{
+	struct area *first = area_set_at_or_after(&space->areas, start);
+	npt_release *release = space->statistics.frames_owned != 0 ? backend_release : NULL;
+	struct area *node = NULL;
+
+	if (first == NULL || first->range.start >= end) {
+		return MM_OK;
+	}
+	if (first->range.start < start && first->range.end > end) {
+		node = area_set_take_node(&space->areas);
+		if (node == NULL) {
+			return MM_ENOMEM;
+		}
+	}
+	int status = npt_unmap(&space->npt, start, end - start, release, space);
+
+	if (status == MM_OK) {
+		remove_areas(space, first, start, end, node);
+	} else if (node != NULL) {
+		area_set_give_back(&space->areas, node);
+	}
+	return status;
+}
+
+int addr_space_unmap(struct addr_space *space, gpa_t start, uint64_t size)
+{
+	int status = check_range(space, start, size);
+
+	if (status != MM_OK) {
+		return status == MM_EINVAL ? MM_OK : status; /* nothing to be done is no error here */
+	}
+	begin_change(space);
+	status = unmap_range(space, start, start + size);
+	end_change(space);
+	return status;
+}
+
+/* The last area of the run without holes that starts with `first` and holds [start, end), or NULL. */
+static struct area *last_of_run(struct area *first, gpa_t start, gpa_t end)
+{
+	struct area *area = first;
+
+	if (area == NULL || area->range.start > start) {
+		return NULL;
+	}
+	while (area->range.end < end) {
+		struct area *next = area_set_next(area);
+
+		if (next == NULL || next->range.start != area->range.end) {
+			return NULL;
+		}
+		area = next;
+	}
+	return area;
+}
+
+static int protect_range(struct addr_space *space, gpa_t start, gpa_t end, uint8_t permissions)
+{
+	struct area *area = area_set_at_or_after(&space->areas, start);
+	struct area *last = last_of_run(area, start, end);
+	struct area *nodes[2];
+
+	if (last == NULL) {
+		return MM_EFAULT;
+	}
+	/* An area that has the permissions already stays in one piece. */
+	bool cut_start = area->range.start < start && area->attributes.permissions != permissions;
+	bool cut_end = last->range.end > end && last->attributes.permissions != permissions;
+	unsigned cuts = (unsigned)cut_start + cut_end;
+	int status = take_nodes(space, nodes, cuts);
+
+	if (status != MM_OK) {
+		return status;
+	}
+	status = npt_protect(&space->npt, start, end - start, permissions);
+	if (status != MM_OK) {
+		give_back_nodes(space, nodes, cuts);
+		return status;
+	}
+	if (cut_end) {
+		area_set_split(&space->areas, last, end, nodes[--cuts]);
+	}
+	if (cut_start) {
+		area_set_split(&space->areas, area, start, nodes[--cuts]);
+		area = nodes[cuts];
+	}
+	for (; area != NULL && area->range.start < end; area = area_set_next(area)) {
+		area->attributes.permissions = permissions;
+	}
+	return MM_OK;
+}
+
+int addr_space_protect(struct addr_space *space, gpa_t start, uint64_t size, uint8_t permissions)
+{
+	int status = check_range(space, start, size);
+
+	if (status == MM_OK) {
+		status = npt_check_permissions(&space->npt.format, permissions);
+	}
+	if (status != MM_OK) {
+		return status;
+	}
+	begin_change(space);
+	status = protect_range(space, start, start + size, permissions);
+	end_change(space);
+	return status;
+}
+
+static int discard_range(struct addr_space *space, gpa_t start, gpa_t end)
+{
+	struct area *area = area_set_at_or_after(&space->areas, start);
+
+	if (last_of_run(area, start, end) == NULL) {
+		return MM_EFAULT;
+	}
+	for (; area != NULL && area->range.start < end; area = area_set_next(area)) {
+		if (area->backend != AREA_ALLOC) {
+			return MM_EFAULT;
+		}
+	}
+	return npt_unmap(&space->npt, start, end - start, backend_release, space);
+}
+
+int addr_space_discard(struct addr_space *space, gpa_t start, uint64_t size)
+{
+	int status = check_range(space, start, size);
+
+	if (status != MM_OK) {
+		return status;
+	}
+	begin_change(space);
+	status = discard_range(space, start, start + size);
+	end_change(space);
+	return status;
+}
+
+bool addr_space_find_area(struct addr_space *space, gpa_t gpa, struct gpa_range *range, uint8_t *permissions)
+{
+	spin_lock(&space->lock);
+	const struct area *area = area_set_find(&space->areas, gpa);
+
+	if (area != NULL) {
+		*range = area->range;
+		*permissions = area->attributes.permissions;
+	}
+	spin_unlock(&space->lock);
+	return area != NULL;
+}
+
+static int fault_in(struct addr_space *space, gpa_t gpa, unsigned access, bool force)
+{
+	const struct area *area = area_set_find(&space->areas, gpa);
+
+	if (area == NULL) {
+		return MM_EFAULT;
+	}
+	unsigned permissions = area->attributes.permissions;
+
+	if (((access & ~permissions) != 0 || permissions == MM_NONE) && !force) {
+		return MM_EACCES;
+	}
+	struct npt_place place = npt_walk(&space->npt, gpa);
+
+	if (place.entry != 0) {
+		/* A leaf has the permissions of its area: someone else won the race, or a split was under way. */
+		space->statistics.faults_raced++;
+		return MM_OK;
+	}
+	return area->backend == AREA_ALLOC ? backend_alloc_fill(space, area, gpa, &place) : MM_EFAULT;
+}
+
+int addr_space_fault_locked(struct addr_space *space, gpa_t gpa, unsigned access, bool force)
+{
+	int status = fault_in(space, gpa, access, force);
+
+	if (unlikely(status != MM_OK)) {
+		space->statistics.faults_refused++;
+	}
+	return status;
+}
+
+int addr_space_handle_fault(struct addr_space *space, const struct nested_fault *fault)
+{
+	spin_lock(&space->lock);
+	int status = addr_space_fault_locked(space, fault->gpa, fault->access, false);
+
+	spin_unlock(&space->lock);
+	return status;
+}
+
+int addr_space_translate(const struct addr_space *space, gpa_t address, struct translation *result)
+{
+	const struct npt *npt = &space->npt;
+
+	if (address - space->base >= space->size) {
+		return MM_EFAULT;
+	}
+	struct npt_place place = npt_walk(npt, address);
+
+	if (place.entry == 0 || npt_is_hidden(&npt->format, place.entry)) {
+		return MM_EFAULT;
+	}
+	uint64_t span = npt_span(place.level);
+	uint64_t into = address & (span - 1);
+
+	/* Leaves never reach past their area. */
+	result->address = npt_address(&npt->format, place.entry) + into;
+	result->bytes = span - into;
+	result->attributes = npt->format.attributes(place.level, place.entry);
+	result->leaf_shift = (uint8_t)npt_shift(place.level);
+	return MM_OK;
+}

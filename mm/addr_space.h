@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The guest-physical address space of a VM: areas (which GPA ranges exist and what backs them), the nested
+ * page table that the hardware walks, and the answer to nested faults. Every call is all or nothing. One lock
+ * per space: changing calls and faults take it. The guest accessor runs beside faults and maps without it, and
+ * keeps unmap, discard and protect waiting while it copies. addr_space_translate runs beside faults and maps; what it
+ * answers holds until the next of the other three, whose caller must know of it.
+ */
+#pragma once
+
+#include "lib/spinlock.h"
+#include "mm/area_set.h"
+#include "mm/npt.h"
+
+struct addr_space_statistics {
+	uint64_t faults_filled;  /* lazy holes filled */
+	uint64_t faults_raced;   /* found present: another vCPU, or the accessor, had won */
+	uint64_t faults_refused; /* MM_EACCES, MM_EFAULT, MM_ENOMEM */
+	uint64_t frames_owned;   /* guest frames of the alloc backend, in 4 KiB frames */
+};
+
+struct addr_space {
+	struct spinlock lock;
+	gpa_t base;
+	uint64_t size;
+	struct area_set areas;
+	struct npt npt;
+	/*
+	 * Grows before a present mapping is removed or loses rights. Who keeps a host pointer (guest_peek) compares
+	 * it before the use, and again after: what was read in between counts only if it is still the same.
+	 */
+	uint64_t generation;
+	/* Guest accessors at work without the lock, and a change that waits for them: addr_space_enter. */
+	uint32_t readers;
+	bool changing;
+	struct addr_space_statistics statistics;
+};
+
+/* What the hardware says of a nested page fault. */
+struct nested_fault {
+	gpa_t gpa;
+	uint8_t access;        /* enum mm_permission: what was tried */
+	bool linear_valid;     /* linear_address is known */
+	bool table_walk;       /* during the guest's own page walk, not its final access */
+	uint64_t linear_address;
+};
+
+struct translation {
+	hpa_t address;
+	uint64_t bytes; /* physically contiguous from `address`: to the leaf's end, never past the area's */
+	struct npt_attributes attributes;
+	uint8_t leaf_shift; /* log2 of the leaf's size */
+};
+
+/* Covers [base, base + size); takes the root table. MM_EALIGN, MM_EINVAL, MM_ERANGE, MM_ENOMEM. */
+int addr_space_init(struct addr_space *space, gpa_t base, uint64_t size, const struct npt_format *format,
+                    struct mm_hal *hal);
+/* Unmaps everything and gives every frame back. No CPU may run on the space. */
+void addr_space_destroy(struct addr_space *space);
+
+/* Maps [start, start + size) to start - offset (offset may be negative: HPA above GPA). The frames stay the
+ * caller's. */
+int addr_space_map_linear(struct addr_space *space, gpa_t start, uint64_t size, int64_t offset,
+                          struct npt_attributes attributes);
+/* Frames from the allocator: all now (populate) or each at its first fault (lazy). */
+int addr_space_map_alloc(struct addr_space *space, gpa_t start, uint64_t size, struct npt_attributes attributes,
+                         bool populate, enum area_pages pages);
+/* Removes what is mapped in the range, splitting areas and huge leaves; holes are fine. */
+int addr_space_unmap(struct addr_space *space, gpa_t start, uint64_t size);
+/* New permissions for what is mapped in the range; memory types stay. A hole in the range: MM_EFAULT. */
+int addr_space_protect(struct addr_space *space, gpa_t start, uint64_t size, uint8_t permissions);
+
+/* Gives back the frames of the alloc areas in the range; the areas stay, and their next fault finds zeros. Holes and
+ * linear areas: MM_EFAULT. MM_EALIGN, MM_EINVAL, MM_ERANGE, MM_ENOMEM. */
+int addr_space_discard(struct addr_space *space, gpa_t start, uint64_t size);
+
+/* The area that holds `gpa`: its range and permissions. False: none. For reports. */
+bool addr_space_find_area(struct addr_space *space, gpa_t gpa, struct gpa_range *range, uint8_t *permissions);
+
+/*
+ * Answers a nested fault: MM_OK (filled, or another vCPU had won: run on), MM_EACCES (area lacks the right),
+ * MM_EFAULT (no area, or linear, which never faults), MM_ENOMEM.
+ */
+int addr_space_handle_fault(struct addr_space *space, const struct nested_fault *fault);
+
+/* MM_OK, or MM_EFAULT where nothing is present (a lazy hole is not filled). */
+int addr_space_translate(const struct addr_space *space, gpa_t address, struct translation *result);
+
+static inline hpa_t addr_space_root(const struct addr_space *space)
+{
+	return space->npt.root;
+}
+
+/* Areas and tables as text, line by line, to `print`. */
+void addr_space_dump(const struct addr_space *space, void (*print)(void *context, const char *line), void *context);

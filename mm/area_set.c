@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The set of areas: see area_set.h. Called by addr_space.c only, under its lock.
+ */
+#include "mm/area_set.h"
+
+_Static_assert(sizeof(struct area) == 64, "63 nodes and a header make a frame");
+
+static struct area *area_of(struct rb_node *node)
+{
+	return node == NULL ? NULL : container_of(node, struct area, node);
+}
+
+void area_set_init(struct area_set *set, struct mm_hal *hal)
+{
+	set->tree.root = NULL;
+	set->last = NULL;
+	set->count = 0;
+	slab_init(&set->nodes, hal, sizeof(struct area));
+}
+
+void area_set_destroy(struct area_set *set)
+{
+	struct area *area = area_of(rb_first(&set->tree));
+
+	while (area != NULL) {
+		area_set_erase(set, area);
+		area = area_of(rb_first(&set->tree));
+	}
+}
+
+struct area *area_set_take_node(struct area_set *set)
+{
+	return slab_alloc(&set->nodes);
+}
+
+void area_set_give_back(struct area_set *set, struct area *node)
+{
+	slab_free(&set->nodes, node);
+}
+
+struct area *area_set_search(struct area_set *set, gpa_t address)
+{
+	struct rb_node *node = set->tree.root;
+
+	while (node != NULL) {
+		struct area *area = area_of(node);
+
+		if (address < area->range.start) {
+			node = node->child[0];
+		} else if (address >= area->range.end) {
+			node = node->child[1];
+		} else {
+			set->last = area;
+			return area;
+		}
+	}
+	return NULL;
+}
+
+struct area *area_set_at_or_after(const struct area_set *set, gpa_t address)
+{
+	struct rb_node *node = set->tree.root;
+	struct area *best = NULL;
+
+	while (node != NULL) {
+		struct area *area = area_of(node);
+		bool ends_above = address < area->range.end;
+
+		best = ends_above ? area : best;
+		node = node->child[!ends_above];
+	}
+	return best;
+}
+
+struct area *area_set_next(const struct area *area)
+{
+	return area_of(rb_next(&area->node));
+}
+
+void area_set_insert(struct area_set *set, struct area *area)
+{
+	struct rb_node *parent = NULL;
+	struct rb_node *node = set->tree.root;
+	int side = 0;
+
+	while (node != NULL) {
+		parent = node;
+		side = area->range.start >= area_of(node)->range.start;
+		node = node->child[side];
+	}
+	rb_insert(&set->tree, &area->node, parent, side);
+	set->count++;
+}
+
+void area_set_erase(struct area_set *set, struct area *area)
+{
+	if (set->last == area) {
+		set->last = NULL;
+	}
+	rb_erase(&set->tree, &area->node);
+	set->count--;
+	slab_free(&set->nodes, area);
+}
+
+void area_set_split(struct area_set *set, struct area *area, gpa_t at, struct area *node)
+{
+	*node = *area;
+	node->range.start = at;
+	area->range.end = at;
+	area_set_insert(set, node);
+}

@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The areas of one address space, ordered by GPA: lookup, insert, split, shrink and erase in O(log n). Nodes
+ * come from frames through a slab of the set's own. Takes no lock: addr_space.h does.
+ */
+#pragma once
+
+#include "lib/rbtree.h"
+#include "lib/util.h"
+#include "mm/npt.h"
+#include "mm/slab.h"
+
+enum area_backend { AREA_LINEAR, AREA_ALLOC };
+
+/* Which frames an alloc area is filled with where it covers a whole aligned 2 MiB. */
+enum area_pages {
+	AREA_PAGES_AUTO, /* 2 MiB when there is one, else 4 KiB */
+	AREA_PAGES_4K,   /* never 2 MiB */
+	AREA_PAGES_2M,   /* 2 MiB, or MM_ENOMEM */
+};
+
+struct area {
+	struct rb_node node;
+	struct gpa_range range;
+	struct npt_attributes attributes;
+	uint8_t backend; /* enum area_backend */
+	uint8_t pages;   /* enum area_pages; alloc only */
+	bool populate;   /* alloc only */
+	int64_t offset;  /* linear only: HPA = GPA - offset */
+};
+
+struct area_set {
+	struct rb_tree tree;
+	struct area *last; /* the area of the last lookup: faults come in runs */
+	struct slab nodes;
+	uint64_t count;
+};
+
+void area_set_init(struct area_set *set, struct mm_hal *hal);
+/* Erases every area. */
+void area_set_destroy(struct area_set *set);
+
+/* A node for area_set_insert or area_set_split, to be taken before anything changes; NULL: no frame. */
+struct area *area_set_take_node(struct area_set *set);
+void area_set_give_back(struct area_set *set, struct area *node);
+
+/* The area with the lowest GPA of those that end above `address`, or NULL. */
+struct area *area_set_at_or_after(const struct area_set *set, gpa_t address);
+struct area *area_set_next(const struct area *area);
+
+static inline bool area_holds(const struct area *area, gpa_t address)
+{
+	return address - area->range.start < area->range.end - area->range.start;
+}
+
+/* The slow half of area_set_find. */
+struct area *area_set_search(struct area_set *set, gpa_t address);
+
+/* The area that holds `address`, or NULL. */
+static inline struct area *area_set_find(struct area_set *set, gpa_t address)
+{
+	struct area *last = set->last;
+
+	return last != NULL && area_holds(last, address) ? last : area_set_search(set, address);
+}
+
+/* Puts in `area`, filled in by the caller, which must overlap none. */
+void area_set_insert(struct area_set *set, struct area *area);
+void area_set_erase(struct area_set *set, struct area *area);
+
+/* Cuts `area` at `at` inside it: `node` becomes the upper part. */
+void area_set_split(struct area_set *set, struct area *area, gpa_t at, struct area *node);

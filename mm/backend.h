@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The two backends of an area, as addr_space.c and guest_memory.c see them. All run under the space's lock. An
+ * `area` handed in need not be in the set yet. Private to mm/.
+ */
+#pragma once
+
+#include "mm/addr_space.h"
+#include "mm/npt_private.h"
+
+/* Maps the whole area. MM_EALIGN, MM_ERANGE, MM_EPERM, MM_ENOMEM. */
+int backend_linear_map(struct addr_space *space, const struct area *area);
+
+/* Fills the whole area, in which nothing is filled yet, with zeroed frames. MM_ENOMEM. */
+int backend_alloc_populate(struct addr_space *space, const struct area *area);
+
+/* Fills the hole found at `place` for `gpa` with a zeroed frame. MM_ENOMEM. */
+int backend_alloc_fill(struct addr_space *space, const struct area *area, gpa_t gpa, const struct npt_place *place);
+
+/* An npt_release with the space as context: frees what belongs to an alloc area. The areas must still be there. */
+void backend_release(void *context, gpa_t gpa, hpa_t address, unsigned level);
+
+/* What addr_space_handle_fault does, but with the lock held; `force`: whatever the permissions. */
+int addr_space_fault_locked(struct addr_space *space, gpa_t gpa, unsigned access, bool force);

@@ -1,0 +1,586 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The frame allocator of run time. Memory is cut into aligned blocks of 2 MiB; each run of frames has one bit a
+ * frame, a count a block, and three index sets: broken blocks (some frames free), whole ones, and GiB of whole
+ * ones. An index set finds its first member in one step per level, so nothing here scans but frame_alloc_run.
+ * Called through struct mm_hal and by arch and hv for their own frames; takes its own lock.
+ */
+#include "lib/string.h"
+#include "lib/util.h"
+#include "mm/frames.h"
+
+#define WORD_BITS 64U
+#define BLOCK_ORDER 9U
+#define BLOCK_FRAMES (UINT64_C(1) << BLOCK_ORDER)
+#define BLOCK_WORDS (BLOCK_FRAMES / WORD_BITS)
+#define BLOCK_SIZE (BLOCK_FRAMES << FRAME_SHIFT)
+#define GIB_ORDER 18U
+#define GIB_BLOCKS (UINT64_C(1) << (GIB_ORDER - BLOCK_ORDER))
+#define SET_LEVELS 5
+#define NOTHING UINT64_MAX
+/* How many broken blocks to search for a run shorter than a block before a whole one is broken. */
+#define BROKEN_TRIES 8
+
+/* What the holder of a frame may be besides an enum frame_use. */
+#define HOLDER_NOBODY 0xff /* free */
+#define HOLDER_NEVER 0xfe  /* not ours, or frame 0: can be neither given out nor freed */
+
+_Static_assert(FRAME_SHIFT + BLOCK_ORDER == 21 && FRAME_SHIFT + GIB_ORDER == 30, "blocks are 2 MiB and 1 GiB");
+_Static_assert(FRAME_USES < HOLDER_NEVER, "a holder fits a byte");
+
+/* A set of numbers below 64^SET_LEVELS: bit n of words[k + 1] is set when word n of words[k] is not 0. */
+struct index_set {
+	uint64_t *words[SET_LEVELS];
+	unsigned levels;
+};
+
+/* A run of frames without holes. Frames and blocks in it count from `first`. */
+struct frame_bitmap_region {
+	hpa_t first;           /* the run's base, aligned down to 2 MiB */
+	hpa_t base;
+	hpa_t end;
+	uint64_t blocks;
+	uint64_t gibs;
+	uint64_t *free_bits;   /* by frame */
+	uint8_t *holder;       /* by frame: enum frame_use or HOLDER_… */
+	uint16_t *free_frames; /* by block */
+	uint16_t *whole_blocks; /* by aligned GiB */
+	struct index_set broken;
+	struct index_set whole;
+	struct index_set whole_gibs;
+};
+
+/* ---- index sets ---- */
+
+static void set_add(struct index_set *set, uint64_t index)
+{
+	for (unsigned level = 0; level < set->levels; level++) {
+		uint64_t *word = &set->words[level][index / WORD_BITS];
+		bool was_empty = *word == 0;
+
+		*word |= BIT(index % WORD_BITS);
+		if (!was_empty) {
+			return;
+		}
+		index /= WORD_BITS;
+	}
+}
+
+static void set_remove(struct index_set *set, uint64_t index)
+{
+	for (unsigned level = 0; level < set->levels; level++) {
+		uint64_t *word = &set->words[level][index / WORD_BITS];
+
+		*word &= ~BIT(index % WORD_BITS);
+		if (*word != 0) {
+			return;
+		}
+		index /= WORD_BITS;
+	}
+}
+
+/* The first member of those below word `index` of `level`, which is not 0. */
+static uint64_t set_descend(const struct index_set *set, unsigned level, uint64_t index, uint64_t word)
+{
+	for (;;) {
+		index = index * WORD_BITS + (unsigned)__builtin_ctzll(word);
+		if (level == 0) {
+			return index;
+		}
+		level--;
+		word = set->words[level][index];
+	}
+}
+
+static uint64_t set_first(const struct index_set *set)
+{
+	uint64_t word = set->words[set->levels - 1][0];
+
+	return word == 0 ? NOTHING : set_descend(set, set->levels - 1, 0, word);
+}
+
+/* The first member above `index`. */
+static uint64_t set_after(const struct index_set *set, uint64_t index)
+{
+	for (unsigned level = 0; level < set->levels; level++) {
+		uint64_t above = ~UINT64_C(1) << index % WORD_BITS;
+		uint64_t word = set->words[level][index / WORD_BITS] & above;
+
+		index /= WORD_BITS;
+		if (word != 0) {
+			return set_descend(set, level, index, word);
+		}
+	}
+	return NOTHING;
+}
+
+/* ---- one region ---- */
+
+static uint64_t gib_of(const struct frame_bitmap_region *region, uint64_t block)
+{
+	return (region->first % (GIB_BLOCKS * BLOCK_SIZE) / BLOCK_SIZE + block) / GIB_BLOCKS;
+}
+
+static hpa_t frame_address(const struct frame_bitmap_region *region, uint64_t frame)
+{
+	return region->first + (frame << FRAME_SHIFT);
+}
+
+/* Files the block anew now that `now` of its frames are free. */
+static void count_block(struct frame_bitmap_region *region, uint64_t block, uint64_t now)
+{
+	uint64_t was = region->free_frames[block];
+	uint64_t gib = gib_of(region, block);
+
+	region->free_frames[block] = (uint16_t)now;
+	if (was == BLOCK_FRAMES) {
+		set_remove(&region->whole, block);
+		if (region->whole_blocks[gib]-- == GIB_BLOCKS) {
+			set_remove(&region->whole_gibs, gib);
+		}
+	} else if (was != 0) {
+		set_remove(&region->broken, block);
+	}
+	if (now == BLOCK_FRAMES) {
+		set_add(&region->whole, block);
+		if (++region->whole_blocks[gib] == GIB_BLOCKS) {
+			set_add(&region->whole_gibs, gib);
+		}
+	} else if (now != 0) {
+		set_add(&region->broken, block);
+	}
+}
+
+/* Flips `count` frames inside one block, all of which are free or all held. */
+static void flip_in_block(struct frame_bitmap_region *region, uint64_t frame, uint64_t count, bool to_free)
+{
+	uint64_t block = frame / BLOCK_FRAMES;
+	uint64_t now = region->free_frames[block] + (to_free ? count : 0) - (to_free ? 0 : count);
+
+	while (count != 0) {
+		uint64_t bit = frame % WORD_BITS;
+		uint64_t part = MIN(count, WORD_BITS - bit);
+
+		region->free_bits[frame / WORD_BITS] ^= BITS(bit + part - 1, bit);
+		frame += part;
+		count -= part;
+	}
+	if (now != 0 && now != BLOCK_FRAMES && region->free_frames[block] % BLOCK_FRAMES != 0) {
+		region->free_frames[block] = (uint16_t)now; /* broken before and after */
+	} else {
+		count_block(region, block, now);
+	}
+}
+
+static void flip(struct frame_bitmap_region *region, uint64_t frame, uint64_t count, uint8_t holder)
+{
+	memset(&region->holder[frame], holder, count);
+	while (count != 0) {
+		uint64_t part = MIN(count, BLOCK_FRAMES - frame % BLOCK_FRAMES);
+
+		flip_in_block(region, frame, part, holder == HOLDER_NOBODY);
+		frame += part;
+		count -= part;
+	}
+}
+
+/* A free frame of the block, which has one. */
+static uint64_t frame_in_block(const struct frame_bitmap_region *region, uint64_t block)
+{
+	uint64_t word = block * BLOCK_WORDS;
+
+	while (region->free_bits[word] == 0) {
+		word++;
+	}
+	return word * WORD_BITS + (unsigned)__builtin_ctzll(region->free_bits[word]);
+}
+
+/* The first held frame in [from, to), or `to`. */
+static uint64_t first_held(const struct frame_bitmap_region *region, uint64_t from, uint64_t to)
+{
+	while (from < to) {
+		if (from % BLOCK_FRAMES == 0 && region->free_frames[from / BLOCK_FRAMES] == BLOCK_FRAMES) {
+			from += BLOCK_FRAMES;
+			continue;
+		}
+		uint64_t held = ~region->free_bits[from / WORD_BITS] >> from % WORD_BITS;
+
+		if (held != 0) {
+			return MIN(from + (unsigned)__builtin_ctzll(held), to);
+		}
+		from = align_down(from, WORD_BITS) + WORD_BITS;
+	}
+	return to;
+}
+
+/* `count` free frames in [from, to), aligned; or NOTHING. This one scans. */
+static uint64_t find_run(const struct frame_bitmap_region *region, uint64_t from, uint64_t to, uint64_t count,
+			 uint64_t alignment)
+{
+	uint64_t bias = region->first >> FRAME_SHIFT; /* alignment is that of the address */
+	uint64_t at = align_up(from + bias, alignment) - bias;
+
+	while (at < to && count <= to - at) {
+		uint64_t held = first_held(region, at, at + count);
+
+		if (held == at + count) {
+			return at;
+		}
+		uint64_t next = held + 1;
+
+		if (region->free_frames[held / BLOCK_FRAMES] == 0) {
+			next = align_down(held, BLOCK_FRAMES) + BLOCK_FRAMES;
+		}
+		at = align_up(next + bias, alignment) - bias;
+	}
+	return NOTHING;
+}
+
+/* An aligned run shorter than a block, in a broken block. */
+static uint64_t find_in_broken(const struct frame_bitmap_region *region, uint64_t count)
+{
+	uint64_t block = set_first(&region->broken);
+
+	for (unsigned tries = 0; block != NOTHING && (tries < BROKEN_TRIES || count == 1); tries++) {
+		uint64_t start = block * BLOCK_FRAMES;
+		uint64_t frame = count == 1 ? frame_in_block(region, block)
+					    : find_run(region, start, start + BLOCK_FRAMES, count, count);
+
+		if (frame != NOTHING) {
+			return frame;
+		}
+		block = set_after(&region->broken, block);
+	}
+	return NOTHING;
+}
+
+/* ---- the allocator ---- */
+
+static struct frame_bitmap_region *region_at(const struct frame_bitmap *frames, unsigned i)
+{
+	unsigned at = frames->current + i;
+
+	return &frames->regions[at < frames->count ? at : at - frames->count];
+}
+
+/* Hands out `count` frames of the region; under the lock. */
+static hpa_t take(struct frame_bitmap *frames, struct frame_bitmap_region *region, uint64_t frame, uint64_t count,
+		  enum frame_use use)
+{
+	flip(region, frame, count, (uint8_t)use);
+	frames->counts.free -= count;
+	frames->counts.held[use] += count;
+	frames->current = (unsigned)(region - frames->regions);
+	return frame_address(region, frame);
+}
+
+static hpa_t alloc_small(struct frame_bitmap *frames, uint64_t count, enum frame_use use)
+{
+	for (unsigned i = 0; i < frames->count; i++) {
+		struct frame_bitmap_region *region = region_at(frames, i);
+		uint64_t frame = find_in_broken(region, count);
+
+		if (frame != NOTHING) {
+			return take(frames, region, frame, count, use);
+		}
+	}
+	for (unsigned i = 0; i < frames->count; i++) {
+		struct frame_bitmap_region *region = region_at(frames, i);
+		uint64_t block = set_first(&region->whole);
+
+		if (block != NOTHING) {
+			return take(frames, region, block * BLOCK_FRAMES, count, use);
+		}
+	}
+	return HPA_NONE;
+}
+
+static hpa_t alloc_block(struct frame_bitmap *frames, enum frame_use use)
+{
+	for (unsigned i = 0; i < frames->count; i++) {
+		struct frame_bitmap_region *region = region_at(frames, i);
+		uint64_t block = set_first(&region->whole);
+
+		if (block != NOTHING) {
+			return take(frames, region, block * BLOCK_FRAMES, BLOCK_FRAMES, use);
+		}
+	}
+	return HPA_NONE;
+}
+
+static hpa_t alloc_gib(struct frame_bitmap *frames, enum frame_use use)
+{
+	for (unsigned i = 0; i < frames->count; i++) {
+		struct frame_bitmap_region *region = region_at(frames, i);
+		uint64_t gib = set_first(&region->whole_gibs);
+
+		if (gib != NOTHING) {
+			hpa_t address = align_down(region->first, BLOCK_SIZE * GIB_BLOCKS) +
+					gib * BLOCK_SIZE * GIB_BLOCKS;
+
+			return take(frames, region, (address - region->first) >> FRAME_SHIFT,
+				    BLOCK_FRAMES * GIB_BLOCKS, use);
+		}
+	}
+	return HPA_NONE;
+}
+
+static hpa_t alloc_run(struct frame_bitmap *frames, uint64_t count, uint64_t alignment, enum frame_use use)
+{
+	for (unsigned i = 0; i < frames->count; i++) {
+		struct frame_bitmap_region *region = region_at(frames, i);
+		uint64_t frame = find_run(region, 0, region->blocks * BLOCK_FRAMES, count, alignment);
+
+		if (frame != NOTHING) {
+			return take(frames, region, frame, count, use);
+		}
+	}
+	return HPA_NONE;
+}
+
+hpa_t frame_alloc(struct frame_bitmap *frames, unsigned order, enum frame_use use)
+{
+	hpa_t address;
+
+	spin_lock(&frames->lock);
+	if (order < BLOCK_ORDER) {
+		address = alloc_small(frames, BIT(order), use);
+	} else if (order == BLOCK_ORDER) {
+		address = alloc_block(frames, use);
+	} else if (order == GIB_ORDER) {
+		address = alloc_gib(frames, use);
+	} else {
+		address = HPA_NONE;
+	}
+	/* Rare: an order that no set serves, or broken blocks that were not searched. */
+	if (address == HPA_NONE && order != 0 && order != BLOCK_ORDER && order != GIB_ORDER && order < WORD_BITS) {
+		address = alloc_run(frames, BIT(order), BIT(order), use);
+	}
+	spin_unlock(&frames->lock);
+	return address;
+}
+
+hpa_t frame_alloc_run(struct frame_bitmap *frames, uint64_t count, uint64_t alignment, enum frame_use use)
+{
+	if (count == 0) {
+		return HPA_NONE;
+	}
+	spin_lock(&frames->lock);
+	hpa_t address = alloc_run(frames, count, alignment, use);
+
+	spin_unlock(&frames->lock);
+	return address;
+}
+
+/* The region that holds `address`, or NULL. */
+static struct frame_bitmap_region *find_region(const struct frame_bitmap *frames, hpa_t address)
+{
+	unsigned low = 0;
+	unsigned high = frames->count;
+
+	while (low < high) {
+		unsigned middle = (low + high) / 2;
+		struct frame_bitmap_region *region = &frames->regions[middle];
+
+		if (address < region->base) {
+			high = middle;
+		} else if (address >= region->end) {
+			low = middle + 1;
+		} else {
+			return region;
+		}
+	}
+	return NULL;
+}
+
+static int free_run(struct frame_bitmap *frames, hpa_t base, uint64_t count, enum frame_use use)
+{
+	struct frame_bitmap_region *region = find_region(frames, base);
+
+	if (region == NULL || count == 0 || count > (region->end - base) >> FRAME_SHIFT) {
+		return MM_EINVAL;
+	}
+	uint64_t first = (base - region->first) >> FRAME_SHIFT;
+
+	for (uint64_t frame = first; frame < first + count; frame++) {
+		if (region->holder[frame] != use) {
+			return MM_EINVAL;
+		}
+	}
+	flip(region, first, count, HOLDER_NOBODY);
+	frames->counts.free += count;
+	frames->counts.held[use] -= count;
+	return MM_OK;
+}
+
+int frame_free(struct frame_bitmap *frames, hpa_t base, uint64_t count, enum frame_use use)
+{
+	if (!is_aligned(base, FRAME_SIZE)) {
+		return MM_EALIGN;
+	}
+	spin_lock(&frames->lock);
+	int status = free_run(frames, base, count, use);
+
+	spin_unlock(&frames->lock);
+	return status;
+}
+
+bool frame_counts(struct frame_bitmap *frames, struct frame_counts *counts)
+{
+	uint64_t sum;
+
+	spin_lock(&frames->lock);
+	*counts = frames->counts;
+	spin_unlock(&frames->lock);
+	sum = counts->free;
+	for (unsigned use = 0; use < FRAME_USES; use++) {
+		sum += counts->held[use];
+	}
+	return sum == counts->total;
+}
+
+/* ---- taking over ---- */
+
+static bool is_accounted(const struct memory_region *region)
+{
+	return region->kind == MEMORY_CONVENTIONAL || region->kind == MEMORY_LOADED;
+}
+
+/* The next run of neighbouring accounted regions from `*i` on; moves *i past it. False: no more. */
+static bool next_run(const struct frame_bump *bump, unsigned *i, struct frame_run *run)
+{
+	while (*i < bump->count && !is_accounted(&bump->regions[*i])) {
+		++*i;
+	}
+	if (*i == bump->count) {
+		return false;
+	}
+	*run = (struct frame_run){bump->regions[*i].base, 0};
+	while (*i < bump->count && is_accounted(&bump->regions[*i]) &&
+	       bump->regions[*i].base == run->base + (run->frames << FRAME_SHIFT)) {
+		run->frames += bump->regions[*i].frames;
+		++*i;
+	}
+	return true;
+}
+
+/* Cuts `bytes` off the memory at *cursor, which may be just a count (starting at 0). */
+static void *carve(uintptr_t *cursor, uint64_t bytes)
+{
+	void *at = (void *)*cursor; /* NOLINT(performance-no-int-to-ptr) */
+
+	*cursor += align_up(bytes, sizeof(uint64_t));
+	return at;
+}
+
+static void carve_set(struct index_set *set, uintptr_t *cursor, uint64_t members)
+{
+	set->levels = 0;
+	do {
+		members = (members + WORD_BITS - 1) / WORD_BITS;
+		set->words[set->levels] = carve(cursor, members * sizeof(uint64_t));
+		set->levels++;
+	} while (members > 1);
+}
+
+/* Places the region's arrays at `memory`; returns where they end. */
+static uintptr_t carve_region(struct frame_bitmap_region *region, uintptr_t memory)
+{
+	uint64_t frames = region->blocks * BLOCK_FRAMES;
+
+	region->free_bits = carve(&memory, frames / WORD_BITS * sizeof(uint64_t));
+	region->free_frames = carve(&memory, region->blocks * sizeof(uint16_t));
+	region->whole_blocks = carve(&memory, region->gibs * sizeof(uint16_t));
+	region->holder = carve(&memory, frames);
+	carve_set(&region->broken, &memory, region->blocks);
+	carve_set(&region->whole, &memory, region->blocks);
+	carve_set(&region->whole_gibs, &memory, region->gibs);
+	return memory;
+}
+
+/* Makes a region of the run, all of it held as FRAME_KERNEL. */
+static int init_region(struct frame_bitmap *frames, struct frame_bump *bump, struct frame_bitmap_region *region,
+		       const struct frame_run *run)
+{
+	region->base = run->base;
+	region->end = run->base + (run->frames << FRAME_SHIFT);
+	region->first = align_down(region->base, BLOCK_SIZE);
+	region->blocks = (align_up(region->end, BLOCK_SIZE) - region->first) / BLOCK_SIZE;
+	region->gibs = gib_of(region, region->blocks - 1) + 1;
+
+	uint64_t bytes = carve_region(region, 0);
+	hpa_t memory = frame_bump_alloc(bump, align_up(bytes, FRAME_SIZE) >> FRAME_SHIFT, 1);
+
+	if (memory == HPA_NONE) {
+		return MM_ENOMEM;
+	}
+	uintptr_t start = (uintptr_t)(memory + frames->virtual_offset);
+
+	memset((void *)start, 0, bytes); /* NOLINT(performance-no-int-to-ptr) */
+	carve_region(region, start);
+	memset(region->holder, HOLDER_NEVER, region->blocks * BLOCK_FRAMES);
+	memset(&region->holder[(region->base - region->first) >> FRAME_SHIFT], FRAME_KERNEL, run->frames);
+	if (region->base == 0) {
+		region->holder[0] = HOLDER_NEVER;
+	}
+	frames->counts.total += run->frames;
+	frames->counts.held[FRAME_KERNEL] += run->frames;
+	return MM_OK;
+}
+
+static void free_at_takeover(struct frame_bitmap *frames, hpa_t base, uint64_t count)
+{
+	if (base == 0 && count != 0) {
+		base += FRAME_SIZE;
+		count--;
+	}
+	if (count != 0) {
+		(void)free_run(frames, base, count, FRAME_KERNEL);
+	}
+}
+
+/* Frees what the bump allocator has not given out. */
+static void free_the_rest(struct frame_bitmap *frames, const struct frame_bump *bump)
+{
+	for (unsigned i = bump->current; i < bump->count; i++) {
+		const struct memory_region *region = &bump->regions[i];
+		uint64_t used = i == bump->current ? bump->used : 0;
+
+		if (region->kind == MEMORY_CONVENTIONAL && used < region->frames) {
+			free_at_takeover(frames, region->base + (used << FRAME_SHIFT), region->frames - used);
+		}
+	}
+	for (unsigned i = 0; i < bump->gap_count; i++) {
+		free_at_takeover(frames, bump->gaps[i].base, bump->gaps[i].frames);
+	}
+}
+
+int frame_bitmap_init(struct frame_bitmap *frames, struct frame_bump *bump, uintptr_t virtual_offset)
+{
+	struct frame_run run;
+	unsigned runs = 0;
+	unsigned next = 0;
+
+	*frames = (struct frame_bitmap){.virtual_offset = virtual_offset};
+	while (next_run(bump, &next, &run)) {
+		runs++;
+	}
+	uint64_t bytes = runs * sizeof(struct frame_bitmap_region);
+	hpa_t memory = frame_bump_alloc(bump, align_up(bytes, FRAME_SIZE) >> FRAME_SHIFT, 1);
+
+	if (memory == HPA_NONE) {
+		return MM_ENOMEM;
+	}
+	frames->regions = (void *)(uintptr_t)(memory + virtual_offset); /* NOLINT(performance-no-int-to-ptr) */
+	next = 0;
+	while (next_run(bump, &next, &run)) {
+		int status = init_region(frames, bump, &frames->regions[frames->count], &run);
+
+		if (status != MM_OK) {
+			return status;
+		}
+		frames->count++;
+	}
+	free_the_rest(frames, bump);
+	return MM_OK;
+}

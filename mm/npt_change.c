@@ -1,0 +1,302 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The page-table walker, second half: unmap and protect. Both go the same way: count the tables that splits
+ * need and take them; change the entries, hiding what is to go; flush once; put in place what had to wait for
+ * the flush (break-before-make); then free. Nothing after the taking can fail.
+ */
+#include "lib/string.h"
+#include "mm/npt_private.h"
+
+/* Ranges gathered for one flush; when there are more, the last one grows over the rest. */
+#define FLUSH_RANGES 8
+/* Only the leaves at the two ends of a range can be partly covered, so only two that the CPU may use break. */
+#define BROKEN_LEAVES 2
+
+struct update {
+	struct npt *npt;
+	struct frame_list tables; /* for splits */
+	uint64_t permission_bits; /* protect: what goes under permission_mask */
+	bool removes;             /* unmap; else protect */
+	bool linked;              /* the table being changed is in the CPU's reach */
+	unsigned flush_count;
+	unsigned broken_count;
+	struct gpa_range flush[FLUSH_RANGES];
+	struct {
+		uint64_t *slot;
+		uint64_t entry; /* goes there after the flush */
+	} broken[BROKEN_LEAVES];
+};
+
+/* Called with rising starts. */
+static void gather(struct update *update, gpa_t start, gpa_t end)
+{
+	if (update->flush_count != 0) {
+		struct gpa_range *last = &update->flush[update->flush_count - 1];
+
+		if (start <= last->end || update->flush_count == FLUSH_RANGES) {
+			last->end = MAX(last->end, end);
+			return;
+		}
+	}
+	update->flush[update->flush_count] = (struct gpa_range){start, end};
+	update->flush_count++;
+}
+
+static void flush(struct update *update)
+{
+	struct npt *npt = update->npt;
+
+	if (update->flush_count != 0) {
+		npt->statistics.flushes++;
+		if (npt->hal->flush != NULL) {
+			npt->hal->flush(npt->hal, npt, update->flush, update->flush_count);
+		}
+	}
+	for (unsigned i = 0; i < update->broken_count; i++) {
+		npt_store(update->broken[i].slot, update->broken[i].entry);
+	}
+}
+
+/* The level of the leaf that holds `address` inside it, or 0: nothing to split there. */
+static unsigned cut_level(const struct npt *npt, gpa_t address)
+{
+	if (address >> npt->format.input_bits != 0) {
+		return 0;
+	}
+	struct npt_place place = npt_walk(npt, address);
+
+	return place.entry != 0 && !is_aligned(address, npt_span(place.level)) ? place.level : 0;
+}
+
+/* How many tables it takes to have leaf boundaries at both `start` and `end`. */
+static unsigned count_splits(const struct npt *npt, gpa_t start, gpa_t end)
+{
+	unsigned start_level = cut_level(npt, start);
+	unsigned end_level = cut_level(npt, end);
+	unsigned count = 0;
+
+	for (unsigned level = 1; level <= MAX(start_level, end_level); level++) {
+		bool at_start = level <= start_level && !is_aligned(start, npt_span(level));
+		bool at_end = level <= end_level && !is_aligned(end, npt_span(level));
+		bool same = start >> npt_shift(level) == end >> npt_shift(level);
+
+		count += (unsigned)at_start + at_end - (at_start && at_end && same);
+	}
+	return count;
+}
+
+/* Makes the table of leaves that says the same as the one leaf `entry` of `level`. Not linked yet. */
+static hpa_t split_leaf(struct update *update, unsigned level, uint64_t entry)
+{
+	struct npt *npt = update->npt;
+	const struct npt_format *format = &npt->format;
+	hpa_t table = frame_list_pop(&update->tables, npt->hal);
+	uint64_t *slot = mm_pointer(npt->hal, table);
+	uint64_t step = npt_leaf_step(format, level - 1);
+	uint64_t piece = npt_leaf(format, level - 1, npt_address(format, entry),
+				  npt_leaf_attributes(format, level, entry));
+
+	for (uint64_t *end = slot + NPT_ENTRIES; slot < end; slot++) {
+		*slot = piece;
+		piece += step;
+	}
+	npt->statistics.leaves[level]--;
+	npt->statistics.leaves[level - 1] += NPT_ENTRIES;
+	npt->statistics.tables++;
+	npt->statistics.splits++;
+	return table;
+}
+
+static bool change_table(struct update *update, uint64_t *table, unsigned level, gpa_t start, gpa_t end);
+
+/* Splits the leaf `entry` at `slot` and changes [start, end) of it. */
+static void change_part(struct update *update, uint64_t *slot, unsigned level, uint64_t entry, gpa_t start, gpa_t end)
+{
+	const struct npt_format *format = &update->npt->format;
+	hpa_t table = split_leaf(update, level, entry);
+	uint64_t table_entry = npt_table_entry(format, table);
+	gpa_t base = align_down(start, npt_span(level));
+	bool in_use = update->linked && !npt_is_hidden(format, entry);
+	bool linked = update->linked;
+
+	if (in_use) {
+		gather(update, base, base + npt_span(level));
+	}
+	update->linked = false;
+	change_table(update, mm_pointer(update->npt->hal, table), level - 1, start, end);
+	update->linked = linked;
+	if (in_use && format->break_before_make) {
+		npt_store(slot, 0);
+		update->broken[update->broken_count].slot = slot;
+		update->broken[update->broken_count].entry = table_entry;
+		update->broken_count++;
+	} else {
+		npt_store(slot, table_entry);
+	}
+}
+
+/* Hides what is to be removed, or gives a leaf its new permissions. */
+static void change_whole(struct update *update, uint64_t *slot, uint64_t entry, gpa_t start, gpa_t end)
+{
+	const struct npt_format *format = &update->npt->format;
+	uint64_t changed;
+
+	if (update->removes) {
+		if (!npt_is_hidden(format, entry)) {
+			npt_store(slot, npt_hide(format, entry));
+			gather(update, start, end);
+		}
+		return;
+	}
+	do { /* again if the CPU has set the dirty flag meanwhile */
+		changed = (entry & ~format->permission_mask) | update->permission_bits;
+	} while (!__atomic_compare_exchange_n(slot, &entry, changed, false, __ATOMIC_RELEASE, __ATOMIC_RELAXED));
+	if (changed != entry && !npt_is_hidden(format, entry)) {
+		gather(update, start, end);
+	}
+}
+
+static bool all_holes(const uint64_t *from, const uint64_t *to)
+{
+	while (to - from >= 8) {
+		if ((from[0] | from[1] | from[2] | from[3] | from[4] | from[5] | from[6] | from[7]) != 0) {
+			return false;
+		}
+		from += 8;
+	}
+	while (from < to) {
+		if (*from++ != 0) {
+			return false;
+		}
+	}
+	return true;
+}
+
+/*
+ * Changes [start, end), which lies inside `table` of `level`. True if all that the table holds is being
+ * removed, so that the table itself can go. Recurses once per level.
+ */
+static bool change_table(struct update *update, uint64_t *table, unsigned level, gpa_t start, gpa_t end)
+{
+	const struct npt *npt = update->npt;
+	uint64_t span = npt_span(level);
+	uint64_t *first = &table[npt_index(npt, level, start)];
+	uint64_t *slot = first;
+	bool dies = update->removes;
+	gpa_t next;
+
+	for (gpa_t at = start; at < end; at = next, slot++) {
+		uint64_t entry = npt_load(slot);
+		bool is_table = npt_is_table(&npt->format, level, entry);
+
+		next = MIN(align_down(at, span) + span, end);
+		if (entry == 0) {
+			continue;
+		}
+		if (next - at == span && (update->removes || !is_table)) {
+			change_whole(update, slot, entry, at, next);
+		} else if (!is_table) {
+			if (update->removes || (entry & npt->format.permission_mask) != update->permission_bits) {
+				change_part(update, slot, level, entry, at, next);
+			}
+			dies = false;
+		} else if (change_table(update, npt_table(npt, entry), level - 1, at, next)) {
+			change_whole(update, slot, entry, at, next);
+		} else {
+			dies = false;
+		}
+	}
+	return dies && all_holes(table, first) && all_holes(slot, table + npt_table_entries(npt, level));
+}
+
+/* After the flush: frees what [start, end) hides, and makes holes of it. */
+static void reap_table(struct npt *npt, uint64_t *table, unsigned level, gpa_t start, gpa_t end,
+		       npt_release *release, void *context)
+{
+	const struct npt_format *format = &npt->format;
+	uint64_t span = npt_span(level);
+	uint64_t *slot = &table[npt_index(npt, level, start)];
+	gpa_t next;
+
+	for (gpa_t at = start; at < end; at = next, slot++) {
+		uint64_t entry = npt_load(slot);
+		uint64_t was = npt_unhide(format, entry);
+
+		next = MIN(align_down(at, span) + span, end);
+		if (entry == 0) {
+			continue;
+		}
+		if (npt_is_table(format, level, entry)) {
+			reap_table(npt, npt_table(npt, entry), level - 1, at, next, release, context);
+			continue;
+		}
+		npt_store(slot, 0);
+		if (npt_is_table(format, level, was)) {
+			npt_free_tree(npt, npt_address(format, was), level - 1, align_down(at, span), release,
+				      context);
+			continue;
+		}
+		npt->statistics.leaves[level]--;
+		if (release != NULL) {
+			release(context, at, npt_address(format, was), level);
+		}
+	}
+}
+
+/* Takes the tables for splits, changes, flushes. MM_ENOMEM: nothing has changed. */
+static int run_update(struct update *update, gpa_t start, gpa_t end)
+{
+	struct npt *npt = update->npt;
+	unsigned splits = count_splits(npt, start, end);
+
+	update->tables.head = HPA_NONE;
+	update->linked = true;
+	update->flush_count = 0;
+	update->broken_count = 0;
+	if (frame_list_take(&update->tables, npt->hal, splits, 0, FRAME_TABLE) != MM_OK) {
+		return MM_ENOMEM;
+	}
+	change_table(update, npt->root_table, npt_top(npt), start, end);
+	flush(update);
+	frame_list_give_back(&update->tables, npt->hal, 0, FRAME_TABLE); /* a split turned out needless */
+	return MM_OK;
+}
+
+int npt_unmap(struct npt *npt, gpa_t start, uint64_t size, npt_release *release, void *context)
+{
+	struct update update;
+	int status = npt_check_range(npt, start, size);
+
+	if (status != MM_OK || size == 0) {
+		return status;
+	}
+	update.npt = npt;
+	update.removes = true;
+	status = run_update(&update, start, start + size);
+	if (status == MM_OK) {
+		reap_table(npt, npt->root_table, npt_top(npt), start, start + size, release, context);
+	}
+	return status;
+}
+
+int npt_protect(struct npt *npt, gpa_t start, uint64_t size, uint8_t permissions)
+{
+	const struct npt_format *format = &npt->format;
+	struct npt_attributes attributes = {.permissions = permissions, .type = MM_WRITE_BACK};
+	struct update update;
+	int status = npt_check_range(npt, start, size);
+
+	if (status == MM_OK && size == 0) {
+		status = MM_EINVAL;
+	}
+	if (status == MM_OK) {
+		status = npt_check_permissions(format, permissions);
+	}
+	if (status != MM_OK) {
+		return status;
+	}
+	update.npt = npt;
+	update.removes = false;
+	update.permission_bits = npt_leaf(format, 0, 0, attributes) & format->permission_mask;
+	return run_update(&update, start, start + size);
+}

@@ -1,0 +1,272 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The rigs: which emulator each one is, with which command line, and what must be installed for it.
+
+Pure description, used by rig.py; starts nothing.
+"""
+
+import os
+import shlex
+import shutil
+import socket
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Callable
+
+OVMF_CODE = "/usr/share/OVMF/OVMF_CODE.fd"
+OVMF_VARS = "/usr/share/OVMF/OVMF_VARS.fd"
+OVMF_WHOLE = "/usr/share/ovmf/OVMF.fd"
+AAVMF = "/usr/share/qemu-efi-aarch64/QEMU_EFI.fd"
+BOCHS_VGA_BIOS = "/usr/share/bochs/VGABIOS-lgpl-latest"
+BOCHS_PLUGIN = "/usr/lib/x86_64-linux-gnu/bochs/plugins/libbx_rfb_gui.so"
+
+GDB_ADDRESS = "tcp:127.0.0.1:1234"
+
+# Program or file -> Debian package.
+PACKAGES = {
+    "mcopy": "mtools",
+    "mkfs.vfat": "dosfstools",
+    "sfdisk": "fdisk",
+    "qemu-system-x86_64": "qemu-system-x86",
+    "qemu-system-aarch64": "qemu-system-arm",
+    "bochs": "bochs",
+    "busybox": "busybox-static",
+    OVMF_CODE: "ovmf",
+    OVMF_VARS: "ovmf",
+    OVMF_WHOLE: "ovmf",
+    AAVMF: "qemu-efi-aarch64",
+    BOCHS_VGA_BIOS: "vgabios",
+    BOCHS_PLUGIN: "bochs",
+}
+
+
+class UsageError(Exception):
+    """What was asked for cannot be had; the message says why and what to do."""
+
+
+@dataclass
+class Options:
+    rig: str = "svm"
+    volume: "Path | None" = None
+    conf: "Path | None" = None
+    cpus: int = 1
+    memory: int = 1024  # MiB
+    cpu: "str | None" = None
+    log: "Path | None" = None
+    timeout: "float | None" = None
+    icount: bool = False
+    gdb: bool = False
+    screen: bool = False
+    usb: bool = False
+    gic: int = 3
+    acpi: bool = True
+
+
+@dataclass
+class Launch:
+    """One emulator about to start."""
+
+    argv: list[str]
+    serial: "socket.socket | None" = None  # the emulator connects its serial port here; None: its stdio
+    notes: list[str] = field(default_factory=list)  # what the user is told beside the command line
+
+    def command_line(self) -> str:
+        return shlex.join(self.argv)
+
+
+@dataclass(frozen=True)
+class Rig:
+    isa: str
+    what: str  # what is emulated, in words
+    needs: tuple[str, ...]  # keys of PACKAGES
+    launch: Callable[[Options, Path, Path], Launch]  # options, image, working directory
+    refuses: tuple[str, ...] = ()  # options that make no sense here
+
+
+def missing_packages(needs: tuple[str, ...]) -> list[str]:
+    found = {PACKAGES[need] for need in needs if not (os.path.exists(need) or _program(need))}
+    return sorted(found)
+
+
+def _program(name: str) -> bool:
+    return "/" not in name and shutil.which(name, path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin") is not None
+
+
+def kvm_unavailable() -> str:
+    """Why nested KVM does not work on this machine; empty: it does."""
+    try:
+        os.close(os.open("/dev/kvm", os.O_RDWR))
+    except OSError as error:
+        return f"/dev/kvm does not open ({error.strerror})"
+    flags = next((line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("flags")), "")
+    module = next((m for flag, m in (("svm", "kvm_amd"), ("vmx", "kvm_intel")) if flag in flags.split()), None)
+    if module is None:
+        return "/dev/kvm opens, but the CPU shows neither vmx nor svm"
+    parameter = Path(f"/sys/module/{module}/parameters/nested")
+    if not parameter.exists() or parameter.read_text().strip() not in ("1", "Y"):
+        return f"/dev/kvm opens, but {parameter} is not on"
+    return ""
+
+
+def choose_rig() -> tuple[str, str]:
+    """The best rig that this machine offers, and why."""
+    why_not = kvm_unavailable()
+    if not why_not:
+        return "kvm", "nested KVM works on this machine"
+    return "svm", f"no nested KVM: {why_not}"
+
+
+# ---- QEMU ----
+
+
+def _disk(options: Options, image: Path, device: str) -> list[str]:
+    drive = ["-drive", f"format=raw,file={image},if=none,id=disk"]
+    if options.usb:
+        return [*drive, "-device", "qemu-xhci", "-device", "usb-storage,drive=disk"]
+    return [*drive, "-device", f"{device},drive=disk"]
+
+
+def _display(options: Options, notes: list[str]) -> list[str]:
+    if not options.screen:
+        return ["-display", "none"]
+    if os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"):
+        return ["-display", "gtk"]
+    notes.append("no DISPLAY here: the screen is on VNC, from 127.0.0.1:5900 upwards")
+    return ["-display", "vnc=127.0.0.1:0,to=99"]
+
+
+def _debugger(options: Options, notes: list[str], isa: str) -> list[str]:
+    if not options.gdb:
+        return []
+    notes.append(
+        "stopped before the first instruction. In another terminal: gdb-multiarch "
+        "-ex 'target remote 127.0.0.1:1234'; then 'continue', and once the log has told \"image at BASE\", "
+        f"'add-symbol-file build/{isa}/caisson.elf -o BASE'"
+    )
+    return ["-gdb", GDB_ADDRESS, "-S"]
+
+
+def _qemu_x86(options: Options, image: Path, directory: Path, kvm: bool) -> Launch:
+    notes: list[str] = []
+    variables = directory / "OVMF_VARS.fd"
+    shutil.copyfile(OVMF_VARS, variables)
+    argv = ["qemu-system-x86_64", "-M", "pc" if options.icount else "q35"]
+    argv += ["-accel", "kvm" if kvm else "tcg", "-cpu", options.cpu or ("host" if kvm else "max")]
+    if options.icount:
+        argv += ["-icount", "shift=6,sleep=off"]
+    argv += ["-smp", str(options.cpus), "-m", f"{options.memory}M", "-nodefaults", "-no-reboot"]
+    argv += _display(options, notes) + (["-vga", "std"] if options.screen else [])
+    argv += ["-serial", "stdio", "-net", "none"]
+    argv += ["-drive", f"if=pflash,format=raw,readonly=on,file={OVMF_CODE}"]
+    argv += ["-drive", f"if=pflash,format=raw,file={variables}"]
+    argv += _disk(options, image, "virtio-blk-pci") + _debugger(options, notes, "x86_64")
+    return Launch(argv, notes=notes)
+
+
+def _svm(options: Options, image: Path, directory: Path) -> Launch:
+    return _qemu_x86(options, image, directory, kvm=False)
+
+
+def _kvm(options: Options, image: Path, directory: Path) -> Launch:
+    if why_not := kvm_unavailable():
+        raise UsageError(f"rig kvm: {why_not}")
+    return _qemu_x86(options, image, directory, kvm=True)
+
+
+def _el2(options: Options, image: Path, directory: Path) -> Launch:
+    del directory
+    notes: list[str] = []
+    machine = f"virt,virtualization=on,gic-version={options.gic}" + ("" if options.acpi else ",acpi=off")
+    cpu = (options.cpu or "max") + (",cntfrq=1000000000" if options.icount else "")
+    argv = ["qemu-system-aarch64", "-M", machine, "-accel", "tcg", "-cpu", cpu]
+    if options.icount:
+        argv += ["-icount", "shift=0,sleep=off"]
+    argv += ["-smp", str(options.cpus), "-m", f"{options.memory}M", "-nodefaults", "-no-reboot"]
+    argv += _display(options, notes)
+    if options.screen:
+        argv += ["-device", "ramfb"]
+    argv += ["-serial", "stdio", "-net", "none", "-bios", AAVMF, "-boot", "menu=on,splash-time=0"]
+    argv += _disk(options, image, "virtio-blk-device") + _debugger(options, notes, "aarch64")
+    return Launch(argv, notes=notes)
+
+
+# ---- Bochs ----
+
+BOCHSRC = """\
+plugin_ctrl: biosdev=true, busmouse=false, e1000=false, es1370=false, extfpuirq=true, parallel=true, sb16=false, \
+serial=true, speaker=false, unmapped=true
+config_interface: textconfig
+display_library: rfb, options="timeout=0"
+cpu: model={model}, count={cpus}, ips=50000000, reset_on_triple_fault=0, ignore_bad_msrs=1
+memory: guest={memory}, host={memory}
+romimage: file={rom}, address=0xffe00000, options=none
+vgaromimage: file={vga}
+pci: enabled=1, chipset=i440fx
+com1: enabled=1, mode=socket-client, dev=127.0.0.1:{port}
+log: bochs.log
+clock: sync=none, time0=1700000000
+boot: disk
+ata0: enabled=1, ioaddr1=0x1f0, ioaddr2=0x3f0, irq=14
+ata0-master: type=disk, path={image}, mode=volatile
+panic: action=report
+error: action=report
+info: action=report
+debug: action=ignore
+"""
+
+
+def _bochs(options: Options, image: Path, directory: Path, model: str) -> Launch:
+    # Bochs connects to us and not the other way round: the port is then taken already and several can run at once.
+    serial = socket.create_server(("127.0.0.1", 0))
+    text = BOCHSRC.format(
+        model=options.cpu or model,
+        cpus=options.cpus,
+        memory=options.memory,
+        rom=OVMF_WHOLE,
+        vga=BOCHS_VGA_BIOS,
+        port=serial.getsockname()[1],
+        image=image,
+    )
+    (directory / "bochsrc").write_text(text)
+    (directory / "debugger.rc").write_text("continue\n")
+    notes = ["Bochs counts instructions in any case: every run is the same"] if options.icount else []
+    if options.screen:
+        notes.append("the screen is on VNC, from port 5900 upwards: which one is told in emulator.log")
+    return Launch(["bochs", "-q", "-f", "bochsrc", "-rc", "debugger.rc"], serial, notes)
+
+
+def _vmx(options: Options, image: Path, directory: Path) -> Launch:
+    return _bochs(options, image, directory, "corei7_skylake_x")
+
+
+def _svm_bochs(options: Options, image: Path, directory: Path) -> Launch:
+    return _bochs(options, image, directory, "ryzen")
+
+
+# ---- KVM with nesting inside QEMU TCG ----
+
+
+def _kvm_nested(options: Options, image: Path, directory: Path) -> Launch:
+    import kvm_nested
+
+    return Launch(kvm_nested.command(image, directory, options.cpus, options.memory))
+
+
+_QEMU_X86 = ("mcopy", "qemu-system-x86_64", OVMF_CODE, OVMF_VARS)
+_BOCHS = ("mcopy", "bochs", BOCHS_PLUGIN, OVMF_WHOLE, BOCHS_VGA_BIOS)
+_BOCHS_REFUSES = ("gdb", "usb", "gic", "acpi_off")
+_X86_REFUSES = ("gic", "acpi_off")
+
+RIGS = {
+    "vmx": Rig("x86_64", "Intel VMX and EPT, emulated by Bochs", _BOCHS, _vmx, _BOCHS_REFUSES),
+    "svm": Rig("x86_64", "AMD SVM and NPT, emulated by QEMU TCG", _QEMU_X86, _svm, _X86_REFUSES),
+    "svm-bochs": Rig("x86_64", "AMD SVM and NPT, emulated by Bochs", _BOCHS, _svm_bochs, _BOCHS_REFUSES),
+    "el2": Rig("aarch64", "Arm EL2, emulated by QEMU TCG", ("mcopy", "qemu-system-aarch64", AAVMF), _el2),
+    "kvm": Rig("x86_64", "this machine's own, nested in KVM", _QEMU_X86, _kvm, (*_X86_REFUSES, "icount")),
+    "kvm-nested": Rig(
+        "x86_64",
+        "AMD SVM as a real KVM nests it, inside QEMU TCG",
+        (*_QEMU_X86, "busybox"),
+        _kvm_nested,
+        (*_X86_REFUSES, "icount", "usb", "screen", "gdb", "cpu"),
+    ),
+}
