@@ -19,8 +19,8 @@ struct boot_framebuffer {
 	hpa_t base; /* 0: none */
 	uint64_t bytes;
 	uint32_t width, height; /* pixels */
-	uint32_t stride;        /* pixels per line */
-	bool blue_first;        /* BGRX, else RGBX */
+	uint32_t stride;	/* pixels per line */
+	bool blue_first;	/* BGRX, else RGBX */
 };
 
 /* A file from the volume, in page-aligned memory; data NULL where the configuration names none. */
@@ -37,7 +37,7 @@ struct boot_info {
 	struct memory_region regions[FRAME_REGIONS_MAX]; /* sorted, disjoint, neighbours of one kind merged */
 	unsigned region_count;
 	hpa_t acpi_rsdp; /* 0: none */
-	hpa_t fdt;       /* 0: none */
+	hpa_t fdt;	 /* 0: none */
 	struct boot_framebuffer framebuffer;
 	struct boot_cpu cpus[BOOT_CPUS_MAX];
 	unsigned cpu_count;

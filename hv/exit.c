@@ -41,10 +41,10 @@ static enum vm_outcome stop_for_fault(struct vcpu *vcpu, const struct vm_exit *e
 		snprintf(where, sizeof(where), "area is %s", text);
 	}
 	log_line(vm->log_name, "stopped: %s: %s of GPA 0x%llx, %s (%s)", arch_exit_name(exit->raw), access_name(fault),
-	         (unsigned long long)fault->gpa, where, mm_status_name(exit->status));
+		 (unsigned long long)fault->gpa, where, mm_status_name(exit->status));
 	if (fault->linear_valid) {
 		log_line(vm->log_name, "guest-linear address 0x%llx%s", (unsigned long long)fault->linear_address,
-		         fault->table_walk ? ", in the guest's own page walk" : "");
+			 fault->table_walk ? ", in the guest's own page walk" : "");
 	}
 	arch_vcpu_report(&vcpu->arch, vm->log_name);
 	return VM_STOPPED;
@@ -62,7 +62,7 @@ static bool answer_mmio(struct vcpu *vcpu, struct vm_exit *exit)
 {
 	struct io_access *io = &exit->io;
 	bool answered = io->write ? bus_write(&vcpu->vm->mmio, io->address, io->width, io->value)
-	                          : bus_read(&vcpu->vm->mmio, io->address, io->width, &io->value);
+				  : bus_read(&vcpu->vm->mmio, io->address, io->width, &io->value);
 	if (likely(answered)) {
 		arch_vcpu_finish_io(&vcpu->arch, io);
 	}
@@ -116,7 +116,7 @@ static void set_deadline(struct vcpu *vcpu, uint64_t from)
 static enum vm_outcome stop_for_budget(struct vcpu *vcpu)
 {
 	log_line(vcpu->vm->log_name, "stopped: CPU time used up: %llu ms",
-	         (unsigned long long)vcpu->vm->config->cpu_time);
+		 (unsigned long long)vcpu->vm->config->cpu_time);
 	arch_vcpu_report(&vcpu->arch, vcpu->vm->log_name);
 	return VM_STOPPED;
 }

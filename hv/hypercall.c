@@ -74,10 +74,8 @@ static uint64_t call_zero(struct vm *vm, const uint64_t *argument)
 
 typedef uint64_t call_function(struct vm *vm, const uint64_t *argument);
 static call_function *const calls[CAISSON_CALLS] = {
-	[CAISSON_CALL_VERSION] = call_version,
-	[CAISSON_CALL_FAULTS] = call_faults,
-	[CAISSON_CALL_PROTECT] = call_protect,
-	[CAISSON_CALL_RELEASE] = call_release,
+	[CAISSON_CALL_VERSION] = call_version, [CAISSON_CALL_FAULTS] = call_faults,
+	[CAISSON_CALL_PROTECT] = call_protect, [CAISSON_CALL_RELEASE] = call_release,
 	[CAISSON_CALL_ZERO] = call_zero,
 };
 

@@ -9,8 +9,8 @@
 #include <stdint.h>
 
 /* PSCI (Arm DEN0022), on x86 too: how a guest turns itself off. */
-#define PSCI_VERSION      UINT64_C(0x84000000)
-#define PSCI_SYSTEM_OFF   UINT64_C(0x84000008)
+#define PSCI_VERSION	  UINT64_C(0x84000000)
+#define PSCI_SYSTEM_OFF	  UINT64_C(0x84000008)
 #define PSCI_SYSTEM_RESET UINT64_C(0x84000009)
 #define PSCI_VERSION_1_1  UINT64_C(0x00010001)
 

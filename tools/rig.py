@@ -270,10 +270,10 @@ class Run:
 def emulator_messages(directory: Path) -> str:
     """What the emulator itself said that explains a failure."""
     lines: list[str] = []
-    for name in ("emulator.log", "bochs.log"):
+    for name, telling in (("emulator.log", "qemu"), ("bochs.log", "FAIL"), ("bochs.log", "PANIC")):
         with contextlib.suppress(OSError):
             text = (directory / name).read_text(errors="replace").splitlines()
-            lines += text[-5:] if name == "emulator.log" else [line for line in text if "FAIL" in line or ">>PANIC" in line][-5:]
+            lines += [line for line in text if telling in line][-5:]
     return "\n".join(lines)
 
 
@@ -292,14 +292,15 @@ def run(launch: Launch, options: Options, directory: Path) -> int:
         except EOFError:
             status = machine.watch.status
         reason = machine.watch.reason
+        messages = emulator_messages(directory)
     if status is None:
-        status, reason = STATUS_HYPERVISOR, f"the emulator ended before the guests did\n{emulator_messages(directory)}"
+        status, reason = STATUS_HYPERVISOR, "the emulator ended before the guests did"
     elif status == STATUS_TIMEOUT:
         reason = f"timeout after {options.timeout:g} seconds"
-    elif status == STATUS_HYPERVISOR:
-        reason += "\n" + emulator_messages(directory)
     print()
-    say(f"{reason.strip()} (exit status {status})")
+    if status == STATUS_HYPERVISOR and messages:
+        say(f"the emulator says:\n{messages}")
+    say(f"{reason} (exit status {status})")
     return status
 
 

@@ -95,7 +95,6 @@ void vgic_fold(struct arch_vcpu *vcpu)
 		}
 		gic_list_register_read(i, &lr);
 		lr.intid = vgic->lr_intid[i]; /* ours, in the banks' range */
-		lr.hardware = lr.intid == VGIC_VIRTUAL_TIMER && vgic->timer_held;
 		fold_one(vcpu, &lr);
 		gic_list_register_write(i, NULL);
 		vgic->lr_used &= (uint16_t)~(1U << i);

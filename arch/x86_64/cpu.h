@@ -216,6 +216,8 @@ void x86_cpu_take(hpa_t root);
 
 /* Finds the TSC's frequency: CPUID 0x15/0x16, the hypervisor leaf 0x40000010, else measured against the 8254. */
 void x86_time_init(void);
+/* A second chance for a machine that had neither: ACPI's timer, once the tables are mapped. */
+void x86_time_refine(hpa_t rsdp);
 /* Where the frequency comes from, for the log. */
 const char *x86_time_source(void);
 

@@ -4,11 +4,11 @@
  */
 #include "guest.h"
 
-#define STORM_ROUNDS 20000
-#define EC_UNKNOWN   0x00
+#define STORM_ROUNDS	 20000
+#define EC_UNKNOWN	 0x00
 #define EXCEPTION(class) ((class) + 1)
 
-#define PSCI_CPU_OFF     0x84000002u
+#define PSCI_CPU_OFF 0x84000002u
 
 static uint64_t random_state = 362436069;
 
@@ -98,7 +98,8 @@ static void register_storm(void)
 	unsigned long refused = 0;
 	unsigned long tried = 0;
 	for (unsigned n = 0; n < 2u * 8 * 16 * 16 * 8; n++) {
-		unsigned op2 = n & 7, crm = (n >> 3) & 15, crn = (n >> 7) & 15, op1 = (n >> 11) & 7, op0 = 2 + (n >> 14);
+		unsigned op2 = n & 7, crm = (n >> 3) & 15, crn = (n >> 7) & 15, op1 = (n >> 11) & 7,
+			 op0 = 2 + (n >> 14);
 		uint32_t fields = encoding(op0, op1, crn, crm, op2);
 		refused += try_instruction(INSTRUCTION_MRS | fields) == EXCEPTION(EC_UNKNOWN);
 		/* Written only where nothing of its own world lives: EL2's and EL3's, implementation-defined, debug. */
@@ -127,10 +128,7 @@ static void halt(void)
 }
 
 const struct storm isa_storms[] = {
-	{"smc", smc_storm},
-	{"hvc", hvc_storm},
-	{"registers", register_storm},
-	{"exceptions", exception_loop},
+	{"smc", smc_storm}, {"hvc", hvc_storm}, {"registers", register_storm}, {"exceptions", exception_loop},
 	{"halt", halt},
 };
 const unsigned isa_storm_count = sizeof(isa_storms) / sizeof(isa_storms[0]);

@@ -4,12 +4,12 @@
  */
 #include "guest.h"
 
-#define UART_DATA 0x3f8
-#define VECTORS   32
-#define STUB_SIZE 16
+#define UART_DATA      0x3f8
+#define VECTORS	       32
+#define STUB_SIZE      16
 #define GATE_INTERRUPT 0x8e00
-#define CODE_64   0x08
-#define E820_RAM  1
+#define CODE_64	       0x08
+#define E820_RAM       1
 
 const char *const isa_name = "x86_64";
 
@@ -50,15 +50,9 @@ uint64_t hypercall(uint64_t number, uint64_t a, uint64_t b, uint64_t c)
 	uint64_t result;
 	register uint64_t rsi __asm__("rsi") = 0;
 	if (is_amd) {
-		__asm__ volatile("vmmcall"
-		                 : "=a"(result)
-		                 : "a"(number), "b"(a), "c"(b), "d"(c), "r"(rsi)
-		                 : "memory");
+		__asm__ volatile("vmmcall" : "=a"(result) : "a"(number), "b"(a), "c"(b), "d"(c), "r"(rsi) : "memory");
 	} else {
-		__asm__ volatile("vmcall"
-		                 : "=a"(result)
-		                 : "a"(number), "b"(a), "c"(b), "d"(c), "r"(rsi)
-		                 : "memory");
+		__asm__ volatile("vmcall" : "=a"(result) : "a"(number), "b"(a), "c"(b), "d"(c), "r"(rsi) : "memory");
 	}
 	return result;
 }

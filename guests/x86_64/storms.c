@@ -4,9 +4,9 @@
  */
 #include "guest.h"
 
-#define STORM_ROUNDS 2000
-#define VECTOR_UD    6
-#define VECTOR_GP    13
+#define STORM_ROUNDS	  2000
+#define VECTOR_UD	  6
+#define VECTOR_GP	  13
 #define EXCEPTION(vector) ((vector) + 1)
 
 /* ---- triple fault ---- */
@@ -28,7 +28,7 @@ static uint64_t operand[2];
 #define ATTEMPT(name, instruction)                                                                                     \
 	static void name(void *argument)                                                                               \
 	{                                                                                                              \
-		__asm__ volatile(instruction : : "a"(argument), "c"(0), "d"(0) : "memory", "cc");                     \
+		__asm__ volatile(instruction : : "a"(argument), "c"(0), "d"(0) : "memory", "cc");                      \
 	}
 ATTEMPT(try_vmxon, "vmxon (%%rax)")
 ATTEMPT(try_vmptrld, "vmptrld (%%rax)")
@@ -51,7 +51,7 @@ static void virtualization_storm(void)
 {
 	static void (*const attempts[])(void *) = {
 		try_vmxon,  try_vmptrld, try_vmclear, try_vmread, try_vmwrite, try_vmlaunch, try_vmresume, try_vmxoff,
-		try_invept, try_vmrun,   try_vmload,  try_vmsave, try_stgi,    try_clgi,     try_invlpga,  try_skinit,
+		try_invept, try_vmrun,	 try_vmload,  try_vmsave, try_stgi,    try_clgi,     try_invlpga,  try_skinit,
 	};
 	unsigned count = sizeof(attempts) / sizeof(attempts[0]);
 	unsigned long refused = 0;
@@ -126,7 +126,7 @@ static void port_storm(void)
 #define CR_ATTEMPT(name, reg)                                                                                          \
 	static void name(void *argument)                                                                               \
 	{                                                                                                              \
-		__asm__ volatile("mov %0, %%" #reg : : "r"(*(uint64_t *)argument) : "memory");                        \
+		__asm__ volatile("mov %0, %%" #reg : : "r"(*(uint64_t *)argument) : "memory");                         \
 	}
 CR_ATTEMPT(write_cr0, cr0)
 CR_ATTEMPT(write_cr4, cr4)
@@ -167,15 +167,16 @@ static void halt(void)
 }
 
 const struct storm isa_storms[] = {
-	{"triple-fault", triple_fault}, {"virtualization", virtualization_storm}, {"registers", msr_storm},
-	{"ports", port_storm},          {"control", control_storm},               {"halt", halt},
+	{"triple-fault", triple_fault}, {"virtualization", virtualization_storm},
+	{"registers", msr_storm},	{"ports", port_storm},
+	{"control", control_storm},	{"halt", halt},
 };
 const unsigned isa_storm_count = sizeof(isa_storms) / sizeof(isa_storms[0]);
 
 /* ---- exits to measure ---- */
 
 #define MSR_IA32_APIC_BASE 0x1b
-#define UART_SCRATCH       (0x3f8 + 7)
+#define UART_SCRATCH	   (0x3f8 + 7)
 #define UART_MMIO_SCRATCH  0xfe032007ul
 
 static void bench_cpuid(void)

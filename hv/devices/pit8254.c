@@ -10,17 +10,17 @@
 #define PORT_CONTROL 3
 
 /* Control word: counter[7:6], access[5:4], mode[3:1], BCD[0]; counter 3 is the read-back command. */
-#define CONTROL_READ_BACK     3
-#define READ_BACK_NO_COUNT    BIT(5)
-#define READ_BACK_NO_STATUS   BIT(4)
-#define STATUS_OUT            0x80
-#define STATUS_NULL_COUNT     0x40
-#define PORT61_GATE2          0x01
-#define PORT61_SPEAKER        0x02
-#define PORT61_REFRESH        0x10
-#define PORT61_OUT2           0x20
-#define NANOSECONDS           UINT64_C(1000000000)
-#define REFRESH_NS            15085 /* channel 1 of a PC toggles the refresh bit this often */
+#define CONTROL_READ_BACK   3
+#define READ_BACK_NO_COUNT  BIT(5)
+#define READ_BACK_NO_STATUS BIT(4)
+#define STATUS_OUT	    0x80
+#define STATUS_NULL_COUNT   0x40
+#define PORT61_GATE2	    0x01
+#define PORT61_SPEAKER	    0x02
+#define PORT61_REFRESH	    0x10
+#define PORT61_OUT2	    0x20
+#define NANOSECONDS	    UINT64_C(1000000000)
+#define REFRESH_NS	    15085 /* channel 1 of a PC toggles the refresh bit this often */
 
 /* PIT ticks since the channel was loaded; wraps only after centuries of 64-bit nanoseconds. */
 static uint64_t ticks(const struct pit8254_device *pit, const struct pit_channel *channel)
@@ -72,9 +72,9 @@ static void latch_status(const struct pit8254_device *pit, struct pit_channel *c
 	if (channel->status_latched) {
 		return;
 	}
-	channel->status = (uint8_t)((output(pit, channel) ? STATUS_OUT : 0) |
-	                            (channel->loaded ? 0 : STATUS_NULL_COUNT) | (channel->access << 4) |
-	                            (channel->mode << 1));
+	channel->status =
+		(uint8_t)((output(pit, channel) ? STATUS_OUT : 0) | (channel->loaded ? 0 : STATUS_NULL_COUNT) |
+			  (channel->access << 4) | (channel->mode << 1));
 	channel->status_latched = true;
 }
 
@@ -196,7 +196,7 @@ static bool port61_read(struct device *device, uint64_t offset, unsigned width, 
 	(void)width;
 	bool refresh = pit->nanoseconds() / REFRESH_NS & 1;
 	*value = (pit->channel[2].gate ? PORT61_GATE2 : 0U) | (pit->speaker ? PORT61_SPEAKER : 0U) |
-	         (refresh ? PORT61_REFRESH : 0U) | (output(pit, &pit->channel[2]) ? PORT61_OUT2 : 0U);
+		 (refresh ? PORT61_REFRESH : 0U) | (output(pit, &pit->channel[2]) ? PORT61_OUT2 : 0U);
 	return true;
 }
 

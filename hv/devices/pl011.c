@@ -26,23 +26,23 @@ enum {
 	REG_SIZE = 0x1000,
 };
 
-#define FR_CTS       BIT(0)
-#define FR_RXFE      BIT(4)
-#define FR_RXFF      BIT(6)
-#define FR_TXFE      BIT(7)
-#define LCR_H_FEN    BIT(4)
-#define CR_RESET     0x300 /* RXE, TXE */
-#define IFLS_RESET   0x12
-#define INT_RX       BIT(4)
-#define INT_TX       BIT(5)
-#define INT_RT       BIT(6)
-#define INT_ALL      0x7ff
-#define IBRD_MASK    0xffff
-#define FBRD_MASK    0x3f
-#define LCR_H_MASK   0xff
-#define CR_MASK      0xff87
-#define IFLS_MASK    0x3f
-#define DMACR_MASK   0x7
+#define FR_CTS	   BIT(0)
+#define FR_RXFE	   BIT(4)
+#define FR_RXFF	   BIT(6)
+#define FR_TXFE	   BIT(7)
+#define LCR_H_FEN  BIT(4)
+#define CR_RESET   0x300 /* RXE, TXE */
+#define IFLS_RESET 0x12
+#define INT_RX	   BIT(4)
+#define INT_TX	   BIT(5)
+#define INT_RT	   BIT(6)
+#define INT_ALL	   0x7ff
+#define IBRD_MASK  0xffff
+#define FBRD_MASK  0x3f
+#define LCR_H_MASK 0xff
+#define CR_MASK	   0xff87
+#define IFLS_MASK  0x3f
+#define DMACR_MASK 0x7
 
 /* UARTPeriphID0-3 and UARTPCellID0-3: PL011 revision r1p5. */
 static const uint8_t identification[8] = {0x11, 0x10, 0x34, 0x00, 0x0d, 0xf0, 0x05, 0xb1};
