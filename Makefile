@@ -148,7 +148,7 @@ guests: ## the built-in guests alone
 # ---- tests on the host: cmocka under the sanitizers, libFuzzer ----
 #
 # A test is one file tests/host/test_NAME.c (or fuzz_NAME.c); its first comment names what is linked with it,
-# wildcards allowed, on one line:    /* sources: mm/*.c hv/config.c */
+# wildcards allowed, on one line:    // sources: mm/*.c hv/config.c
 
 HOST_FLAGS := -std=gnu11 -g -O1 -fno-omit-frame-pointer $(WARNINGS) -I. -Iarch/x86_64
 SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=all
@@ -156,7 +156,7 @@ HOST_TESTS := $(patsubst tests/host/%.c,%,$(wildcard tests/host/test_*.c))
 FUZZERS := $(patsubst tests/host/fuzz_%.c,%,$(wildcard tests/host/fuzz_*.c))
 
 # $(1): file; answers the sources that its comment names.
-named_sources = $(wildcard $(shell sed -n 's,.*/\* sources: \([^;]*\) \*/.*,\1,p;20q' $(1)))
+named_sources = $(wildcard $(shell sed -n 's,^// sources: ,,p;20q' $(1)))
 
 define host_test_rules
 $(BUILD)/host/$(1): $(BUILD)/host/tests/host/$(1).c.o $$(patsubst %,$(BUILD)/host/%.o,$$(call named_sources,tests/host/$(1).c))

@@ -23,7 +23,10 @@ struct boot_framebuffer {
 	bool blue_first;	/* BGRX, else RGBX */
 };
 
-/* A file from the volume, in page-aligned memory; data NULL where the configuration names none. */
+/*
+ * A file from the volume, in page-aligned memory; data NULL where the configuration names none or a built-in guest.
+ * VMs that name the same file share it.
+ */
 struct boot_file {
 	const void *data;
 	uint64_t bytes;
@@ -36,7 +39,13 @@ struct boot_vm_files {
 struct boot_info {
 	struct memory_region regions[FRAME_REGIONS_MAX]; /* sorted, disjoint, neighbours of one kind merged */
 	unsigned region_count;
-	hpa_t acpi_rsdp; /* 0: none */
+	/*
+	 * The parts of MEMORY_LOADED regions that belonged to the firmware's boot services: its page tables, descriptor
+	 * tables and stacks lie somewhere in there. Free for use (frame_free, FRAME_KERNEL) once arch_init is done.
+	 */
+	struct memory_region reclaimable[FRAME_REGIONS_MAX];
+	unsigned reclaimable_count;
+	hpa_t acpi_rsdp; /* a copy, in the image; 0: none */
 	hpa_t fdt;	 /* 0: none */
 	struct boot_framebuffer framebuffer;
 	struct boot_cpu cpus[BOOT_CPUS_MAX];
@@ -45,8 +54,8 @@ struct boot_info {
 	struct config config;
 	struct boot_vm_files files[CONFIG_VMS_MAX]; /* beside config.vms */
 	/*
-	 * EFI runtime services' ResetSystem, to be called by arch_call_firmware: powers the machine off
-	 * (power_off true) or resets it. Does not return on working firmware. NULL: none.
+	 * EFI runtime services' ResetSystem, to be called by arch_call_firmware: powers the machine off (`power_off`
+	 * points to a bool that is true) or resets it. Does not return on working firmware. NULL: none.
 	 */
 	void (*firmware_reset)(void *power_off);
 };

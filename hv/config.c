@@ -219,13 +219,14 @@ static const char *const time_units[] = {"ms", "s", NULL};
 static const char *const backing_words[] = {"lazy", "populate", "linear", NULL};
 static const char *const pages_words[] = {"auto", "4K", NULL};
 
+#define LINE(name)  .line_offset = offsetof(struct config_vm, name##_line)
 #define FIELD(name) .offset = offsetof(struct config_vm, name), .size = sizeof(((struct config_vm *)0)->name)
 
 static const struct key vm_keys[] = {
-	{"kernel", set_text, FIELD(kernel), .remedy = "write kernel = \\PATH or kernel = builtin:hello"},
-	{"initrd", set_text, FIELD(initrd), .remedy = "write initrd = \\PATH, or leave the line out"},
+	{"kernel", set_text, FIELD(kernel), LINE(kernel), .remedy = "write kernel = \\PATH or kernel = builtin:hello"},
+	{"initrd", set_text, FIELD(initrd), LINE(initrd), .remedy = "write initrd = \\PATH, or leave the line out"},
 	{"cmdline", set_text, FIELD(cmdline), .whole_line = true},
-	{"memory", set_memory, FIELD(memory), .words = size_units,
+	{"memory", set_memory, FIELD(memory), LINE(memory), .words = size_units,
 	 .remedy = "write a multiple of 4K from 1M on, such as 4096K, 64M or 1G"},
 	{"backing", set_choice, FIELD(backing), .words = backing_words, .remedy = "write lazy, populate or linear"},
 	{"pages", set_choice, FIELD(pages), .words = pages_words, .remedy = "write auto or 4K"},
@@ -302,6 +303,9 @@ static bool parse_setting(struct parser *parser, struct span name, struct span v
 		return false;
 	}
 	parser->key_lines[index] = parser->line;
+	if (key->line_offset != 0) {
+		memcpy((char *)parser->vm + key->line_offset, &parser->line, sizeof(parser->line));
+	}
 	return true;
 }
 

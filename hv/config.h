@@ -30,6 +30,7 @@ struct config_vm {
 	enum config_pages pages;	  /* default auto */
 	unsigned vcpus;			  /* default 1 */
 	unsigned line;			  /* of its [vm NAME] */
+	unsigned kernel_line, initrd_line, memory_line; /* of these keys; 0: not set */
 };
 
 struct config {

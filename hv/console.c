@@ -68,7 +68,14 @@ void console_init(struct boot_info *info)
 	if (description.kind != UART_16550_PORT) {
 		add_region(info, align_down(description.address, FRAME_SIZE));
 	}
+	uart.deferred = true; /* sending takes milliseconds: the first guest does not wait for it */
 	log_add_sink(&uart.sink);
+}
+
+void console_log_at_once(void)
+{
+	uart.deferred = false;
+	log_flush();
 }
 
 static int next_byte(void)

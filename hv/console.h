@@ -12,6 +12,12 @@
  * MEMORY_DEVICE, so that the hypervisor's own tables map it. */
 void console_init(struct boot_info *info);
 
+/*
+ * Until this is called the log only queues for the serial port, so that the first guest starts without waiting for
+ * it. Sends all that waits; from then on every line is out when the call that logged it returns.
+ */
+void console_log_at_once(void);
+
 /* Connects a guest's UART model to the console; `poll` is called when input waits. One VM at a time has it. */
 void console_attach(struct serial_backend *backend, void (*poll)(void *context), void *context);
 void console_detach(void);

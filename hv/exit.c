@@ -11,6 +11,7 @@
 #include "lib/util.h"
 
 #define IDLE_SLICE_MS 10 /* how long an idle CPU sleeps between looks at the console */
+#define LOG_WAIT_MS   1	 /* how long the boot log may wait for a guest that is running */
 
 static const char *access_name(const struct nested_fault *fault)
 {
@@ -109,6 +110,9 @@ static bool charge(struct vm *vm, uint64_t *from)
 static void set_deadline(struct vcpu *vcpu, uint64_t from)
 {
 	uint64_t left = vcpu->vm->cpu_ticks_left;
+	if (log_pending) { /* the boot log waits: send it soon, whatever the guest does */
+		left = MIN(left, clock_ticks(LOG_WAIT_MS));
+	}
 	uint64_t deadline = from + left;
 	arch_vcpu_set_deadline(&vcpu->arch, left == UINT64_MAX || deadline < from ? UINT64_MAX : deadline);
 }
@@ -177,6 +181,7 @@ enum vm_outcome vcpu_run(struct vcpu *vcpu)
 			console_poll();
 			break;
 		case VM_EXIT_DEADLINE:
+			console_log_at_once();
 			if (charge(vm, &from)) {
 				return stop_for_budget(vcpu);
 			}

@@ -78,6 +78,7 @@ _Noreturn void hv_main(struct boot_info *info)
 
 	unsigned ended = run_guests(info);
 
+	console_log_at_once();
 	unsigned count = info->config.vm_count;
 	log_line("caisson", "%u guest%s ended: %u by themselves, %u stopped", count, count == 1 ? "" : "s", ended,
 		 count - ended);

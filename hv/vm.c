@@ -263,6 +263,7 @@ static enum vm_outcome run_once(struct vm *vm)
 	vm->first_entry = clock_since_start();
 	enum vm_outcome outcome = vcpu_run(&vm->vcpu);
 	arch_vcpu_put(&vm->vcpu.arch);
+	console_log_at_once();
 	log_end(vm, outcome);
 	destroy(vm);
 	return outcome;

@@ -110,8 +110,7 @@ static int check_and_map(struct addr_space *space, struct area *wanted, uint64_t
 int addr_space_map_linear(struct addr_space *space, gpa_t start, uint64_t size, int64_t offset,
 			  struct npt_attributes attributes)
 {
-	struct area wanted = {
-		.range.start = start, .attributes = attributes, .backend = AREA_LINEAR, .offset = offset};
+	struct area wanted = {.range.start = start, .attributes = attributes, .backend = AREA_LINEAR, .offset = offset};
 
 	return check_and_map(space, &wanted, size);
 }

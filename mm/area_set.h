@@ -15,8 +15,8 @@ enum area_backend { AREA_LINEAR, AREA_ALLOC };
 /* Which frames an alloc area is filled with where it covers a whole aligned 2 MiB. */
 enum area_pages {
 	AREA_PAGES_AUTO, /* 2 MiB when there is one, else 4 KiB */
-	AREA_PAGES_4K,   /* never 2 MiB */
-	AREA_PAGES_2M,   /* 2 MiB, or MM_ENOMEM */
+	AREA_PAGES_4K,	 /* never 2 MiB */
+	AREA_PAGES_2M,	 /* 2 MiB, or MM_ENOMEM */
 };
 
 struct area {
@@ -24,9 +24,9 @@ struct area {
 	struct gpa_range range;
 	struct npt_attributes attributes;
 	uint8_t backend; /* enum area_backend */
-	uint8_t pages;   /* enum area_pages; alloc only */
-	bool populate;   /* alloc only */
-	int64_t offset;  /* linear only: HPA = GPA - offset */
+	uint8_t pages;	 /* enum area_pages; alloc only */
+	bool populate;	 /* alloc only */
+	int64_t offset;	 /* linear only: HPA = GPA - offset */
 };
 
 struct area_set {

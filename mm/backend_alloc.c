@@ -53,8 +53,8 @@ int backend_alloc_populate(struct addr_space *space, const struct area *area)
 	mapping.npt = &space->npt;
 	mapping.attributes = area->attributes;
 	mapping.contiguous = false;
-	mapping.frames[LEVEL_4K].head = HPA_NONE;
-	mapping.frames[LEVEL_2M].head = HPA_NONE;
+	mapping.frames[LEVEL_4K] = FRAME_LIST_EMPTY;
+	mapping.frames[LEVEL_2M] = FRAME_LIST_EMPTY;
 	int status = take_frames(&mapping, area, &blocks);
 
 	if (status == MM_OK) {

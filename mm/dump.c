@@ -7,7 +7,7 @@
 #include "mm/addr_space.h"
 #include "mm/npt_private.h"
 
-#define LINE_MAX 120
+#define DUMP_LINE 120
 
 struct dump {
 	const struct npt *npt;
@@ -39,7 +39,7 @@ static const char *permission_name(unsigned permissions)
 static void print_area(const struct dump *dump, const struct area *area)
 {
 	static const char *const pages[] = {"auto", "4k", "2m"};
-	char line[LINE_MAX];
+	char line[DUMP_LINE];
 	int length = snprintf(line, sizeof(line), "area 0x%llx-0x%llx %s %s ", (unsigned long long)area->range.start,
 			      (unsigned long long)area->range.end, permission_name(area->attributes.permissions),
 			      type_name(area->attributes.type));
@@ -50,8 +50,7 @@ static void print_area(const struct dump *dump, const struct area *area)
 
 		snprintf(line + length, room, "linear 0x%llx", (unsigned long long)address);
 	} else {
-		snprintf(line + length, room, "alloc %s %s", area->populate ? "populate" : "lazy",
-			 pages[area->pages]);
+		snprintf(line + length, room, "alloc %s %s", area->populate ? "populate" : "lazy", pages[area->pages]);
 	}
 	dump->print(dump->context, line);
 }
@@ -59,7 +58,7 @@ static void print_area(const struct dump *dump, const struct area *area)
 static void print_run(struct dump *dump)
 {
 	static const char *const sizes[NPT_MAX_LEVELS] = {"4k", "2m", "1g", "512g", "256t"};
-	char line[LINE_MAX];
+	char line[DUMP_LINE];
 
 	if (dump->bytes == 0) {
 		return;
@@ -110,7 +109,7 @@ static void print_statistics(const struct dump *dump, const struct addr_space *s
 {
 	const struct npt_statistics *npt = &space->npt.statistics;
 	const struct addr_space_statistics *statistics = &space->statistics;
-	char line[LINE_MAX];
+	char line[DUMP_LINE];
 
 	snprintf(line, sizeof(line), "tables %llu, leaves 4k %llu, 2m %llu, 1g %llu, splits %llu, flushes %llu",
 		 (unsigned long long)npt->tables, (unsigned long long)npt->leaves[0],
@@ -123,11 +122,12 @@ static void print_statistics(const struct dump *dump, const struct addr_space *s
 	dump->print(dump->context, line);
 }
 
-void addr_space_dump(const struct addr_space *space, void (*print)(void *context, const char *line), void *context)
+void addr_space_dump(struct addr_space *space, void (*print)(void *context, const char *line), void *context)
 {
 	struct dump dump = {.npt = &space->npt, .print = print, .context = context};
-	char line[LINE_MAX];
+	char line[DUMP_LINE];
 
+	spin_lock(&space->lock);
 	snprintf(line, sizeof(line), "space 0x%llx-0x%llx %s, %llu areas", (unsigned long long)space->base,
 		 (unsigned long long)(space->base + space->size), space->npt.format.name,
 		 (unsigned long long)space->areas.count);
@@ -139,4 +139,5 @@ void addr_space_dump(const struct addr_space *space, void (*print)(void *context
 	dump_table(&dump, space->npt.root_table, npt_top(&space->npt), 0);
 	print_run(&dump);
 	print_statistics(&dump, space);
+	spin_unlock(&space->lock);
 }

@@ -9,21 +9,21 @@
 #include "lib/util.h"
 #include "mm/frames.h"
 
-#define WORD_BITS 64U
-#define BLOCK_ORDER 9U
+#define WORD_BITS    64U
+#define BLOCK_ORDER  9U
 #define BLOCK_FRAMES (UINT64_C(1) << BLOCK_ORDER)
-#define BLOCK_WORDS (BLOCK_FRAMES / WORD_BITS)
-#define BLOCK_SIZE (BLOCK_FRAMES << FRAME_SHIFT)
-#define GIB_ORDER 18U
-#define GIB_BLOCKS (UINT64_C(1) << (GIB_ORDER - BLOCK_ORDER))
-#define SET_LEVELS 5
-#define NOTHING UINT64_MAX
+#define BLOCK_WORDS  (BLOCK_FRAMES / WORD_BITS)
+#define BLOCK_SIZE   (BLOCK_FRAMES << FRAME_SHIFT)
+#define GIB_ORDER    18U
+#define GIB_BLOCKS   (UINT64_C(1) << (GIB_ORDER - BLOCK_ORDER))
+#define SET_LEVELS   5
+#define NOTHING	     UINT64_MAX
 /* How many broken blocks to search for a run shorter than a block before a whole one is broken. */
 #define BROKEN_TRIES 8
 
 /* What the holder of a frame may be besides an enum frame_use. */
 #define HOLDER_NOBODY 0xff /* free */
-#define HOLDER_NEVER 0xfe  /* not ours, or frame 0: can be neither given out nor freed */
+#define HOLDER_NEVER  0xfe /* not ours, or frame 0: can be neither given out nor freed */
 
 _Static_assert(FRAME_SHIFT + BLOCK_ORDER == 21 && FRAME_SHIFT + GIB_ORDER == 30, "blocks are 2 MiB and 1 GiB");
 _Static_assert(FRAME_USES < HOLDER_NEVER, "a holder fits a byte");
@@ -36,14 +36,14 @@ struct index_set {
 
 /* A run of frames without holes. Frames and blocks in it count from `first`. */
 struct frame_bitmap_region {
-	hpa_t first;           /* the run's base, aligned down to 2 MiB */
+	hpa_t first; /* the run's base, aligned down to 2 MiB */
 	hpa_t base;
 	hpa_t end;
 	uint64_t blocks;
 	uint64_t gibs;
-	uint64_t *free_bits;   /* by frame */
-	uint8_t *holder;       /* by frame: enum frame_use or HOLDER_… */
-	uint16_t *free_frames; /* by block */
+	uint64_t *free_bits;	/* by frame */
+	uint8_t *holder;	/* by frame: enum frame_use or HOLDER_… */
+	uint16_t *free_frames;	/* by block */
 	uint16_t *whole_blocks; /* by aligned GiB */
 	struct index_set broken;
 	struct index_set whole;
@@ -315,11 +315,11 @@ static hpa_t alloc_gib(struct frame_bitmap *frames, enum frame_use use)
 		uint64_t gib = set_first(&region->whole_gibs);
 
 		if (gib != NOTHING) {
-			hpa_t address = align_down(region->first, BLOCK_SIZE * GIB_BLOCKS) +
-					gib * BLOCK_SIZE * GIB_BLOCKS;
+			hpa_t address =
+				align_down(region->first, BLOCK_SIZE * GIB_BLOCKS) + gib * BLOCK_SIZE * GIB_BLOCKS;
 
-			return take(frames, region, (address - region->first) >> FRAME_SHIFT,
-				    BLOCK_FRAMES * GIB_BLOCKS, use);
+			return take(frames, region, (address - region->first) >> FRAME_SHIFT, BLOCK_FRAMES * GIB_BLOCKS,
+				    use);
 		}
 	}
 	return HPA_NONE;

@@ -114,8 +114,8 @@ void npt_destroy(struct npt *npt)
 
 int frame_list_take(struct frame_list *list, struct mm_hal *hal, uint64_t count, unsigned order, enum frame_use use)
 {
-	struct frame_list taken = {HPA_NONE};
-	hpa_t oldest = HPA_NONE;
+	struct frame_list taken = FRAME_LIST_EMPTY;
+	hpa_t *link = &taken.head;
 
 	for (uint64_t i = 0; i < count; i++) {
 		hpa_t frame = hal->alloc_frames(hal, order, use);
@@ -124,13 +124,14 @@ int frame_list_take(struct frame_list *list, struct mm_hal *hal, uint64_t count,
 			frame_list_give_back(&taken, hal, order, use);
 			return MM_ENOMEM;
 		}
-		*(hpa_t *)mm_pointer(hal, frame) = taken.head;
-		taken.head = frame;
-		oldest = i == 0 ? frame : oldest;
+		*link = frame;
+		link = mm_pointer(hal, frame);
+		*link = HPA_NONE;
+		taken.tail = frame;
 	}
 	if (count != 0) {
-		*(hpa_t *)mm_pointer(hal, oldest) = list->head;
-		list->head = taken.head;
+		*(list->head == HPA_NONE ? &list->head : (hpa_t *)mm_pointer(hal, list->tail)) = taken.head;
+		list->tail = taken.tail;
 	}
 	return MM_OK;
 }
@@ -176,8 +177,7 @@ struct npt_entry npt_lookup(const struct npt *npt, gpa_t address)
 	if (place.entry != 0) {
 		result.kind = NPT_LEAF;
 		result.attributes = npt_leaf_attributes(&npt->format, place.level, place.entry);
-		result.address =
-			npt_address(&npt->format, place.entry) + (address & (npt_span(place.level) - 1));
+		result.address = npt_address(&npt->format, place.entry) + (address & (npt_span(place.level) - 1));
 	}
 	return result;
 }
@@ -303,7 +303,7 @@ int npt_map_prepared(struct npt_mapping *mapping)
 	const struct gpa_range *range = &mapping->leaves[0];
 
 	mapping->tables_needed = 0;
-	mapping->tables.head = HPA_NONE;
+	mapping->tables = FRAME_LIST_EMPTY;
 	int status = prepare_table(mapping, npt->root_table, npt_top(npt), range->start, range->end);
 
 	if (status == MM_OK) {
@@ -355,16 +355,15 @@ int npt_map(struct npt *npt, gpa_t start, hpa_t address, uint64_t size, struct n
 	mapping.leaves[0] = (struct gpa_range){start, start + size};
 	for (unsigned level = 1; level < npt->format.levels; level++) {
 		mapping.leaves[level] =
-			level <= largest_level
-				? leaf_range(&npt->format, level, &mapping.leaves[0], mapping.to_address)
-				: (struct gpa_range){start + size, start + size};
+			level <= largest_level ? leaf_range(&npt->format, level, &mapping.leaves[0], mapping.to_address)
+					       : (struct gpa_range){start + size, start + size};
 	}
 	return npt_map_prepared(&mapping);
 }
 
 int npt_fill_hole(struct npt *npt, const struct npt_place *place, gpa_t address, unsigned level, uint64_t entry)
 {
-	struct frame_list tables = {HPA_NONE};
+	struct frame_list tables = FRAME_LIST_EMPTY;
 	unsigned needed = place->level - level;
 
 	if (frame_list_take(&tables, npt->hal, needed, 0, FRAME_TABLE) != MM_OK) {

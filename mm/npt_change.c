@@ -16,8 +16,8 @@ struct update {
 	struct npt *npt;
 	struct frame_list tables; /* for splits */
 	uint64_t permission_bits; /* protect: what goes under permission_mask */
-	bool removes;             /* unmap; else protect */
-	bool linked;              /* the table being changed is in the CPU's reach */
+	bool removes;		  /* unmap; else protect */
+	bool linked;		  /* the table being changed is in the CPU's reach */
 	unsigned flush_count;
 	unsigned broken_count;
 	struct gpa_range flush[FLUSH_RANGES];
@@ -93,8 +93,8 @@ static hpa_t split_leaf(struct update *update, unsigned level, uint64_t entry)
 	hpa_t table = frame_list_pop(&update->tables, npt->hal);
 	uint64_t *slot = mm_pointer(npt->hal, table);
 	uint64_t step = npt_leaf_step(format, level - 1);
-	uint64_t piece = npt_leaf(format, level - 1, npt_address(format, entry),
-				  npt_leaf_attributes(format, level, entry));
+	uint64_t piece =
+		npt_leaf(format, level - 1, npt_address(format, entry), npt_leaf_attributes(format, level, entry));
 
 	for (uint64_t *end = slot + NPT_ENTRIES; slot < end; slot++) {
 		*slot = piece;
@@ -210,8 +210,8 @@ static bool change_table(struct update *update, uint64_t *table, unsigned level,
 }
 
 /* After the flush: frees what [start, end) hides, and makes holes of it. */
-static void reap_table(struct npt *npt, uint64_t *table, unsigned level, gpa_t start, gpa_t end,
-		       npt_release *release, void *context)
+static void reap_table(struct npt *npt, uint64_t *table, unsigned level, gpa_t start, gpa_t end, npt_release *release,
+		       void *context)
 {
 	const struct npt_format *format = &npt->format;
 	uint64_t span = npt_span(level);
@@ -232,8 +232,7 @@ static void reap_table(struct npt *npt, uint64_t *table, unsigned level, gpa_t s
 		}
 		npt_store(slot, 0);
 		if (npt_is_table(format, level, was)) {
-			npt_free_tree(npt, npt_address(format, was), level - 1, align_down(at, span), release,
-				      context);
+			npt_free_tree(npt, npt_address(format, was), level - 1, align_down(at, span), release, context);
 			continue;
 		}
 		npt->statistics.leaves[level]--;
@@ -249,7 +248,7 @@ static int run_update(struct update *update, gpa_t start, gpa_t end)
 	struct npt *npt = update->npt;
 	unsigned splits = count_splits(npt, start, end);
 
-	update->tables.head = HPA_NONE;
+	update->tables = FRAME_LIST_EMPTY;
 	update->linked = true;
 	update->flush_count = 0;
 	update->broken_count = 0;

@@ -12,7 +12,7 @@
 #include "lib/util.h"
 
 #define NPT_INDEX_BITS 9
-#define NPT_ENTRIES (1U << NPT_INDEX_BITS)
+#define NPT_ENTRIES    (1U << NPT_INDEX_BITS)
 
 /* Every format that mm/ has uses 4 KiB tables of 64-bit entries: only the root may be larger. */
 _Static_assert(NPT_ENTRIES * sizeof(uint64_t) == FRAME_SIZE, "a table is one frame");
@@ -142,10 +142,16 @@ static inline size_t npt_table_entries(const struct npt *npt, unsigned level)
 	return (size_t)1 << npt->format.level[level].bits;
 }
 
-/* A list of frames, linked through their first words: what an update has taken and not used yet. */
+/*
+ * A list of frames, linked through their first words, first in, first out: what an update has taken and not used
+ * yet.
+ */
 struct frame_list {
 	hpa_t head; /* HPA_NONE: empty */
+	hpa_t tail;
 };
+
+#define FRAME_LIST_EMPTY ((struct frame_list){HPA_NONE, HPA_NONE})
 
 /* Takes `count` frames of 2^order, or none at all: MM_ENOMEM. Adds to what the list holds. */
 int frame_list_take(struct frame_list *list, struct mm_hal *hal, uint64_t count, unsigned order, enum frame_use use);
@@ -167,9 +173,9 @@ struct npt_mapping {
 	struct npt *npt;
 	struct npt_attributes attributes;
 	struct gpa_range leaves[NPT_MAX_LEVELS];
-	bool contiguous;                        /* else frames come from the lists, zeroed on the way */
-	uint64_t to_address;                    /* contiguous: HPA = GPA + this */
-	struct frame_list frames[2];            /* by level: 4 KiB, 2 MiB */
+	bool contiguous;	     /* else frames come from the lists, zeroed on the way */
+	uint64_t to_address;	     /* contiguous: HPA = GPA + this */
+	struct frame_list frames[2]; /* by level: 4 KiB, 2 MiB */
 	uint64_t tables_needed;
 	struct frame_list tables;
 };

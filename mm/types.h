@@ -13,8 +13,8 @@ typedef uint64_t gpa_t; /* guest-physical address */
 typedef uint64_t hpa_t; /* host-physical address */
 
 #define FRAME_SHIFT 12
-#define FRAME_SIZE (UINT64_C(1) << FRAME_SHIFT)
-#define HPA_NONE UINT64_MAX /* "no frame" */
+#define FRAME_SIZE  (UINT64_C(1) << FRAME_SHIFT)
+#define HPA_NONE    UINT64_MAX /* "no frame" */
 
 struct gpa_range {
 	gpa_t start;
@@ -28,7 +28,7 @@ enum mm_status {
 	MM_EINVAL = -2, /* size 0 where something must be done, or an unknown flag */
 	MM_ERANGE = -3, /* wraps, leaves the space, or exceeds the format's or the CPU's width */
 	MM_EEXIST = -4, /* overlaps an area that is mapped */
-	MM_EPERM = -5,  /* a permission set that the format cannot express */
+	MM_EPERM = -5,	/* a permission set that the format cannot express */
 	MM_ENOMEM = -6, /* no frame to be had */
 	MM_EACCES = -7, /* the area is there and lacks the right */
 	MM_EFAULT = -8, /* nothing is there */

@@ -17,7 +17,7 @@ fail() {
 	exit 2
 }
 
-efi= name= output= conf= volume= size=64
+efi='' name='' output='' conf='' volume='' size=64
 while [ $# -gt 0 ]; do
 	[ $# -ge 2 ] || fail "$1: its value is missing"
 	case $1 in
@@ -31,7 +31,9 @@ while [ $# -gt 0 ]; do
 	esac
 	shift 2
 done
-[ -n "$efi" ] && [ -n "$name" ] && [ -n "$output" ] || fail "usage: mkimage.sh --efi FILE --name BOOTX64.EFI --output IMG ..."
+if [ -z "$efi" ] || [ -z "$name" ] || [ -z "$output" ]; then
+	fail "usage: mkimage.sh --efi FILE --name BOOTX64.EFI --output IMG ..."
+fi
 for file in "$efi" ${conf:+"$conf"}; do
 	[ -f "$file" ] || fail "$file: no such file"
 done

@@ -290,6 +290,7 @@ def run(launch: Launch, options: Options, directory: Path) -> int:
         try:
             status = machine.run()
         except EOFError:
+            machine.watch.finish()
             status = machine.watch.status
         reason = machine.watch.reason
         messages = emulator_messages(directory)

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Callable
 
+import kvm_nested
+
 OVMF_CODE = "/usr/share/OVMF/OVMF_CODE.fd"
 OVMF_VARS = "/usr/share/OVMF/OVMF_VARS.fd"
 OVMF_WHOLE = "/usr/share/ovmf/OVMF.fd"
@@ -29,7 +31,6 @@ PACKAGES = {
     "qemu-system-x86_64": "qemu-system-x86",
     "qemu-system-aarch64": "qemu-system-arm",
     "bochs": "bochs",
-    "busybox": "busybox-static",
     OVMF_CODE: "ovmf",
     OVMF_VARS: "ovmf",
     OVMF_WHOLE: "ovmf",
@@ -246,9 +247,12 @@ def _svm_bochs(options: Options, image: Path, directory: Path) -> Launch:
 
 
 def _kvm_nested(options: Options, image: Path, directory: Path) -> Launch:
-    import kvm_nested
-
-    return Launch(kvm_nested.command(image, directory, options.cpus, options.memory))
+    try:
+        argv = kvm_nested.command(image, directory, options.cpus, options.memory)
+    except kvm_nested.RigError as error:
+        raise UsageError(f"rig kvm-nested: {error}") from error
+    inside = kvm_nested.inner_command(options.cpus, options.memory)
+    return Launch(argv, notes=[f"inside, on the KVM that this boots: {inside}"])
 
 
 _QEMU_X86 = ("mcopy", "qemu-system-x86_64", OVMF_CODE, OVMF_VARS)
@@ -265,7 +269,7 @@ RIGS = {
     "kvm-nested": Rig(
         "x86_64",
         "AMD SVM as a real KVM nests it, inside QEMU TCG",
-        (*_QEMU_X86, "busybox"),
+        _QEMU_X86,
         _kvm_nested,
         (*_X86_REFUSES, "icount", "usb", "screen", "gdb", "cpu"),
     ),

@@ -70,11 +70,15 @@ class Emulator:
     def read(self) -> "bytes | None":
         """What has arrived; None: nothing yet; b"": the line is closed."""
         try:
-            return os.read(self.output, 65536)
+            data = os.read(self.output, 65536)
         except BlockingIOError:
             return None
         except ConnectionResetError:
             return b""
+        if self.connection:
+            # Bochs sends byte by byte, and what is not acknowledged when it ends may be lost: acknowledge at once.
+            self.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+        return data
 
     def write(self, data: bytes) -> int:
         """Sends what the line takes now and returns how much that was."""
@@ -143,6 +147,10 @@ class LogWatch:
         self._line = self._line[-LINE_MAX:]
         self._watch_firmware(self._line)
         return data
+
+    def finish(self) -> None:
+        """The line was closed; its last byte may have been lost with it."""
+        self._read_line(self._line.rstrip(b"\r"))
 
     def _read_line(self, line: bytes) -> None:
         if not self.taken:

@@ -32,7 +32,7 @@ struct arm_features {
 	uint8_t ipa_bits;
 	bool vmid16;
 	bool force_write_back; /* FEAT_S2FWB */
-	bool pan, ssbs, ras, lor, fine_grained_traps, hcx, statistical_profiling, trace_filter;
+	bool pan, ssbs, ras, lor, fine_grained_traps, hcx, statistical_profiling, trace_filter, activity_monitors;
 	unsigned cache_line; /* bytes: the smallest data or unified line, CTR_EL0.DminLine */
 };
 extern struct arm_features arm_features;
@@ -63,7 +63,9 @@ extern struct mm_hal *arm_hal;
 /* Whether the hypervisor's tables map the 8 bytes at `address`: for the backtrace. */
 bool arm_readable(uint64_t address);
 /* Maps MEMORY_FIRMWARE for a call into it, or takes it away again. False: no frames. */
-bool arm_paging_map_firmware(bool map);
+bool arm_paging_map_firmware(bool on);
+/* TCR_EL2.PS and VTCR_EL2.PS for arm_features.physical_bits. */
+uint64_t arm_physical_size(void);
 
 /* ---- traps.c, vectors.S ---- */
 
@@ -77,7 +79,7 @@ const char *arm_fault_name(unsigned status);
 
 /* ---- timer.c ---- */
 
-bool arm_timer_init(void);
+void arm_timer_init(void);
 /* Sets the hypervisor's timer of this CPU to `counter` (UINT64_MAX: off). */
 void arm_timer_arm(uint64_t counter);
 

@@ -16,6 +16,9 @@
 #define VGIC_REDISTRIBUTOR_BASE  UINT64_C(0x080a0000) /* v3, two frames of 64 KiB per vCPU */
 #define VGIC_REDISTRIBUTOR_BYTES UINT64_C(0x20000)
 
+/* All of it from the distributor on, whichever version. */
+#define VGIC_WINDOW_BYTES (VGIC_REDISTRIBUTOR_BASE + ARM_VCPUS_MAX * VGIC_REDISTRIBUTOR_BYTES - VGIC_DISTRIBUTOR_BASE)
+
 /* INTIDs of the guest's timers: the Base System Architecture's. */
 #define VGIC_VIRTUAL_TIMER  27
 #define VGIC_PHYSICAL_TIMER 30

@@ -159,8 +159,17 @@ static void priority_access(struct vgic_bank *bank, unsigned first, struct gic_a
 	}
 }
 
-/* The registers from IGROUPR to ICFGR. `lowest`: banks below it read as zero (version 3's distributor). */
-static void bank_access(struct arch_vcpu *vcpu, unsigned lowest, struct gic_access *access)
+/* A bank of those that a frame has, `lowest` to `highest`, or NULL. */
+static struct vgic_bank *bank_in(struct arch_vcpu *vcpu, unsigned index, unsigned lowest, unsigned highest)
+{
+	return index >= lowest && index <= highest ? vgic_bank(vcpu, index) : NULL;
+}
+
+/*
+ * The registers from IGROUPR to ICFGR. Version 2's distributor has all banks, version 3's all but the private one,
+ * which is what the redistributors have.
+ */
+static void bank_access(struct arch_vcpu *vcpu, unsigned lowest, unsigned highest, struct gic_access *access)
 {
 	uint32_t offset = access->offset;
 	struct vgic_bank *bank;
@@ -168,8 +177,8 @@ static void bank_access(struct arch_vcpu *vcpu, unsigned lowest, struct gic_acce
 
 	if (offset >= GIC_IPRIORITYR && offset < GICD_ITARGETSR) {
 		index = (offset - GIC_IPRIORITYR) / VGIC_BANK_INTIDS;
-		bank = vgic_bank(vcpu, index);
-		if (bank && index >= lowest && access->width <= sizeof(uint32_t)) {
+		bank = bank_in(vcpu, index, lowest, highest);
+		if (bank && access->width <= sizeof(uint32_t)) {
 			priority_access(bank, offset % VGIC_BANK_INTIDS, access);
 		}
 		return;
@@ -180,8 +189,8 @@ static void bank_access(struct arch_vcpu *vcpu, unsigned lowest, struct gic_acce
 	if (offset >= GIC_ICFGR) {
 		unsigned word = (offset - GIC_ICFGR) / (unsigned)sizeof(uint32_t);
 		index = word / 2;
-		bank = vgic_bank(vcpu, index);
-		if (!bank || index < lowest) {
+		bank = bank_in(vcpu, index, lowest, highest);
+		if (!bank) {
 			return;
 		}
 		if (!access->write) {
@@ -192,8 +201,8 @@ static void bank_access(struct arch_vcpu *vcpu, unsigned lowest, struct gic_acce
 		return;
 	}
 	index = (offset % (GIC_ISENABLER - GIC_IGROUPR)) / (unsigned)sizeof(uint32_t);
-	bank = vgic_bank(vcpu, index);
-	if (!bank || index < lowest) {
+	bank = bank_in(vcpu, index, lowest, highest);
+	if (!bank) {
 		return;
 	}
 	uint32_t reg = offset - offset % (GIC_ISENABLER - GIC_IGROUPR);
@@ -343,7 +352,7 @@ static void distributor_access(struct arch_vcpu *vcpu, struct gic_access *access
 	uint32_t offset = access->offset;
 
 	if (is_bank_register(offset)) {
-		bank_access(vcpu, v2 ? 0 : 1, access);
+		bank_access(vcpu, v2 ? 0 : 1, VGIC_SPI_BANKS, access);
 	} else if (v2 && offset >= GICD_ITARGETSR && offset < GIC_ICFGR) {
 		target_access(vcpu, access);
 	} else if (v2 && offset >= GICD_CPENDSGIR && offset < GICD_SPENDSGIR_END) {
@@ -412,8 +421,8 @@ static bool dispatch(struct arch_vcpu *from, gpa_t address, struct gic_access *a
 	}
 	if (offset % VGIC_REDISTRIBUTOR_BYTES < GICR_FRAME) {
 		redistributor_access(owner, access);
-	} else if (is_bank_register(access->offset) && access->offset % (GIC_ISENABLER - GIC_IGROUPR) < VGIC_BANK_INTIDS) {
-		bank_access(owner, 0, access);
+	} else if (is_bank_register(access->offset)) {
+		bank_access(owner, 0, 0, access);
 	}
 	return true;
 }
@@ -423,15 +432,13 @@ bool vgic_access(struct arch_vcpu *vcpu, gpa_t address, unsigned width, bool wri
 	struct arch_vm *vm = vcpu->vm;
 	struct gic_access access = {.width = width, .write = write, .value = write ? *value : 0};
 
-	if (address - VGIC_DISTRIBUTOR_BASE >= VGIC_REDISTRIBUTOR_BASE + ARM_VCPUS_MAX * VGIC_REDISTRIBUTOR_BYTES -
-						       VGIC_DISTRIBUTOR_BASE ||
-	    !is_aligned(address, width)) {
+	if (address - VGIC_DISTRIBUTOR_BASE >= VGIC_WINDOW_BYTES || !is_aligned(address, width)) {
 		return false;
 	}
 	spin_lock(&vm->vgic.lock);
 	vgic_fold(vcpu);
 	bool ours = dispatch(vcpu, address, &access);
-	if (ours) {
+	if (ours && write) {
 		vgic_changed(vm);
 	}
 	spin_unlock(&vm->vgic.lock);

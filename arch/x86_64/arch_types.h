@@ -11,28 +11,37 @@ struct virt_ops;
 struct vmcb;
 struct addr_space;
 
-/* Exit reasons counted one by one: VMX basic reasons and SVM codes below 0xa5, then NPF and the rest. */
-#define X86_EXIT_COUNTERS 192
+/* Exits counted one by one: by VMX basic reason or SVM exit code, then SVM's VMEXIT_NPF and all that is beyond. */
+#define X86_EXIT_COUNTERS      192
+#define X86_EXIT_COUNTER_NPF   190
+#define X86_EXIT_COUNTER_OTHER 191
 
 struct arch_vm {
 	struct addr_space *space;
 	const struct virt_ops *ops;
 	unsigned vcpus;
+	struct arch_vcpu *first_vcpu; /* the list of those that exist, by arch_vcpu.next */
 	/* VPID (VMX) or ASID (SVM), unique among the VMs that live; never 0. */
 	uint16_t tag;
-	bool flush_pending;   /* SVM: the next VMRUN flushes this ASID; VMX: INVEPT is immediate */
 	hpa_t msr_bitmap;     /* VMX: 4 KiB; SVM MSRPM: 8 KiB */
 	hpa_t io_bitmap;      /* SVM IOPM: 12 KiB; unused by VMX (unconditional I/O exiting) */
 	uint64_t nested_root; /* EPTP or nCR3 */
 };
 
-/* The code page that was translated last, so that decoding need not walk the guest's tables each time. */
+/*
+ * The code page that was translated last, so that decoding need not walk the guest's tables each time. fetch.c's
+ * own; all zero is empty.
+ */
 struct code_page {
 	const uint8_t *bytes; /* the page, in the host; NULL: nothing cached */
 	uint64_t page;        /* linear address >> 12 */
-	uint64_t cr3;
-	uint64_t mode;        /* paging mode bits: CR0.PG, CR4.PAE/LA57, EFER.LMA */
 	uint64_t generation;  /* of the address space */
+	uint64_t cs_base;     /* what was added to RIP; 0 in 64-bit mode */
+	uint64_t cr3;
+	uint64_t mode;         /* paging mode bits: CR0.PG, CR4.PSE/PAE/LA57, EFER.LMA */
+	unsigned levels;       /* of the walk that led there; 0 without paging */
+	const void *entry[5];  /* the guest's table entries on the way, in the host */
+	uint64_t value[5];     /* and what they said */
 };
 
 /* State that the CPU does not switch by itself and that is only kept apart between vCPUs: load and put. */
@@ -55,10 +64,26 @@ struct vmx_vcpu {
 	uint64_t cr4_allowed;      /* the bits that the guest's CPUID lets it set */
 };
 
+struct vm_exit;
+
+/* svm_asm.S knows the offsets of the first six. */
 struct svm_vcpu {
-	struct vmcb *vmcb;
-	hpa_t vmcb_address;
-	hpa_t host_vmcb; /* VMSAVE area for the host's FS, GS, TR, LDTR */
+	struct vmcb *vmcb;    /* one frame; virtual = physical */
+	hpa_t host_vmcb;      /* this CPU's VMSAVE area for the host's FS, GS, TR, LDTR */
+	struct vm_exit *exit; /* of the run under way */
+	uint64_t call_rip;    /* where the last bare VMMCALL of supervisor code stood, and in which address space; */
+	uint64_t call_cr3;    /* call_rip 1: nowhere */
+	uint8_t request;      /* enum svm_request: what must be done before the next VMRUN */
+	uint32_t dirty;       /* VMCB clean bits that the next VMRUN must do without */
+};
+
+/* An INS or OUTS between its exit and arch_vcpu_finish_io. string_io.c's own. */
+struct string_io {
+	uint64_t gpa[2];      /* of the element, and of what lies on the next page */
+	uint8_t first;        /* bytes of it at gpa[0] */
+	uint8_t length;       /* of the instruction, bytes */
+	uint8_t address_size; /* bytes: 2, 4, 8 */
+	bool repeat;
 };
 
 struct arch_vcpu {
@@ -66,14 +91,16 @@ struct arch_vcpu {
 	 * knows this is the first member. gpr[4] is not kept up: RSP lives in the VMCS or VMCB. With SVM, RAX
 	 * lives in the VMCB while the guest runs and is copied here on every exit and back on entry. */
 	uint64_t gpr[16];
-	struct arch_vm *vm;
-	unsigned index;
-	uint64_t deadline; /* arch_counter() value, UINT64_MAX: none */
-	struct code_page code;
-	struct x86_lazy_state lazy;
-	uint64_t exits[X86_EXIT_COUNTERS];
 	union {
 		struct vmx_vcpu vmx;
 		struct svm_vcpu svm;
 	};
+	struct arch_vm *vm;
+	struct arch_vcpu *next; /* of the same VM */
+	unsigned index;
+	uint64_t deadline; /* arch_counter() value, UINT64_MAX: none */
+	struct code_page code;
+	struct x86_lazy_state lazy;
+	struct string_io string;
+	uint64_t exits[X86_EXIT_COUNTERS];
 };

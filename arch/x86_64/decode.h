@@ -49,11 +49,13 @@ struct arch_vcpu;
 
 /* GVA to GPA by the guest's own tables (none, 32-bit, PAE, 4- and 5-level); false: not mapped. Sets no A/D bits. */
 bool x86_guest_translate(struct arch_vcpu *vcpu, uint64_t linear, uint64_t *gpa);
+/* The instruction at CS:RIP, by way of the cached code page: what an MMIO exit wants. False: as x86_decode. */
+bool x86_fetch_decode(struct arch_vcpu *vcpu, struct x86_instruction *instruction);
 /* Up to `count` code bytes at CS:RIP; returns how many could be had. For decoding and reports. */
 size_t x86_fetch(struct arch_vcpu *vcpu, uint8_t *bytes, size_t count);
 enum x86_code_mode x86_code_mode(struct arch_vcpu *vcpu);
 /*
- * Hot path: the length of the exiting instruction when it is `opcode` (2 or 3 bytes, no prefix) on the cached
+ * Hot path: the length of the exiting instruction when it is `opcode` (1 to 3 bytes, no prefix) on the cached
  * code page; else the slow way. 0: it is not there (the guest changed its code under us).
  */
 unsigned x86_exit_length(struct arch_vcpu *vcpu, uint64_t rip, const uint8_t *opcode, size_t opcode_bytes);

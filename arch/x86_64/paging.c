@@ -12,7 +12,6 @@
 #include "lib/log.h"
 #include "lib/string.h"
 
-#define LEVEL_4K  0
 #define LEVEL_TOP 2 /* 1 GiB, where the format has it */
 
 static struct {
@@ -229,7 +228,7 @@ uintptr_t arch_stack_alloc(unsigned frames)
 	return base + (frames + 1) * FRAME_SIZE;
 }
 
-/* Page by page, as parts may be mapped already; devices that are found late are small. */
+/* Parts may be mapped already: each run of holes is mapped, memory that is none of a device's refused. */
 bool arch_map_device(hpa_t base, uint64_t bytes)
 {
 	const struct npt_attributes device = {MM_RW, MM_DEVICE};
@@ -238,13 +237,21 @@ bool arch_map_device(hpa_t base, uint64_t bytes)
 		return false;
 	}
 	hpa_t end = align_up(base + bytes, FRAME_SIZE);
-	for (hpa_t page = align_down(base, FRAME_SIZE); page < end; page += FRAME_SIZE) {
+	hpa_t page = align_down(base, FRAME_SIZE);
+	while (page < end) {
 		struct npt_entry entry = npt_lookup(&host.npt, page);
-		if (entry.kind == NPT_LEAF && entry.attributes.type == MM_DEVICE) {
+		if (entry.kind == NPT_LEAF) {
+			if (entry.attributes.type != MM_DEVICE) {
+				return false;
+			}
+			page += FRAME_SIZE;
 			continue;
 		}
-		if (entry.kind == NPT_LEAF ||
-		    npt_map(&host.npt, page, page, FRAME_SIZE, device, LEVEL_4K) != MM_OK) {
+		hpa_t start = page;
+		do {
+			page += FRAME_SIZE;
+		} while (page < end && npt_lookup(&host.npt, page).kind == NPT_HOLE);
+		if (npt_map(&host.npt, start, start, page - start, device, LEVEL_TOP) != MM_OK) {
 			return false;
 		}
 	}

@@ -78,8 +78,35 @@ extern struct mm_hal *x86_hal;
 bool x86_nested_fault(struct arch_vcpu *vcpu, const struct nested_fault *fault, struct vm_exit *exit,
                       enum vm_exit_kind *kind);
 
+/*
+ * io_access.detail, for arch_vcpu_finish_io. A plain IN or OUT has 0: IN fills RAX. io_access.length is what
+ * RIP still has to move on (0: it has moved already). MMIO reads say how the register is filled.
+ */
+#define X86_IO_STRING	    BIT(0) /* INS or OUTS: goes on by what string_io.c remembers */
+#define X86_IO_MMIO	    BIT(1)
+#define X86_IO_SIGN_EXTEND  BIT(2)
+#define X86_IO_HIGH_BYTE    BIT(3) /* AH, CH, DH, BH */
+#define X86_IO_RESULT(bits) ((unsigned)field(bits, 7, 4)) /* bytes of the register that are written */
+#define X86_IO_RESULT_SHIFT 4
+
+/* ---- string_io.c ---- */
+
+#define X86_RUN_ON (-1) /* beside enum vm_exit_kind: answered, enter the guest again */
+
+/*
+ * INS and OUTS, one element at a time: fills exit->io for the element and returns VM_EXIT_PORT. X86_RUN_ON:
+ * there was nothing left to move, or a page fault was injected. VM_EXIT_FAILED: the code is not there.
+ */
+int x86_string_io(struct arch_vcpu *vcpu, struct vm_exit *exit, uint16_t port, uint8_t width, bool write);
+/* After it was answered. */
+void x86_string_io_finish(struct arch_vcpu *vcpu, const struct io_access *io);
+
 /* ENTRY_* to registers and segments, by way of ops->set and set_segment. For ops->start. */
 void x86_reset_state(struct arch_vcpu *vcpu, const struct arch_entry *entry);
+
+/* ASIDs and VPIDs: 1 to `limit` - 1, the lowest free one; 0: all are taken. */
+uint16_t x86_tag_alloc(unsigned limit);
+void x86_tag_free(uint16_t tag);
 
 /* ---- cpuid.c ---- */
 
@@ -98,9 +125,14 @@ void x86_msr_passthrough(void (*allow)(void *context, uint32_t msr, bool read, b
 
 /* ---- control registers, XSETBV: vcpu.c ---- */
 
+/* The bits of XCR0 that guests may set: CPUID 0xd shows these. 0 where there is no XSAVE. */
+uint64_t x86_xcr0_allowed(void);
 /* Whether the guest may put `value` in XCR0 (SDM vol. 1 13.3); false means #GP(0). */
 bool x86_xcr0_valid(uint64_t value);
+/* The XSETBV exit, of a loaded vCPU. False means #GP(0). */
 bool x86_xsetbv(struct arch_vcpu *vcpu);
+/* 0 to 3. */
+unsigned x86_cpl(struct arch_vcpu *vcpu);
 
 /* ---- lazy state: fpu.c ---- */
 int x86_lazy_init(struct arch_vcpu *vcpu);

@@ -6,7 +6,7 @@
 #pragma once
 
 /* What a handler answers where it is no enum vm_exit_kind. The assembly knows that this one is negative. */
-#define VMX_RUN_ON       (-1) /* answered: enter the guest again */
+#define VMX_RUN_ON	 (-1) /* answered: enter the guest again */
 #define VMX_ENTRY_VMFAIL (-2) /* VMLAUNCH or VMRESUME was refused; the guest did not run */
 
 /* Offsets in struct vmx_vcpu for vmx_asm.S, held to the truth by vmx.c. */
@@ -24,7 +24,7 @@
 struct vmx_capabilities {
 	uint32_t revision;
 	uint32_t pin, cpu, cpu2, exit, entry; /* the control fields, every bit allowed by the capability MSRs */
-	uint64_t ept_vpid;                    /* IA32_VMX_EPT_VPID_CAP */
+	uint64_t ept_vpid;		      /* IA32_VMX_EPT_VPID_CAP */
 	uint64_t cr0_fixed0, cr0_fixed1, cr4_fixed0, cr4_fixed1;
 	uint32_t timer_shift; /* the preemption timer counts TSC >> timer_shift */
 };
@@ -97,16 +97,16 @@ void vmx_inject(enum x86_vector vector, uint32_t error_code);
 /* ---- vmx_control_registers.c ---- */
 
 /* The bits of CR0 and CR4 that only a guest uses: SDM vol. 3A 2.5. */
-#define CR0_AM       BIT(18)
-#define CR4_VME      BIT(0)
-#define CR4_PVI      BIT(1)
-#define CR4_TSD      BIT(2)
-#define CR4_DE       BIT(3)
-#define CR4_PSE      BIT(4)
-#define CR4_PCE      BIT(8)
+#define CR0_AM	     BIT(18)
+#define CR4_VME	     BIT(0)
+#define CR4_PVI	     BIT(1)
+#define CR4_TSD	     BIT(2)
+#define CR4_DE	     BIT(3)
+#define CR4_PSE	     BIT(4)
+#define CR4_PCE	     BIT(8)
 #define CR4_FSGSBASE BIT(16)
 #define CR4_PCIDE    BIT(17)
-#define CR4_PKE      BIT(22)
+#define CR4_PKE	     BIT(22)
 
 uint64_t vmx_guest_cr0(void);
 uint64_t vmx_guest_cr4(void);

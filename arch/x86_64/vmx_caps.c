@@ -11,9 +11,9 @@
 
 struct vmx_capabilities vmx_capabilities;
 
-#define CPUID_FEATURES    1
-#define CPUID_ECX_VMX     BIT(5)
-#define VMX_REGION_LIMIT  4096
+#define CPUID_FEATURES	 1
+#define CPUID_ECX_VMX	 BIT(5)
+#define VMX_REGION_LIMIT 4096
 
 /* What each control field must and may have; the rest stays at what the CPU forces. */
 static const struct {
@@ -57,8 +57,8 @@ static bool check_controls(bool true_controls, char *message, size_t size)
 		if (adjusted.missing) {
 			unsigned bit = (unsigned)__builtin_ctz(adjusted.missing);
 			(void)snprintf(message, size, "VMX: this CPU lacks \"%s\" (bit %u of the %s)",
-			               vmx_control_name(controls[i].name, bit), bit,
-			               vmx_control_field_name(controls[i].name));
+				       vmx_control_name(controls[i].name, bit), bit,
+				       vmx_control_field_name(controls[i].name));
 			return false;
 		}
 		*controls[i].value = adjusted.value;
@@ -99,17 +99,18 @@ bool vmx_check(char *message, size_t size)
 	}
 	if (!vmx_unlock()) {
 		(void)snprintf(message, size,
-		               "VMX: switched off and locked by the firmware (IA32_FEATURE_CONTROL = 0x%llx): enable "
-		               "\"Intel Virtualization Technology\" in its setup, then power off and on",
-		               (unsigned long long)rdmsr(MSR_IA32_FEATURE_CONTROL));
+			       "VMX: switched off and locked by the firmware (IA32_FEATURE_CONTROL = 0x%llx): enable "
+			       "\"Intel Virtualization Technology\" in its setup, then power off and on",
+			       (unsigned long long)rdmsr(MSR_IA32_FEATURE_CONTROL));
 		return false;
 	}
 	uint64_t basic = rdmsr(MSR_IA32_VMX_BASIC);
 	uint64_t misc = rdmsr(MSR_IA32_VMX_MISC);
 	if (VMX_BASIC_REGION_BYTES(basic) > VMX_REGION_LIMIT || VMX_BASIC_MEMORY_TYPE(basic) != VMX_MEMORY_TYPE_WB) {
-		(void)snprintf(message, size, "VMX: VMCS regions of this CPU are not 4 KiB of write-back memory "
-		                              "(IA32_VMX_BASIC = 0x%llx)",
-		               (unsigned long long)basic);
+		(void)snprintf(message, size,
+			       "VMX: VMCS regions of this CPU are not 4 KiB of write-back memory "
+			       "(IA32_VMX_BASIC = 0x%llx)",
+			       (unsigned long long)basic);
 		return false;
 	}
 	if (!check_controls((basic & VMX_BASIC_TRUE_CONTROLS) != 0, message, size) || !check_ept(message, size)) {
@@ -117,7 +118,8 @@ bool vmx_check(char *message, size_t size)
 	}
 	/* The guest turns long mode on and off without an exit, so the CPU must keep the entry control in step. */
 	if (!(misc & VMX_MISC_STORES_LMA)) {
-		(void)snprintf(message, size, "VMX: this CPU does not store EFER.LMA on VM exits (bit 5 of IA32_VMX_MISC)");
+		(void)snprintf(message, size,
+			       "VMX: this CPU does not store EFER.LMA on VM exits (bit 5 of IA32_VMX_MISC)");
 		return false;
 	}
 	vmx_capabilities.revision = VMX_BASIC_REVISION(basic);

@@ -9,11 +9,11 @@
 #include "vmx_names.h"
 
 #define RFLAGS_RF BIT(16)
-#define DR7_GD    BIT(13)
-#define NMI       2
+#define DR7_GD	  BIT(13)
+#define NMI	  2
 
 _Static_assert(EPT_VIOLATION_READ == MM_READ && EPT_VIOLATION_WRITE == MM_WRITE && EPT_VIOLATION_FETCH == MM_EXECUTE,
-               "an EPT violation's qualification names accesses as mm does");
+	       "an EPT violation's qualification names accesses as mm does");
 _Static_assert(EXIT_REASONS <= X86_EXIT_COUNTERS, "every basic exit reason is counted");
 
 typedef int exit_handler(struct arch_vcpu *vcpu, struct vm_exit *exit);
@@ -317,8 +317,8 @@ static int exit_unexpected(struct arch_vcpu *vcpu, struct vm_exit *exit)
 		vmx_report_entry_failure(vcpu, reason);
 	} else {
 		log_line("vmx", "vCPU %u of VPID %u: unexpected exit: %s (exit reason %u, qualification 0x%llx)",
-		         vcpu->index, vcpu->vm->tag, vmx_exit_name(reason), EXIT_REASON_BASIC(reason),
-		         (unsigned long long)vmread(VMCS_EXIT_QUALIFICATION));
+			 vcpu->index, vcpu->vm->tag, vmx_exit_name(reason), EXIT_REASON_BASIC(reason),
+			 (unsigned long long)vmread(VMCS_EXIT_QUALIFICATION));
 	}
 	return VM_EXIT_FAILED;
 }

@@ -6,7 +6,7 @@
 #include "vmx.h"
 
 #define NO_LINK_POINTER UINT64_MAX /* 24.4.2: no VMCS shadowing */
-#define PAT_AT_RESET    UINT64_C(0x0007040600070406)
+#define PAT_AT_RESET	UINT64_C(0x0007040600070406)
 
 /*
  * #MC is the host's. #DB and #AC that a guest raises while it delivers #DB or #AC repeat for ever inside the
@@ -14,9 +14,9 @@
  */
 #define EXCEPTIONS (BIT(X86_DB) | BIT(X86_AC) | BIT(X86_MC))
 
-#define CPUID_7_EBX_INVPCID      BIT(10)
-#define CPUID_D1_EAX_XSAVES      BIT(3)
-#define CPUID_80000001_RDTSCP    BIT(27) /* EDX */
+#define CPUID_7_EBX_INVPCID   BIT(10)
+#define CPUID_D1_EAX_XSAVES   BIT(3)
+#define CPUID_80000001_RDTSCP BIT(27) /* EDX */
 
 static uint64_t table_base(bool interrupts)
 {
@@ -62,8 +62,7 @@ void vmx_setup_host(void)
 /* What the guest's CPUID shows in a leaf, by way of the one table that knows. */
 static struct cpuid_result guest_cpuid(struct arch_vcpu *vcpu, uint32_t leaf, uint32_t subleaf)
 {
-	uint64_t rax = vcpu->gpr[GPR_RAX], rcx = vcpu->gpr[GPR_RCX], rdx = vcpu->gpr[GPR_RDX],
-		 rbx = vcpu->gpr[GPR_RBX];
+	uint64_t rax = vcpu->gpr[GPR_RAX], rcx = vcpu->gpr[GPR_RCX], rdx = vcpu->gpr[GPR_RDX], rbx = vcpu->gpr[GPR_RBX];
 	vcpu->gpr[GPR_RAX] = leaf;
 	vcpu->gpr[GPR_RCX] = subleaf;
 	x86_cpuid(vcpu);
@@ -90,22 +89,14 @@ static uint64_t cr4_allowed(struct arch_vcpu *vcpu)
 		uint8_t bit;
 		uint64_t cr4;
 	} table[] = {
-		{features.edx, 1, CR4_VME | CR4_PVI},
-		{features.edx, 2, CR4_DE},
-		{features.edx, 3, CR4_PSE},
-		{features.edx, 4, CR4_TSD},
-		{features.edx, 6, CR4_PAE},
-		{features.edx, 7, CR4_MCE},
-		{features.edx, 13, CR4_PGE},
-		{features.edx, 24, CR4_OSFXSR},
-		{features.edx, 25, CR4_OSXMMEXCPT},
-		{features.ecx, 17, CR4_PCIDE},
-		{features.ecx, 26, CR4_OSXSAVE},
-		{extended.ebx, 0, CR4_FSGSBASE},
-		{extended.ebx, 7, CR4_SMEP},
-		{extended.ebx, 20, CR4_SMAP},
-		{extended.ecx, 2, CR4_UMIP},
-		{extended.ecx, 3, CR4_PKE},
+		{features.edx, 1, CR4_VME | CR4_PVI}, {features.edx, 2, CR4_DE},
+		{features.edx, 3, CR4_PSE},	      {features.edx, 4, CR4_TSD},
+		{features.edx, 6, CR4_PAE},	      {features.edx, 7, CR4_MCE},
+		{features.edx, 13, CR4_PGE},	      {features.edx, 24, CR4_OSFXSR},
+		{features.edx, 25, CR4_OSXMMEXCPT},   {features.ecx, 17, CR4_PCIDE},
+		{features.ecx, 26, CR4_OSXSAVE},      {extended.ebx, 0, CR4_FSGSBASE},
+		{extended.ebx, 7, CR4_SMEP},	      {extended.ebx, 20, CR4_SMAP},
+		{extended.ecx, 2, CR4_UMIP},	      {extended.ecx, 3, CR4_PKE},
 		{extended.ecx, 16, CR4_LA57},
 	};
 	uint64_t allowed = CR4_PCE;

@@ -23,23 +23,23 @@
  *   54     reserved; in a hole ours: hidden     reserved, 0
  *   62:61  PBMT (Svpbmt)                        reserved, 0
  */
-#define GSTAGE_V BIT(0)
-#define GSTAGE_R BIT(1)
-#define GSTAGE_W BIT(2)
-#define GSTAGE_X BIT(3)
-#define GSTAGE_PERMISSIONS_LOW 1
+#define GSTAGE_V		BIT(0)
+#define GSTAGE_R		BIT(1)
+#define GSTAGE_W		BIT(2)
+#define GSTAGE_X		BIT(3)
+#define GSTAGE_PERMISSIONS_LOW	1
 #define GSTAGE_PERMISSIONS_HIGH 3
-#define GSTAGE_U BIT(4)
-#define GSTAGE_A BIT(6)
-#define GSTAGE_D BIT(7)
-#define GSTAGE_RSW_LOW 8
-#define GSTAGE_RSW_HIGH 9
-#define GSTAGE_PPN BITS(53, 10)
-#define GSTAGE_ADDRESS_SHIFT 2
-#define GSTAGE_HIDDEN BIT(54)
-#define GSTAGE_PBMT_LOW 61
-#define GSTAGE_ROOT_EXTRA_BITS 2
-#define GSTAGE_OUTPUT_BITS 56
+#define GSTAGE_U		BIT(4)
+#define GSTAGE_A		BIT(6)
+#define GSTAGE_D		BIT(7)
+#define GSTAGE_RSW_LOW		8
+#define GSTAGE_RSW_HIGH		9
+#define GSTAGE_PPN		BITS(53, 10)
+#define GSTAGE_ADDRESS_SHIFT	2
+#define GSTAGE_HIDDEN		BIT(54)
+#define GSTAGE_PBMT_LOW		61
+#define GSTAGE_ROOT_EXTRA_BITS	2
+#define GSTAGE_OUTPUT_BITS	56
 
 _Static_assert(FRAME_SHIFT - GSTAGE_ADDRESS_SHIFT == 10, "the PPN starts at bit 10");
 _Static_assert((GSTAGE_PPN & (GSTAGE_D | GSTAGE_HIDDEN)) == 0, "no flag lies in the PPN");
@@ -98,8 +98,8 @@ int npt_format_riscv(struct npt_format *format, const struct riscv_gstage_capabi
 		.root_order = GSTAGE_ROOT_EXTRA_BITS,
 		.level = {{12, 9, true}, {21, 9, true}, {30, 9, true}, {39, 9, true}},
 		/* Write without read is reserved. */
-		.legal_permissions = 1U << MM_NONE | 1U << MM_READ | 1U << MM_RW | 1U << MM_EXECUTE | 1U << MM_RX |
-				     1U << MM_RWX,
+		.legal_permissions =
+			1U << MM_NONE | 1U << MM_READ | 1U << MM_RW | 1U << MM_EXECUTE | 1U << MM_RX | 1U << MM_RWX,
 		.address_mask = GSTAGE_PPN,
 		.address_shift = GSTAGE_ADDRESS_SHIFT,
 		.table_bits = GSTAGE_V,

@@ -27,17 +27,17 @@
  * The PAT bit lies elsewhere in large leaves than in small ones and is never set: indexes 0 to 3 suffice, for
  * on x86 MM_DEVICE is MM_UNCACHED with a mark.
  */
-#define LONG_PRESENT BIT(0)
-#define LONG_WRITABLE BIT(1)
-#define LONG_USER BIT(2)
-#define LONG_PAT_LOW 3
-#define LONG_PAT_HIGH 4
-#define LONG_ACCESSED BIT(5)
-#define LONG_DIRTY BIT(6)
-#define LONG_PAGE BIT(7)
-#define LONG_DEVICE BIT(9)
-#define LONG_HIDDEN BIT(11)
-#define LONG_ADDRESS BITS(51, 12)
+#define LONG_PRESENT	BIT(0)
+#define LONG_WRITABLE	BIT(1)
+#define LONG_USER	BIT(2)
+#define LONG_PAT_LOW	3
+#define LONG_PAT_HIGH	4
+#define LONG_ACCESSED	BIT(5)
+#define LONG_DIRTY	BIT(6)
+#define LONG_PAGE	BIT(7)
+#define LONG_DEVICE	BIT(9)
+#define LONG_HIDDEN	BIT(11)
+#define LONG_ADDRESS	BITS(51, 12)
 #define LONG_NO_EXECUTE BIT(63)
 
 _Static_assert(MM_WRITE_BACK == 0 && MM_WRITE_THROUGH == 1 && MM_WRITE_COMBINING == 2 && MM_UNCACHED == 3,
@@ -72,5 +72,5 @@ static inline struct npt_attributes long_attributes(unsigned level, uint64_t ent
 /* What the two formats have in common. Present implies readable. */
 #define LONG_FORMAT_COMMON                                                                                             \
 	.levels = 4, .output_bits = MIN(capabilities->physical_bits, 52), .address_mask = LONG_ADDRESS,                \
-	.valid_mask = LONG_PRESENT, .hidden_mark = LONG_HIDDEN,                                    \
+	.valid_mask = LONG_PRESENT, .hidden_mark = LONG_HIDDEN,                                                        \
 	.permission_mask = LONG_PRESENT | LONG_WRITABLE | LONG_NO_EXECUTE | LONG_HIDDEN

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* sources: hv/config.c */
+// sources: hv/config.c
 /*
  * libFuzzer on the configuration parser: `make fuzz-config`. Beside what the sanitizers see, every accepted
  * configuration must keep the promises of hv/config.h, and every refusal must say something.

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* sources: hv/bus.c */
+// sources: hv/bus.c
 /*
  * The device bus: which accesses reach which device, and which reach none.
  */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* sources: hv/config.c */
+// sources: hv/config.c
 /*
  * The configuration parser on the host. `make host-tests` runs it under ASan and UBSan. Each text is copied to a
  * block of exactly its size, so that one byte read beyond it is seen.
@@ -96,6 +96,9 @@ static void every_key_is_stored(void **state)
 	assert_int_equal(vm->pages, CONFIG_PAGES_4K);
 	assert_int_equal(vm->vcpus, 4);
 	assert_int_equal(vm->cpu_time, 500);
+	assert_int_equal(vm->kernel_line, 3);
+	assert_int_equal(vm->initrd_line, 4);
+	assert_int_equal(vm->memory_line, 6);
 }
 
 static void blanks_comments_carriage_returns_and_a_byte_order_mark_do_not_matter(void **state)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* sources: hv/devices/pit8254.c hv/bus.c */
+// sources: hv/devices/pit8254.c hv/bus.c
 /*
  * The guests' 8254 against a clock that the test sets.
  */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* sources: hv/devices/uart16550.c hv/devices/pl011.c hv/bus.c */
+// sources: hv/devices/uart16550.c hv/devices/pl011.c hv/bus.c
 /*
  * The guests' UART models against a backend that is a string.
  */

@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Trapped MSR, MRS and SYS instructions (exception class 0x18): one table says what each does. What is not in the
+ * table is undefined for the guest. Called by vcpu.c.
+ */
+#include "vcpu.h"
+
+#include "gic_host.h"
+#include "id_registers.h"
+#include "timer.h"
+
+#define REGISTER_ZERO 31 /* Rt: XZR */
+#define OSLSR_OSLM_IMPLEMENTED BIT(3)
+#define ICC_SRE_ALL UINT64_C(7) /* SRE, DFB, DIB: nothing else than the system registers */
+#define TIMER_VALUE_BITS BITS(31, 0)
+
+/* ---- handlers: false means undefined ---- */
+
+typedef bool sysreg_handler(struct arch_vcpu *vcpu, uint32_t encoding, bool read, uint64_t *value);
+
+static bool ignore(struct arch_vcpu *vcpu, uint32_t encoding, bool read, uint64_t *value)
+{
+	(void)vcpu;
+	(void)encoding;
+	if (read) {
+		*value = 0;
+	}
+	return true;
+}
+
+static bool undefined(struct arch_vcpu *vcpu, uint32_t encoding, bool read, uint64_t *value)
+{
+	(void)vcpu;
+	(void)encoding;
+	(void)read;
+	(void)value;
+	return false;
+}
+
+#define READ_ID(crm, op2)                                                                                              \
+	case SYSTEM_REGISTER(3, 0, 0, crm, op2):                                                                       \
+		return sysreg_read(S3_0_C0_C##crm##_##op2);
+
+/* Those that id_registers.c lets through; the host's value of others does not matter. */
+static uint64_t host_id(uint32_t encoding)
+{
+	switch (encoding) {
+		READ_ID(4, 0)
+		READ_ID(4, 1)
+		READ_ID(5, 0)
+		READ_ID(6, 0)
+		READ_ID(6, 1)
+		READ_ID(6, 2)
+		READ_ID(7, 0)
+		READ_ID(7, 1)
+		READ_ID(7, 2)
+	default:
+		return 0;
+	}
+}
+
+static bool identification(struct arch_vcpu *vcpu, uint32_t encoding, bool read, uint64_t *value)
+{
+	struct id_machine machine = {
+		.gic_version = vcpu->vm->vgic.version,
+		.pa_range = arm_guest_pa_range(),
+	};
+	if (!read) {
+		return false;
+	}
+	*value = id_register((encoding >> 1) & 0xf, (encoding >> 17) & 0x7, host_id(encoding), &machine);
+	return true;
+}
+
+static bool os_lock_status(struct arch_vcpu *vcpu, uint32_t encoding, bool read, uint64_t *value)
+{
+	(void)vcpu;
+	(void)encoding;
+	*value = OSLSR_OSLM_IMPLEMENTED; /* implemented, not locked */
+	return read;
+}
+
+/* The physical timer counts in the hypervisor; CNTP_TVAL_EL0 is a view of CNTP_CVAL_EL0, D11.2.4. */
+static bool timer_control(struct arch_vcpu *vcpu, uint32_t encoding, bool read, uint64_t *value)
+{
+	(void)encoding;
+	if (read) {
+		bool due = (vcpu->cntp_ctl & CNT_CTL_ENABLE) && arch_counter() >= vcpu->cntp_cval;
+		*value = vcpu->cntp_ctl | (due ? CNT_CTL_ISTATUS : 0);
+		return true;
+	}
+	vcpu->cntp_ctl = *value & (CNT_CTL_ENABLE | CNT_CTL_IMASK);
+	vcpu->work = true;
+	return true;
+}
+
+static bool timer_compare(struct arch_vcpu *vcpu, uint32_t encoding, bool read, uint64_t *value)
+{
+	(void)encoding;
+	if (read) {
+		*value = vcpu->cntp_cval;
+		return true;
+	}
+	vcpu->cntp_cval = *value;
+	vcpu->work = true;
+	return true;
+}
+
+static bool timer_value(struct arch_vcpu *vcpu, uint32_t encoding, bool read, uint64_t *value)
+{
+	(void)encoding;
+	uint64_t now = arch_counter();
+	if (read) {
+		*value = (vcpu->cntp_cval - now) & TIMER_VALUE_BITS;
+		return true;
+	}
+	vcpu->cntp_cval = now + (uint64_t)(int64_t)(int32_t)*value;
+	vcpu->work = true;
+	return true;
+}
+
+static bool send_sgi(struct arch_vcpu *vcpu, uint32_t encoding, bool read, uint64_t *value)
+{
+	(void)encoding;
+	if (read || vcpu->vm->vgic.version != 3) {
+		return false;
+	}
+	vgic_send_sgi_register(vcpu, *value);
+	return true;
+}
+
+static bool system_register_enable(struct arch_vcpu *vcpu, uint32_t encoding, bool read, uint64_t *value)
+{
+	(void)encoding;
+	if (read) {
+		*value = ICC_SRE_ALL;
+	}
+	return vcpu->vm->vgic.version == 3;
+}
+
+/* DC ISW, CSW, CISW: sets and ways are the machine's, so all of the guest's memory is cleaned instead. */
+static bool clean_all(struct arch_vcpu *vcpu, uint32_t encoding, bool read, uint64_t *value)
+{
+	(void)encoding;
+	(void)value;
+	if (!read) {
+		arm_clean_guest(vcpu->vm);
+	}
+	return !read;
+}
+
+/* ---- the table: the first row that matches ---- */
+
+#define EXACT UINT32_MAX
+#define OP0_OP1 SYSTEM_REGISTER(3, 7, 0, 0, 0)
+#define OP0_OP1_CRN_CRM SYSTEM_REGISTER(3, 7, 15, 15, 0)
+#define OP0_OP1_CRN SYSTEM_REGISTER(3, 7, 15, 0, 0)
+
+static const struct {
+	uint32_t mask, match;
+	sysreg_handler *handler;
+} table[] = {
+	{EXACT, SYSTEM_REGISTER(3, 0, 12, 11, 5), send_sgi},              /* ICC_SGI1R_EL1 */
+	{EXACT, SYSTEM_REGISTER(3, 0, 12, 11, 6), send_sgi},              /* ICC_ASGI1R_EL1 */
+	{EXACT, SYSTEM_REGISTER(3, 0, 12, 11, 7), send_sgi},              /* ICC_SGI0R_EL1 */
+	{EXACT, SYSTEM_REGISTER(3, 0, 12, 12, 5), system_register_enable}, /* ICC_SRE_EL1 */
+	{EXACT, SYSTEM_REGISTER(3, 3, 14, 2, 1), timer_control},          /* CNTP_CTL_EL0 */
+	{EXACT, SYSTEM_REGISTER(3, 3, 14, 2, 2), timer_compare},          /* CNTP_CVAL_EL0 */
+	{EXACT, SYSTEM_REGISTER(3, 3, 14, 2, 0), timer_value},            /* CNTP_TVAL_EL0 */
+	{EXACT, SYSTEM_REGISTER(1, 0, 7, 6, 2), clean_all},               /* DC ISW */
+	{EXACT, SYSTEM_REGISTER(1, 0, 7, 10, 2), clean_all},              /* DC CSW */
+	{EXACT, SYSTEM_REGISTER(1, 0, 7, 14, 2), clean_all},              /* DC CISW */
+	{EXACT, SYSTEM_REGISTER(3, 0, 1, 0, 1), ignore},                  /* ACTLR_EL1 */
+	{OP0_OP1_CRN_CRM, SYSTEM_REGISTER(3, 0, 0, 0, 0), undefined},     /* MIDR_EL1 and so on: written */
+	{OP0_OP1_CRN, SYSTEM_REGISTER(3, 0, 0, 0, 0), identification},    /* ID group 3 */
+	{EXACT, SYSTEM_REGISTER(2, 0, 1, 1, 4), os_lock_status},          /* OSLSR_EL1 */
+	/* The debug registers, their locks and their channel: there, and without effect. */
+	{OP0_OP1, SYSTEM_REGISTER(2, 0, 0, 0, 0), ignore},
+	{OP0_OP1, SYSTEM_REGISTER(2, 3, 0, 0, 0), ignore},
+};
+
+bool arm_system_register(struct arch_vcpu *vcpu, uint64_t esr)
+{
+	uint32_t encoding = (uint32_t)(esr & ESR_SYS_ENCODING);
+	unsigned rt = (unsigned)field(esr, ESR_SYS_RT_HIGH, ESR_SYS_RT_LOW);
+	bool read = esr & ESR_SYS_READ;
+	uint64_t value = read || rt == REGISTER_ZERO ? 0 : vcpu->x[rt];
+
+	for (unsigned i = 0; i < ARRAY_SIZE(table); i++) {
+		if ((encoding & table[i].mask) != table[i].match) {
+			continue;
+		}
+		if (!table[i].handler(vcpu, encoding, read, &value)) {
+			return false;
+		}
+		if (read && rt != REGISTER_ZERO) {
+			vcpu->x[rt] = value;
+		}
+		return true;
+	}
+	return false;
+}

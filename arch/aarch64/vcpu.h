@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the files that answer exits share: vcpu.c runs the vCPU, vm.c has its memory, sysreg.c and psci.c answer
+ * instructions, fault.c answers aborts, inject.c makes the guest take an exception.
+ */
+#pragma once
+
+#include "cpu.h"
+#include "vgic.h"
+
+/* vm_exit.raw: ESR_EL2 for a synchronous exit, for the others this plus ARM_EXIT_*. */
+#define ARM_RAW_ASYNCHRONOUS BIT(32)
+/* exits[]: exception classes, then ARM_EXIT_IRQ and so on. */
+#define ARM_COUNTER(cause) (ESR_EC_COUNT + (cause)-ARM_EXIT_IRQ)
+
+/* An answer that is not for hv: run on. */
+#define ARM_RUN_ON (-1)
+
+/* ---- vm.c ---- */
+
+/* ID_AA64MMFR0_EL1.PARange of a guest's physical addresses. */
+uint64_t arm_guest_pa_range(void);
+/* Writes all of the guest's memory that is there back to the point of coherency, and drops it from the caches. */
+void arm_clean_guest(struct arch_vm *vm);
+
+/* ---- sysreg.c ---- */
+
+/* Answers a trapped MSR, MRS or SYS; false: it is undefined for the guest. The caller moves PC. */
+bool arm_system_register(struct arch_vcpu *vcpu, uint64_t esr);
+
+/* ---- fault.c ---- */
+
+/* A Data or Instruction Abort from the guest: an exit for hv, or ARM_RUN_ON. */
+int arm_abort(struct arch_vcpu *vcpu, uint64_t esr, struct vm_exit *exit);
+/* The guest's VA to its IPA by its own stage 1, with the vCPU loaded. False: does not translate. */
+bool arm_guest_translate(uint64_t address, gpa_t *ipa);
+
+/* ---- inject.c ---- */
+
+/* The loaded vCPU takes an exception at EL1 with this ESR_EL1 (and FAR_EL1 where `far` is not NULL). */
+void arm_inject(uint64_t esr, const uint64_t *far);
+void arm_inject_undefined(void);
+
+/* ---- world_switch.S ---- */
+
+unsigned arm_enter_guest(struct arch_vcpu *vcpu);
+void arm_fp_save(struct arm_fp *to);
+void arm_fp_load(const struct arm_fp *from);
+
+/* PC of the loaded vCPU; instructions are 4 bytes (a trapped one from AArch32 is not skipped, but undefined). */
+static inline void arm_skip_instruction(void)
+{
+	sysreg_write(elr_el2, sysreg_read(elr_el2) + 4);
+}

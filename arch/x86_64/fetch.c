@@ -1,0 +1,333 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Reads the guest's code the way the guest sees it: CS:RIP, its own page tables, its memory. Called on exits that
+ * need the instruction's length or its meaning, and for reports. Everything read here is the guest's to choose: a
+ * walk is at most five steps, and no pointer is made but by guest_peek. SDM vol. 3A chapter 4; APM vol. 2 chapter 5.
+ */
+#include "decode.h"
+
+#include "arch/x86_64/cpu.h"
+#include "arch/x86_64/vcpu.h"
+
+#include "lib/string.h"
+
+#define CR4_PSE BIT(4)
+
+/* Page-table entries, SDM vol. 3A tables 4-4 to 4-20. */
+#define ENTRY_PRESENT	 BIT(0)
+#define ENTRY_LARGE	 BIT(7) /* PS */
+#define ENTRY_ADDRESS	 BITS(51, 12)
+#define ENTRY_32_ADDRESS BITS(31, 12)
+#define ENTRY_PSE_LOW	 BITS(31, 22)
+#define ENTRY_PSE_HIGH	 BITS(20, 13) /* bits 39:32 of the address of a 4 MiB page */
+#define ENTRY_PSE_SHIFT	 19
+#define CR3_PAE_ADDRESS	 BITS(31, 5)
+#define LEVELS_32	 2
+#define LEVELS_PAE	 3
+#define LEVELS_4	 4
+#define LEVELS_5	 5
+#define INDEX_BITS	 9
+#define INDEX_BITS_32	 10
+#define PDPTE_INDEX_BITS 2 /* PAE's topmost table */
+#define LARGE_LEVEL	 1 /* 2 or 4 MiB */
+#define HUGE_LEVEL	 2 /* 1 GiB, 4- and 5-level only */
+
+/* x86_segment.attributes. */
+#define SEGMENT_LONG	BIT(9)
+#define SEGMENT_DEFAULT BIT(10)
+
+/* What of the vCPU decides how an address is translated. */
+struct paging {
+	uint64_t cr3;
+	uint64_t mode; /* the bits of CR0, CR4 and EFER below; none of them share a place */
+};
+
+#define MODE_CR0  CR0_PG			 /* 31 */
+#define MODE_CR4  (CR4_PSE | CR4_PAE | CR4_LA57) /* 4, 5, 12 */
+#define MODE_EFER EFER_LMA			 /* 10 */
+_Static_assert(((MODE_CR0 & MODE_CR4) | (MODE_CR4 & MODE_EFER) | (MODE_CR0 & MODE_EFER)) == 0, "mode bits collide");
+
+/* The instruction pointer as an address, and how the code there is to be read. */
+struct code_position {
+	uint64_t base; /* of CS, 0 in 64-bit mode */
+	uint64_t linear;
+	enum x86_code_mode mode;
+};
+
+/* The entries that a walk used, from the root on, and where it ended. */
+struct walk {
+	unsigned levels;
+	gpa_t entry[LEVELS_5];
+	uint64_t value[LEVELS_5];
+	gpa_t gpa;
+};
+
+static struct paging read_paging(struct arch_vcpu *vcpu)
+{
+	const struct virt_ops *ops = vcpu->vm->ops;
+
+	return (struct paging){
+		.cr3 = ops->get(vcpu, X86_CR3),
+		.mode = (ops->get(vcpu, X86_CR0) & MODE_CR0) | (ops->get(vcpu, X86_CR4) & MODE_CR4) |
+			(ops->get(vcpu, X86_EFER) & MODE_EFER),
+	};
+}
+
+static struct code_position read_position(struct arch_vcpu *vcpu)
+{
+	const struct virt_ops *ops = vcpu->vm->ops;
+	uint64_t rip = ops->get(vcpu, X86_RIP);
+	struct x86_segment cs;
+
+	ops->get_segment(vcpu, X86_CS, &cs);
+	if ((cs.attributes & SEGMENT_LONG) != 0 && (ops->get(vcpu, X86_EFER) & EFER_LMA) != 0) {
+		return (struct code_position){0, rip, X86_CODE_64};
+	}
+	bool code_32 = (cs.attributes & SEGMENT_DEFAULT) != 0;
+	return (struct code_position){cs.base, (uint32_t)(cs.base + rip), code_32 ? X86_CODE_32 : X86_CODE_16};
+}
+
+enum x86_code_mode x86_code_mode(struct arch_vcpu *vcpu)
+{
+	return read_position(vcpu).mode;
+}
+
+static unsigned paging_levels(const struct paging *paging)
+{
+	if ((paging->mode & CR0_PG) == 0) {
+		return 0;
+	}
+	if ((paging->mode & EFER_LMA) != 0) {
+		return (paging->mode & CR4_LA57) != 0 ? LEVELS_5 : LEVELS_4;
+	}
+	return (paging->mode & CR4_PAE) != 0 ? LEVELS_PAE : LEVELS_32;
+}
+
+/* Whether all bits above the topmost table's are the same (SDM vol. 1 3.3.7.1). */
+static bool is_canonical(uint64_t linear, unsigned levels)
+{
+	unsigned unused = 64 - (FRAME_SHIFT + levels * INDEX_BITS);
+
+	return (uint64_t)((int64_t)(linear << unused) >> unused) == linear;
+}
+
+static bool is_large(const struct paging *paging, unsigned levels, unsigned level, uint64_t entry)
+{
+	if ((entry & ENTRY_LARGE) == 0) {
+		return false;
+	}
+	if (level == LARGE_LEVEL) {
+		return levels != LEVELS_32 || (paging->mode & CR4_PSE) != 0;
+	}
+	return level == HUGE_LEVEL && levels >= LEVELS_4;
+}
+
+static gpa_t large_address(unsigned levels, uint64_t entry, uint64_t size)
+{
+	if (levels == LEVELS_32) {
+		return (entry & ENTRY_PSE_LOW) | (entry & ENTRY_PSE_HIGH) << ENTRY_PSE_SHIFT;
+	}
+	return entry & ENTRY_ADDRESS & ~(size - 1);
+}
+
+/* GVA to GPA. False: not mapped. */
+static bool walk_tables(struct addr_space *space, const struct paging *paging, uint64_t linear, struct walk *walk)
+{
+	unsigned levels = paging_levels(paging);
+	unsigned width = levels == LEVELS_32 ? sizeof(uint32_t) : sizeof(uint64_t);
+	unsigned bits = levels == LEVELS_32 ? INDEX_BITS_32 : INDEX_BITS;
+	gpa_t table = paging->cr3 & (levels == LEVELS_32    ? ENTRY_32_ADDRESS
+				     : levels == LEVELS_PAE ? CR3_PAE_ADDRESS
+							    : ENTRY_ADDRESS);
+
+	walk->levels = 0;
+	walk->gpa = linear;
+	if (levels >= LEVELS_4 && !is_canonical(linear, levels)) {
+		return false;
+	}
+	for (unsigned level = levels; level-- > 0;) {
+		unsigned shift = FRAME_SHIFT + level * bits;
+		bool pdpt = levels == LEVELS_PAE && level == levels - 1;
+		uint64_t index = (linear >> shift) & (BIT(pdpt ? PDPTE_INDEX_BITS : bits) - 1);
+		gpa_t at = table + index * width;
+		uint64_t entry;
+
+		if (!guest_load(space, at, width, &entry) || (entry & ENTRY_PRESENT) == 0) {
+			return false;
+		}
+		walk->entry[walk->levels] = at;
+		walk->value[walk->levels++] = entry;
+		uint64_t size = BIT(shift);
+		table = entry & ENTRY_ADDRESS;
+		if (is_large(paging, levels, level, entry)) {
+			table = large_address(levels, entry, size);
+			level = 0;
+		} else {
+			size = FRAME_SIZE;
+		}
+		walk->gpa = table | (linear & (size - 1));
+	}
+	return true;
+}
+
+bool x86_guest_translate(struct arch_vcpu *vcpu, uint64_t linear, uint64_t *gpa)
+{
+	struct paging paging = read_paging(vcpu);
+	struct walk walk;
+
+	if (!walk_tables(vcpu->vm->space, &paging, linear, &walk)) {
+		return false;
+	}
+	*gpa = walk.gpa;
+	return true;
+}
+
+/* ---- the cache of one page ---- */
+
+static uint64_t peek_entry(const void *entry, bool wide)
+{
+	return wide ? __atomic_load_n((const uint64_t *)entry, __ATOMIC_RELAXED)
+		    : __atomic_load_n((const uint32_t *)entry, __ATOMIC_RELAXED);
+}
+
+/*
+ * Whether the cached page is what `linear` leads to now. The pointers hold as long as the generation does; that
+ * the guest's own entries still say the same makes the answer right without an INVLPG to watch.
+ */
+static bool cache_holds(const struct arch_vcpu *vcpu, const struct paging *paging, uint64_t linear)
+{
+	const struct code_page *code = &vcpu->code;
+	bool wide = code->levels != LEVELS_32;
+
+	if (code->bytes == NULL || code->page != linear >> FRAME_SHIFT ||
+	    code->generation != vcpu->vm->space->generation || code->cr3 != paging->cr3 || code->mode != paging->mode) {
+		return false;
+	}
+	for (unsigned i = 0; i < code->levels; i++) {
+		if (peek_entry(code->entry[i], wide) != code->value[i]) {
+			return false;
+		}
+	}
+	return true;
+}
+
+/* Makes `linear`'s page the cached one; without a pointer to the page or to an entry on the way, none. */
+static bool cache_fill(struct arch_vcpu *vcpu, const struct paging *paging, const struct code_position *position)
+{
+	struct code_page *code = &vcpu->code;
+	struct addr_space *space = vcpu->vm->space;
+	unsigned width = paging_levels(paging) == LEVELS_32 ? sizeof(uint32_t) : sizeof(uint64_t);
+	uint64_t generation = __atomic_load_n(&space->generation, __ATOMIC_ACQUIRE);
+	struct walk walk;
+
+	code->bytes = NULL;
+	if (!walk_tables(space, paging, position->linear, &walk)) {
+		return false;
+	}
+	for (unsigned i = 0; i < walk.levels; i++) {
+		code->entry[i] = guest_peek(space, walk.entry[i], width);
+		code->value[i] = walk.value[i];
+		if (code->entry[i] == NULL) {
+			return false;
+		}
+	}
+	code->levels = walk.levels;
+	code->page = position->linear >> FRAME_SHIFT;
+	code->generation = generation;
+	code->cs_base = position->base;
+	code->cr3 = paging->cr3;
+	code->mode = paging->mode;
+	code->bytes = guest_peek(space, align_down(walk.gpa, FRAME_SIZE), FRAME_SIZE);
+	return code->bytes != NULL;
+}
+
+/* Up to `count` bytes from `linear` on, page by page, without the cache. */
+static size_t fetch_slowly(struct arch_vcpu *vcpu, const struct paging *paging, uint64_t linear, bool wrap,
+			   uint8_t *bytes, size_t count)
+{
+	size_t done = 0;
+
+	while (done < count) {
+		uint64_t at = wrap ? (uint32_t)(linear + done) : linear + done;
+		size_t wanted = MIN(count - done, FRAME_SIZE - (at & (FRAME_SIZE - 1)));
+		struct walk walk;
+
+		if (!walk_tables(vcpu->vm->space, paging, at, &walk)) {
+			break;
+		}
+		size_t got = guest_read(vcpu->vm->space, walk.gpa, bytes + done, wanted, GUEST_ACCESS_DEFAULT);
+		done += got;
+		if (got < wanted) {
+			break;
+		}
+	}
+	return done;
+}
+
+static inline size_t fetch_at(struct arch_vcpu *vcpu, const struct code_position *position, uint8_t *bytes,
+			      size_t count)
+{
+	struct paging paging = read_paging(vcpu);
+	size_t offset = position->linear & (FRAME_SIZE - 1);
+	size_t first = MIN(count, FRAME_SIZE - offset);
+
+	if (!cache_holds(vcpu, &paging, position->linear) && !cache_fill(vcpu, &paging, position)) {
+		return fetch_slowly(vcpu, &paging, position->linear, position->mode != X86_CODE_64, bytes, count);
+	}
+	vcpu->code.cs_base = position->base;
+	memcpy(bytes, vcpu->code.bytes + offset, first);
+	if (first < count) {
+		return first + fetch_slowly(vcpu, &paging, position->linear + first, position->mode != X86_CODE_64,
+					    bytes + first, count - first);
+	}
+	return count;
+}
+
+size_t x86_fetch(struct arch_vcpu *vcpu, uint8_t *bytes, size_t count)
+{
+	struct code_position position = read_position(vcpu);
+
+	return fetch_at(vcpu, &position, bytes, count);
+}
+
+bool x86_fetch_decode(struct arch_vcpu *vcpu, struct x86_instruction *instruction)
+{
+	struct code_position position = read_position(vcpu);
+	uint8_t bytes[X86_INSTRUCTION_MAX];
+	size_t count = fetch_at(vcpu, &position, bytes, sizeof(bytes));
+
+	return x86_decode(bytes, count, position.mode, instruction);
+}
+
+static __attribute__((noinline)) unsigned exit_length_slowly(struct arch_vcpu *vcpu, const uint8_t *opcode,
+							     size_t opcode_bytes)
+{
+	struct code_position position = read_position(vcpu);
+	uint8_t bytes[X86_INSTRUCTION_MAX];
+	size_t count = fetch_at(vcpu, &position, bytes, sizeof(bytes));
+
+	return x86_opcode_length(bytes, count, position.mode, opcode, opcode_bytes);
+}
+
+/*
+ * The CPU has told which instruction exited; only its prefixes are in doubt. So the bytes are the proof: where the
+ * bare opcode stands at RIP on the cached page, nothing of the vCPU's paging state need be asked. A guest that
+ * shows another page at the same address without leaving a trace here can at worst mislead itself.
+ */
+unsigned x86_exit_length(struct arch_vcpu *vcpu, uint64_t rip, const uint8_t *opcode, size_t opcode_bytes)
+{
+	const struct code_page *code = &vcpu->code;
+	uint64_t linear = rip + code->cs_base;
+	size_t offset = linear & (FRAME_SIZE - 1);
+
+	if (likely(code->page == linear >> FRAME_SHIFT && code->bytes != NULL &&
+	           code->generation == vcpu->vm->space->generation && offset + opcode_bytes <= FRAME_SIZE)) {
+		const uint8_t *at = code->bytes + offset;
+		bool same = at[0] == opcode[0] && (opcode_bytes < 2 || at[1] == opcode[1]) &&
+			    (opcode_bytes < 3 || at[2] == opcode[2]);
+		if (same && opcode_bytes <= 3) {
+			return (unsigned)opcode_bytes;
+		}
+	}
+	return exit_length_slowly(vcpu, opcode, opcode_bytes);
+}

@@ -1,0 +1,439 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * vmx_ops: Intel VMX behind the interface that VMX and SVM share (vcpu.h). Turns VMX on and off, owns each VM's
+ * EPTP and MSR bitmap and each vCPU's VMCS, and gives access to the guest's registers. Called by vcpu.c and
+ * arch.c. A VMCS is active on at most one CPU, and then current there: load makes it so, put ends it.
+ */
+#include "vmx.h"
+#include "lib/log.h"
+#include "lib/panic.h"
+#include "lib/printf.h"
+#include "lib/string.h"
+#include "vmx_names.h"
+
+#define EPT_LEVELS 4
+#define DR7_FIXED  BIT(10)
+#define NO_CURRENT UINT64_MAX /* what VMPTRST stores when no VMCS is current */
+
+_Static_assert(offsetof(struct vmx_vcpu, host_rsp) == VMX_VCPU_HOST_RSP, "vmx_asm.S");
+_Static_assert(offsetof(struct vmx_vcpu, launched) == VMX_VCPU_LAUNCHED, "vmx_asm.S");
+_Static_assert(offsetof(struct arch_vcpu, gpr) == 0, "vmx_asm.S");
+_Static_assert(VMX_RUN_ON < 0 && VMX_ENTRY_VMFAIL < 0, "no enum vm_exit_kind is negative");
+
+/* ---- this CPU ---- */
+
+static void *region_pointer(hpa_t region)
+{
+	return mm_pointer(x86_hal, region);
+}
+
+static hpa_t alloc_region(struct mm_hal *hal, uint32_t first_word, int fill)
+{
+	hpa_t region = hal->alloc_frames(hal, 0, FRAME_KERNEL);
+	if (region != HPA_NONE) {
+		memset(mm_pointer(hal, region), fill, FRAME_SIZE);
+		memcpy(mm_pointer(hal, region), &first_word, sizeof(first_word));
+	}
+	return region;
+}
+
+static void log_capabilities(void)
+{
+	uint64_t ept = vmx_capabilities.ept_vpid, cpu2 = vmx_capabilities.cpu2;
+	log_line("vmx", "VMCS revision 0x%x, unrestricted guest, EPT%s%s%s%s%s%s%s", vmx_capabilities.revision,
+		 ept & EPT_CAP_2M ? " 2M" : "", ept & EPT_CAP_1G ? " 1G" : "",
+		 ept & EPT_CAP_EXECUTE_ONLY ? " execute-only" : "", ept & EPT_CAP_ACCESSED_DIRTY ? " A/D" : "",
+		 cpu2 & CPU2_VPID ? ", VPID" : "",
+		 vmx_capabilities.pin & PIN_PREEMPTION_TIMER ? ", preemption timer" : "",
+		 cpu2 & CPU2_XSAVES ? ", XSAVES" : "");
+}
+
+static bool vmx_enable(struct mm_hal *hal, char *message, size_t size)
+{
+	struct x86_cpu *cpu = this_cpu();
+	if (!vmx_unlock()) {
+		(void)snprintf(message, size, "VMX: CPU %u is locked out of it by its IA32_FEATURE_CONTROL",
+			       cpu->index);
+		return false;
+	}
+	if (!cpu->virt_area) {
+		hpa_t region = alloc_region(hal, vmx_capabilities.revision, 0);
+		if (region == HPA_NONE) {
+			(void)snprintf(message, size, "VMX: no memory for the VMXON region");
+			return false;
+		}
+		cpu->virt_area = region;
+		if (cpu->index == 0) {
+			log_capabilities();
+		}
+	}
+	/* SDM vol. 3C 23.8. */
+	write_cr0((read_cr0() | vmx_capabilities.cr0_fixed0) & vmx_capabilities.cr0_fixed1);
+	write_cr4((read_cr4() | vmx_capabilities.cr4_fixed0 | CR4_VMXE) & vmx_capabilities.cr4_fixed1);
+	if (!vmxon(&cpu->virt_area)) {
+		(void)snprintf(message, size, "VMX: VMXON failed on CPU %u", cpu->index);
+		return false;
+	}
+	return true;
+}
+
+static void vmx_disable(void)
+{
+	uint64_t current;
+	__asm__ volatile("vmptrst %0" : "=m"(current));
+	if (current != NO_CURRENT) {
+		(void)vmclear(&current);
+	}
+	if (this_cpu()->loaded) {
+		this_cpu()->loaded->vmx.cpu = NULL;
+		this_cpu()->loaded->vmx.launched = 0;
+	}
+	vmxoff();
+	write_cr4(read_cr4() & ~CR4_VMXE);
+}
+
+static void vmx_nested_format(struct npt_format *format)
+{
+	uint64_t ept = vmx_capabilities.ept_vpid;
+	npt_format_ept(format, &(struct ept_capabilities){
+				       .leaf_2m = ept & EPT_CAP_2M,
+				       .leaf_1g = ept & EPT_CAP_1G,
+				       .execute_only = ept & EPT_CAP_EXECUTE_ONLY,
+				       .accessed_dirty = ept & EPT_CAP_ACCESSED_DIRTY,
+				       .physical_bits = x86_features.physical_bits,
+			       });
+}
+
+/* ---- VMs ---- */
+
+static void flush_ept(uint64_t eptp)
+{
+	bool single = vmx_capabilities.ept_vpid & EPT_CAP_INVEPT_SINGLE;
+	struct invalidation what = {.target = single ? eptp : 0};
+	if (!invept(single ? INVEPT_SINGLE : INVEPT_ALL, &what)) {
+		panic("INVEPT failed for EPTP 0x%llx", (unsigned long long)eptp);
+	}
+}
+
+void vmx_flush_vpid(const struct arch_vm *vm)
+{
+	if (!(vmx_capabilities.cpu2 & CPU2_VPID)) {
+		return; /* then every entry and exit flushes */
+	}
+	bool single = vmx_capabilities.ept_vpid & EPT_CAP_INVVPID_SINGLE;
+	struct invalidation what = {.target = single ? vm->tag : 0};
+	if (!invvpid(single ? INVVPID_SINGLE : INVVPID_ALL, &what)) {
+		panic("INVVPID failed for VPID %u", vm->tag);
+	}
+}
+
+static void vmx_flush(struct arch_vm *vm)
+{
+	flush_ept(vm->nested_root);
+}
+
+/* The four parts of the MSR bitmap, 24.6.9; a set bit makes the access exit. */
+#define MSR_BITMAP_READ_LOW   0
+#define MSR_BITMAP_READ_HIGH  1024
+#define MSR_BITMAP_WRITE_LOW  2048
+#define MSR_BITMAP_WRITE_HIGH 3072
+#define MSR_BITMAP_RANGE      0x2000U
+#define MSR_HIGH_BASE	      0xc0000000U
+
+static void allow_msr(void *context, uint32_t msr, bool read, bool write)
+{
+	uint8_t *bitmap = context;
+	bool high = msr >= MSR_HIGH_BASE;
+	uint32_t index = high ? msr - MSR_HIGH_BASE : msr;
+	uint8_t keep = (uint8_t)~BIT(index % 8);
+	if (index >= MSR_BITMAP_RANGE) {
+		return; /* beyond the bitmap: always exits */
+	}
+	if (read) {
+		bitmap[(high ? MSR_BITMAP_READ_HIGH : MSR_BITMAP_READ_LOW) + index / 8] &= keep;
+	}
+	if (write) {
+		bitmap[(high ? MSR_BITMAP_WRITE_HIGH : MSR_BITMAP_WRITE_LOW) + index / 8] &= keep;
+	}
+}
+
+static int vmx_vm_init(struct arch_vm *vm)
+{
+	vm->msr_bitmap = alloc_region(x86_hal, UINT32_MAX, UINT8_MAX);
+	if (vm->msr_bitmap == HPA_NONE) {
+		return MM_ENOMEM;
+	}
+	x86_msr_passthrough(allow_msr, region_pointer(vm->msr_bitmap));
+	vm->nested_root = addr_space_root(vm->space) | EPTP_WRITE_BACK | EPTP_WALK(EPT_LEVELS) |
+			  (vmx_capabilities.ept_vpid & EPT_CAP_ACCESSED_DIRTY ? EPTP_ACCESSED_DIRTY : 0);
+	/* Both names may have been another VM's. */
+	flush_ept(vm->nested_root);
+	vmx_flush_vpid(vm);
+	return MM_OK;
+}
+
+static void vmx_vm_destroy(struct arch_vm *vm)
+{
+	x86_hal->free_frames(x86_hal, vm->msr_bitmap, 0, FRAME_KERNEL);
+	vm->msr_bitmap = HPA_NONE;
+}
+
+/* ---- which VMCS is current ---- */
+
+/* Makes the vCPU's VMCS current for the time up to release_vmcs. Free of cost for the loaded vCPU. */
+struct borrowed {
+	bool borrowed;
+	uint64_t previous;
+};
+
+static struct borrowed borrow_vmcs(struct arch_vcpu *vcpu)
+{
+	struct borrowed borrowed = {.borrowed = vcpu->vmx.cpu != this_cpu()};
+	if (likely(!borrowed.borrowed)) {
+		return borrowed;
+	}
+	__asm__ volatile("vmptrst %0" : "=m"(borrowed.previous));
+	if (!vmptrld(&vcpu->vmx.vmcs)) {
+		panic("VMPTRLD failed for the VMCS at 0x%llx", (unsigned long long)vcpu->vmx.vmcs);
+	}
+	vcpu->vmx.cpu = this_cpu();
+	return borrowed;
+}
+
+static void release_vmcs(struct arch_vcpu *vcpu, struct borrowed borrowed)
+{
+	if (likely(!borrowed.borrowed)) {
+		return;
+	}
+	vcpu->vmx.cpu = NULL;
+	vcpu->vmx.launched = 0;
+	if (!vmclear(&vcpu->vmx.vmcs) || (borrowed.previous != NO_CURRENT && !vmptrld(&borrowed.previous))) {
+		panic("VMCLEAR or VMPTRLD failed");
+	}
+}
+
+static void vmx_load(struct arch_vcpu *vcpu)
+{
+	if (vcpu->vmx.cpu != this_cpu() && !vmptrld(&vcpu->vmx.vmcs)) {
+		panic("VMPTRLD failed for the VMCS at 0x%llx", (unsigned long long)vcpu->vmx.vmcs);
+	}
+	vcpu->vmx.cpu = this_cpu();
+	vmx_setup_host();
+	write_cr2(vcpu->vmx.cr2);
+	if (vcpu->vm->vcpus > 1) {
+		vmx_flush_vpid(vcpu->vm); /* its vCPUs share the VPID, and another one may have run here */
+	}
+}
+
+static void vmx_put(struct arch_vcpu *vcpu)
+{
+	vcpu->vmx.cr2 = read_cr2();
+	vcpu->vmx.cpu = NULL;
+	vcpu->vmx.launched = 0;
+	if (!vmclear(&vcpu->vmx.vmcs)) {
+		panic("VMCLEAR failed for the VMCS at 0x%llx", (unsigned long long)vcpu->vmx.vmcs);
+	}
+}
+
+/* ---- vCPUs ---- */
+
+static int vmx_vcpu_init(struct arch_vcpu *vcpu)
+{
+	memset(&vcpu->vmx, 0, sizeof(vcpu->vmx));
+	vcpu->vmx.vmcs = alloc_region(x86_hal, vmx_capabilities.revision, 0);
+	if (vcpu->vmx.vmcs == HPA_NONE) {
+		return MM_ENOMEM;
+	}
+	if (!vmclear(&vcpu->vmx.vmcs)) {
+		panic("VMCLEAR failed for the VMCS at 0x%llx", (unsigned long long)vcpu->vmx.vmcs);
+	}
+	struct borrowed borrowed = borrow_vmcs(vcpu);
+	vmx_setup(vcpu);
+	release_vmcs(vcpu, borrowed);
+	return MM_OK;
+}
+
+static void vmx_vcpu_destroy(struct arch_vcpu *vcpu)
+{
+	x86_hal->free_frames(x86_hal, vcpu->vmx.vmcs, 0, FRAME_KERNEL);
+	vcpu->vmx.vmcs = HPA_NONE;
+}
+
+static void vmx_start(struct arch_vcpu *vcpu, const struct arch_entry *entry)
+{
+	struct borrowed borrowed = borrow_vmcs(vcpu);
+	vmx_setup(vcpu);
+	vcpu->vmx.cr8 = 0;
+	x86_reset_state(vcpu, entry);
+	vmwrite(VMCS_GUEST_INTERRUPTIBILITY, 0);
+	vmwrite(VMCS_GUEST_PENDING_DEBUG, 0);
+	vmx_flush_vpid(vcpu->vm);
+	release_vmcs(vcpu, borrowed);
+}
+
+static enum vm_exit_kind vmx_run(struct arch_vcpu *vcpu, struct vm_exit *exit)
+{
+	if (unlikely(!vmx_arm_deadline(vcpu))) {
+		exit->raw = EXIT_PREEMPTION_TIMER;
+		return VM_EXIT_DEADLINE;
+	}
+	if (unlikely(!(vmx_capabilities.pin & PIN_PREEMPTION_TIMER))) {
+		x86_host_timer_set(vcpu->deadline);
+	}
+	int answer = vmx_run_loop(vcpu, exit, &vcpu->vmx);
+	if (unlikely(answer < 0)) {
+		vmx_report_vmfail(vcpu);
+		exit->raw = EXIT_REASON_ENTRY_FAILURE;
+		return VM_EXIT_FAILED;
+	}
+	return (enum vm_exit_kind)answer;
+}
+
+/* ---- registers ---- */
+
+static uint64_t get_current(const struct arch_vcpu *vcpu, enum x86_register name)
+{
+	switch (name) {
+	case X86_RIP:
+		return vmread(VMCS_GUEST_RIP);
+	case X86_RSP:
+		return vmread(VMCS_GUEST_RSP);
+	case X86_RFLAGS:
+		return vmread(VMCS_GUEST_RFLAGS);
+	case X86_CR0:
+		return vmx_guest_cr0();
+	case X86_CR2:
+		return this_cpu()->loaded == vcpu ? read_cr2() : vcpu->vmx.cr2;
+	case X86_CR3:
+		return vmread(VMCS_GUEST_CR3);
+	case X86_CR4:
+		return vmx_guest_cr4();
+	case X86_CR8:
+		return vcpu->vmx.cr8;
+	case X86_EFER:
+		return vmread(VMCS_GUEST_EFER);
+	case X86_DR7:
+		return vmread(VMCS_GUEST_DR7);
+	case X86_PAT:
+		return vmread(VMCS_GUEST_PAT);
+	}
+	return 0;
+}
+
+static uint64_t vmx_get(struct arch_vcpu *vcpu, enum x86_register name)
+{
+	struct borrowed borrowed = borrow_vmcs(vcpu);
+	uint64_t value = get_current(vcpu, name);
+	release_vmcs(vcpu, borrowed);
+	return value;
+}
+
+static void set_current(struct arch_vcpu *vcpu, enum x86_register name, uint64_t value)
+{
+	switch (name) {
+	case X86_RIP: /* it goes past an instruction that was emulated: shadow and single step as in a skip */
+		vmx_skip_to(vmread(VMCS_GUEST_RIP), value);
+		break;
+	case X86_RSP:
+		vmwrite(VMCS_GUEST_RSP, value);
+		break;
+	case X86_RFLAGS:
+		vmwrite(VMCS_GUEST_RFLAGS, value | RFLAGS_FIXED);
+		break;
+	case X86_CR0:
+		vmx_put_cr0(vcpu, value);
+		break;
+	case X86_CR2:
+		vcpu->vmx.cr2 = value;
+		if (this_cpu()->loaded == vcpu) {
+			write_cr2(value);
+		}
+		break;
+	case X86_CR3:
+		vmwrite(VMCS_GUEST_CR3, value);
+		break;
+	case X86_CR4:
+		vmx_put_cr4(vcpu, value);
+		break;
+	case X86_CR8:
+		vcpu->vmx.cr8 = value;
+		break;
+	case X86_EFER:
+		vmx_put_efer(value);
+		break;
+	case X86_DR7:
+		vmwrite(VMCS_GUEST_DR7, (uint32_t)value | DR7_FIXED);
+		break;
+	case X86_PAT:
+		vmwrite(VMCS_GUEST_PAT, value);
+		break;
+	}
+}
+
+static void vmx_set(struct arch_vcpu *vcpu, enum x86_register name, uint64_t value)
+{
+	struct borrowed borrowed = borrow_vmcs(vcpu);
+	set_current(vcpu, name, value);
+	release_vmcs(vcpu, borrowed);
+}
+
+/* ---- segments: the VMCS counts them as enum x86_segment_name does ---- */
+
+static void vmx_get_segment(struct arch_vcpu *vcpu, enum x86_segment_name name, struct x86_segment *segment)
+{
+	struct borrowed borrowed = borrow_vmcs(vcpu);
+	memset(segment, 0, sizeof(*segment));
+	segment->base = vmread(VMCS_GUEST_BASE + VMCS_SEGMENT(name));
+	segment->limit = (uint32_t)vmread(VMCS_GUEST_LIMIT + VMCS_SEGMENT(name));
+	if (name != X86_GDTR && name != X86_IDTR) {
+		uint64_t rights = vmread(VMCS_GUEST_ACCESS_RIGHTS + VMCS_SEGMENT(name));
+		segment->selector = (uint16_t)vmread(VMCS_GUEST_SELECTOR + VMCS_SEGMENT(name));
+		segment->attributes = (uint32_t)(field(rights, 7, 0) | field(rights, 15, 12) << 8 |
+						 (rights & ACCESS_RIGHTS_UNUSABLE ? X86_SEGMENT_UNUSABLE : 0));
+	}
+	release_vmcs(vcpu, borrowed);
+}
+
+static void vmx_set_segment(struct arch_vcpu *vcpu, enum x86_segment_name name, const struct x86_segment *segment)
+{
+	struct borrowed borrowed = borrow_vmcs(vcpu);
+	vmwrite(VMCS_GUEST_BASE + VMCS_SEGMENT(name), segment->base);
+	vmwrite(VMCS_GUEST_LIMIT + VMCS_SEGMENT(name), segment->limit);
+	if (name != X86_GDTR && name != X86_IDTR) {
+		uint64_t rights = field(segment->attributes, 7, 0) | field(segment->attributes, 11, 8) << 12 |
+				  (segment->attributes & X86_SEGMENT_UNUSABLE ? ACCESS_RIGHTS_UNUSABLE : 0);
+		vmwrite(VMCS_GUEST_SELECTOR + VMCS_SEGMENT(name), segment->selector);
+		vmwrite(VMCS_GUEST_ACCESS_RIGHTS + VMCS_SEGMENT(name), rights);
+	}
+	release_vmcs(vcpu, borrowed);
+}
+
+static void vmx_inject_exception(struct arch_vcpu *vcpu, enum x86_vector vector, uint32_t error_code)
+{
+	struct borrowed borrowed = borrow_vmcs(vcpu);
+	vmx_inject(vector, error_code);
+	release_vmcs(vcpu, borrowed);
+}
+
+const struct virt_ops vmx_ops = {
+	.name = "VMX",
+	.check = vmx_check,
+	.enable = vmx_enable,
+	.disable = vmx_disable,
+	.nested_format = vmx_nested_format,
+	.vm_init = vmx_vm_init,
+	.vm_destroy = vmx_vm_destroy,
+	.flush = vmx_flush,
+	.vcpu_init = vmx_vcpu_init,
+	.vcpu_destroy = vmx_vcpu_destroy,
+	.start = vmx_start,
+	.load = vmx_load,
+	.put = vmx_put,
+	.run = vmx_run,
+	.get = vmx_get,
+	.set = vmx_set,
+	.get_segment = vmx_get_segment,
+	.set_segment = vmx_set_segment,
+	.inject = vmx_inject_exception,
+	.exit_name = vmx_exit_name,
+};

@@ -1,0 +1,239 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The instruction decoder against a table of encodings. Bytes and expectations were checked against GNU as and
+ * objdump. Run by make host-tests.
+ */
+// sources: arch/x86_64/decode.c
+#include "arch/x86_64/decode.h"
+#include "lib/string.h"
+#include "lib/util.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+#include <cmocka.h>
+
+struct encoding {
+	const char *text;
+	uint8_t bytes[X86_INSTRUCTION_MAX];
+	uint8_t given; /* how many bytes */
+	struct x86_instruction expected;
+};
+
+#define BYTES(...)		   {__VA_ARGS__}, sizeof((uint8_t[]){__VA_ARGS__})
+#define ACCESS(op, w, result, reg) .operation = (op), .width = (w), .result_width = (result), .gpr = (reg)
+#define LOADS(w, result, reg)	   ACCESS(MMIO_LOAD, w, result, reg)
+#define STORES(w, reg)		   ACCESS(MMIO_STORE, w, w, reg)
+#define STORES_VALUE(w, v)	   STORES(w, 0), .immediate = true, .value = (v)
+
+enum { AX, CX, DX, BX, SP, BP, SI, DI, R8, R9, R10, R11, R12, R13, R14, R15 };
+
+static const struct encoding encodings_64[] = {
+	{"mov (%rdi),%eax", BYTES(0x8b, 0x07), {LOADS(4, 4, AX), .length = 2}},
+	{"mov (%rdi),%rax", BYTES(0x48, 0x8b, 0x07), {LOADS(8, 8, AX), .length = 3}},
+	{"mov (%rdi),%ax", BYTES(0x66, 0x8b, 0x07), {LOADS(2, 2, AX), .length = 3}},
+	{"mov (%rdi),%al", BYTES(0x8a, 0x07), {LOADS(1, 1, AX), .length = 2}},
+	{"mov (%rdi),%ah", BYTES(0x8a, 0x27), {LOADS(1, 1, AX), .high_byte = true, .length = 2}},
+	{"mov (%rdi),%bh", BYTES(0x8a, 0x3f), {LOADS(1, 1, BX), .high_byte = true, .length = 2}},
+	{"mov (%rdi),%spl", BYTES(0x40, 0x8a, 0x27), {LOADS(1, 1, SP), .length = 3}},
+	{"mov (%rdi),%r12b", BYTES(0x44, 0x8a, 0x27), {LOADS(1, 1, R12), .length = 3}},
+	{"mov (%r15),%r8d", BYTES(0x45, 0x8b, 0x07), {LOADS(4, 4, R8), .length = 3}},
+	{"mov (%r12),%edx", BYTES(0x41, 0x8b, 0x14, 0x24), {LOADS(4, 4, DX), .length = 4}},
+	{"mov 0(%r13),%edx", BYTES(0x41, 0x8b, 0x55, 0x00), {LOADS(4, 4, DX), .length = 4}},
+	{"mov 0x380(%rip),%ecx", BYTES(0x8b, 0x0d, 0x80, 0x03, 0, 0), {LOADS(4, 4, CX), .length = 6}},
+	{"mov 0x380(%eip),%ecx", BYTES(0x67, 0x8b, 0x0d, 0x80, 0x03, 0, 0), {LOADS(4, 4, CX), .length = 7}},
+	{"mov (%edi),%ecx", BYTES(0x67, 0x8b, 0x0f), {LOADS(4, 4, CX), .length = 3}},
+	{"mov 8(%rbx,%rcx,4),%esi", BYTES(0x8b, 0x74, 0x8b, 0x08), {LOADS(4, 4, SI), .length = 4}},
+	{"mov 0x1000(%rbx,%rcx,4),%esi", BYTES(0x8b, 0xb4, 0x8b, 0, 0x10, 0, 0), {LOADS(4, 4, SI), .length = 7}},
+	{"mov 0xfee00020,%eax (SIB, no base)",
+	 BYTES(0x8b, 0x04, 0x25, 0x20, 0, 0xe0, 0xfe),
+	 {LOADS(4, 4, AX), .length = 7}},
+	{"mov 0x10(,%rcx,8),%rbp", BYTES(0x48, 0x8b, 0x2c, 0xcd, 0x10, 0, 0, 0), {LOADS(8, 8, BP), .length = 8}},
+	{"mov %gs:(%rdi),%eax", BYTES(0x65, 0x8b, 0x07), {LOADS(4, 4, AX), .length = 3}},
+	{"data16 rex.W mov (%rdi),%rax", BYTES(0x66, 0x48, 0x8b, 0x07), {LOADS(8, 8, AX), .length = 4}},
+	{"rex.W data16 mov: the REX is lost", BYTES(0x48, 0x66, 0x8b, 0x07), {LOADS(2, 2, AX), .length = 4}},
+	{"mov %eax,(%rdi)", BYTES(0x89, 0x07), {STORES(4, AX), .length = 2}},
+	{"mov %rax,(%rdi)", BYTES(0x48, 0x89, 0x07), {STORES(8, AX), .length = 3}},
+	{"mov %r9w,0x10(%rdi)", BYTES(0x66, 0x44, 0x89, 0x4f, 0x10), {STORES(2, R9), .length = 5}},
+	{"mov %sil,(%rdi)", BYTES(0x40, 0x88, 0x37), {STORES(1, SI), .length = 3}},
+	{"mov %dh,(%rdi)", BYTES(0x88, 0x37), {STORES(1, DX), .high_byte = true, .length = 2}},
+	{"xrelease mov %eax,(%rdi)", BYTES(0xf3, 0x89, 0x07), {STORES(4, AX), .length = 3}},
+	{"movb $0x12,(%rdi)", BYTES(0xc6, 0x07, 0x12), {STORES_VALUE(1, 0x12), .length = 3}},
+	{"movb $0xff,(%rdi)", BYTES(0xc6, 0x07, 0xff), {STORES_VALUE(1, 0xff), .length = 3}},
+	{"movw $0x8001,(%rdi)", BYTES(0x66, 0xc7, 0x07, 0x01, 0x80), {STORES_VALUE(2, 0x8001), .length = 5}},
+	{"movl $0x80000001,(%rdi)", BYTES(0xc7, 0x07, 1, 0, 0, 0x80), {STORES_VALUE(4, 0x80000001), .length = 6}},
+	{"movq $-2,(%rdi)",
+	 BYTES(0x48, 0xc7, 0x07, 0xfe, 0xff, 0xff, 0xff),
+	 {STORES_VALUE(8, UINT64_MAX - 1), .length = 7}},
+	{"movl $1,0x10(%rip)", BYTES(0xc7, 0x05, 0x10, 0, 0, 0, 1, 0, 0, 0), {STORES_VALUE(4, 1), .length = 10}},
+	{"movzbl (%rdi),%eax", BYTES(0x0f, 0xb6, 0x07), {LOADS(1, 4, AX), .length = 3}},
+	{"movzbl (%rdi),%esp: no high byte", BYTES(0x0f, 0xb6, 0x27), {LOADS(1, 4, SP), .length = 3}},
+	{"movzwl (%rdi),%r10d", BYTES(0x44, 0x0f, 0xb7, 0x17), {LOADS(2, 4, R10), .length = 4}},
+	{"movzwq (%rdi),%rax", BYTES(0x48, 0x0f, 0xb7, 0x07), {LOADS(2, 8, AX), .length = 4}},
+	{"movzbw (%rdi),%ax", BYTES(0x66, 0x0f, 0xb6, 0x07), {LOADS(1, 2, AX), .length = 4}},
+	{"movsbl (%rdi),%eax", BYTES(0x0f, 0xbe, 0x07), {LOADS(1, 4, AX), .sign_extend = true, .length = 3}},
+	{"movswq (%rdi),%rax", BYTES(0x48, 0x0f, 0xbf, 0x07), {LOADS(2, 8, AX), .sign_extend = true, .length = 4}},
+	{"movslq (%rdi),%rax", BYTES(0x48, 0x63, 0x07), {LOADS(4, 8, AX), .sign_extend = true, .length = 3}},
+	{"movslq (%rdi),%r15", BYTES(0x4c, 0x63, 0x3f), {LOADS(4, 8, R15), .sign_extend = true, .length = 3}},
+	{"movabs 0x1122334455667788,%al",
+	 BYTES(0xa0, 0x88, 0x77, 0x66, 0x55, 0x44, 0x33, 0x22, 0x11),
+	 {LOADS(1, 1, AX), .length = 9}},
+	{"movabs 0x1122334455667788,%eax",
+	 BYTES(0xa1, 0x88, 0x77, 0x66, 0x55, 0x44, 0x33, 0x22, 0x11),
+	 {LOADS(4, 4, AX), .length = 9}},
+	{"movabs %rax,0x1122334455667788",
+	 BYTES(0x48, 0xa3, 0x88, 0x77, 0x66, 0x55, 0x44, 0x33, 0x22, 0x11),
+	 {STORES(8, AX), .length = 10}},
+	{"addr32 mov %eax,0xfec00000", BYTES(0x67, 0xa3, 0x00, 0x00, 0xc0, 0xfe), {STORES(4, AX), .length = 6}},
+	{"mov %ebx,%eax: no memory", BYTES(0x89, 0xd8), {ACCESS(MMIO_NONE, 4, 4, BX), .length = 2}},
+};
+
+static const struct encoding encodings_32[] = {
+	{"mov (%edi),%eax", BYTES(0x8b, 0x07), {LOADS(4, 4, AX), .length = 2}},
+	{"mov (%edi),%ax", BYTES(0x66, 0x8b, 0x07), {LOADS(2, 2, AX), .length = 3}},
+	{"mov (%bx),%eax", BYTES(0x67, 0x8b, 0x07), {LOADS(4, 4, AX), .length = 3}},
+	{"mov 0x1234,%eax by 16-bit address", BYTES(0x67, 0x8b, 0x06, 0x34, 0x12), {LOADS(4, 4, AX), .length = 5}},
+	{"mov 0xfee00020,%eax", BYTES(0xa1, 0x20, 0, 0xe0, 0xfe), {LOADS(4, 4, AX), .length = 5}},
+	{"mov 0x1234,%eax by addr16 moffs", BYTES(0x67, 0xa1, 0x34, 0x12), {LOADS(4, 4, AX), .length = 4}},
+	{"mov %eax,0xfee000b0", BYTES(0xa3, 0xb0, 0, 0xe0, 0xfe), {STORES(4, AX), .length = 5}},
+	{"mov 0xfee00030,%ecx", BYTES(0x8b, 0x0d, 0x30, 0, 0xe0, 0xfe), {LOADS(4, 4, CX), .length = 6}},
+	{"movl $0,0xfee000b0", BYTES(0xc7, 0x05, 0xb0, 0, 0xe0, 0xfe, 0, 0, 0, 0), {STORES_VALUE(4, 0), .length = 10}},
+	{"mov %ch,%fs:(%esi)", BYTES(0x64, 0x88, 0x2e), {STORES(1, CX), .high_byte = true, .length = 3}},
+	{"movzbl (%eax),%ebx", BYTES(0x0f, 0xb6, 0x18), {LOADS(1, 4, BX), .length = 3}},
+};
+
+static const struct encoding encodings_16[] = {
+	{"mov (%bx,%si),%ax", BYTES(0x8b, 0x00), {LOADS(2, 2, AX), .length = 2}},
+	{"mov 0x1234,%ax", BYTES(0x8b, 0x06, 0x34, 0x12), {LOADS(2, 2, AX), .length = 4}},
+	{"mov 0x12(%bp),%dx", BYTES(0x8b, 0x56, 0x12), {LOADS(2, 2, DX), .length = 3}},
+	{"mov 0x1234(%bp),%dx", BYTES(0x8b, 0x96, 0x34, 0x12), {LOADS(2, 2, DX), .length = 4}},
+	{"mov (%bx),%eax", BYTES(0x66, 0x8b, 0x07), {LOADS(4, 4, AX), .length = 3}},
+	{"mov (%esp),%ax", BYTES(0x67, 0x8b, 0x04, 0x24), {LOADS(2, 2, AX), .length = 4}},
+	{"mov 0xb8000,%eax by addr32", BYTES(0x66, 0x67, 0xa1, 0, 0x80, 0x0b, 0), {LOADS(4, 4, AX), .length = 7}},
+	{"mov %ax,0x1234", BYTES(0xa3, 0x34, 0x12), {STORES(2, AX), .length = 3}},
+	{"movw $0x1234,%es:(%di)", BYTES(0x26, 0xc7, 0x05, 0x34, 0x12), {STORES_VALUE(2, 0x1234), .length = 5}},
+	{"movl $1,%es:(%di)", BYTES(0x26, 0x66, 0xc7, 0x05, 1, 0, 0, 0), {STORES_VALUE(4, 1), .length = 8}},
+};
+
+static void check_one(const struct encoding *encoding, enum x86_code_mode mode)
+{
+	struct x86_instruction found;
+
+	if (!x86_decode(encoding->bytes, encoding->given, mode, &found) ||
+	    memcmp(&found, &encoding->expected, sizeof(found)) != 0) {
+		fail_msg("%s: length %u operation %u width %u result %u gpr %u sign %d high %d immediate %d value %llx",
+			 encoding->text, found.length, found.operation, found.width, found.result_width, found.gpr,
+			 found.sign_extend, found.high_byte, found.immediate, (unsigned long long)found.value);
+	}
+	/* Cut off anywhere, it is not known; behind bytes of something else, it stays what it is. */
+	for (size_t count = 0; count < encoding->expected.length; count++) {
+		assert_false(x86_decode(encoding->bytes, count, mode, &found));
+	}
+	assert_true(x86_decode(encoding->bytes, X86_INSTRUCTION_MAX, mode, &found));
+	assert_int_equal(found.length, encoding->expected.length);
+}
+
+static void moves_of_64_bit_code_decode_as_the_assembler_made_them(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(encodings_64); i++) {
+		check_one(&encodings_64[i], X86_CODE_64);
+	}
+}
+
+static void moves_of_32_bit_code_decode_as_the_assembler_made_them(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(encodings_32); i++) {
+		check_one(&encodings_32[i], X86_CODE_32);
+	}
+}
+
+static void moves_of_16_bit_code_decode_as_the_assembler_made_them(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(encodings_16); i++) {
+		check_one(&encodings_16[i], X86_CODE_16);
+	}
+}
+
+static void what_cannot_access_a_device_register_is_refused(void **state)
+{
+	static const struct {
+		const char *text;
+		uint8_t bytes[X86_INSTRUCTION_MAX];
+		enum x86_code_mode mode;
+	} refused[] = {
+		{"lock mov %eax,(%rdi) is undefined", {0xf0, 0x89, 0x07}, X86_CODE_64},
+		{"C6 /1", {0xc6, 0x0f, 0x12}, X86_CODE_64},
+		{"C7 /7, xbegin", {0xc7, 0xf8, 0, 0, 0, 0}, X86_CODE_64},
+		{"arpl outside 64-bit mode", {0x63, 0x07}, X86_CODE_32},
+		{"dec %eax outside 64-bit mode is no REX", {0x48, 0x8b, 0x07}, X86_CODE_32},
+		{"cpuid", {0x0f, 0xa2}, X86_CODE_64},
+		{"movups (%rdi),%xmm0", {0x0f, 0x10, 0x07}, X86_CODE_64},
+		{"VEX prefix", {0xc5, 0xf8, 0x10, 0x07}, X86_CODE_64},
+		{"rep stos", {0xf3, 0xab}, X86_CODE_64},
+		{"15 prefixes",
+		 {0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66},
+		 X86_CODE_64},
+		{"14 prefixes and an opcode",
+		 {0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x8b},
+		 X86_CODE_64},
+	};
+	struct x86_instruction found;
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(refused); i++) {
+		if (x86_decode(refused[i].bytes, X86_INSTRUCTION_MAX, refused[i].mode, &found)) {
+			fail_msg("%s", refused[i].text);
+		}
+	}
+}
+
+static void an_instruction_of_15_bytes_decodes_and_one_of_16_does_not(void **state)
+{
+	/* movl $imm32, disp32(SIB) takes 11 bytes; prefixes fill up the rest. */
+	uint8_t bytes[16] = {0x66, 0x66, 0x66, 0x66, 0x48, 0xc7, 0x84, 0x8b};
+	struct x86_instruction found;
+
+	(void)state;
+	memset(bytes + 8, 0, 8);
+	assert_false(x86_decode(bytes, sizeof(bytes), X86_CODE_64, &found));
+	assert_true(x86_decode(bytes + 1, 15, X86_CODE_64, &found));
+	assert_int_equal(found.length, 15);
+	assert_int_equal(found.width, 8);
+}
+
+static void a_known_opcode_has_the_length_of_its_prefixes_and_itself(void **state)
+{
+	static const uint8_t cpuid[] = {0x0f, 0xa2}, vmmcall[] = {0x0f, 0x01, 0xd9}, hlt[] = {0xf4},
+			     pause[] = {0xf3, 0x90};
+	static const uint8_t plain[] = {0x0f, 0xa2, 0x90}, prefixed[] = {0x66, 0x2e, 0x0f, 0xa2};
+	static const uint8_t rex[] = {0x48, 0x0f, 0x01, 0xd9}, repeated[] = {0xf3, 0xf3, 0x90};
+
+	(void)state;
+	assert_int_equal(x86_opcode_length(plain, sizeof(plain), X86_CODE_64, cpuid, sizeof(cpuid)), 2);
+	assert_int_equal(x86_opcode_length(plain, 1, X86_CODE_64, cpuid, sizeof(cpuid)), 0);
+	assert_int_equal(x86_opcode_length(prefixed, sizeof(prefixed), X86_CODE_16, cpuid, sizeof(cpuid)), 4);
+	assert_int_equal(x86_opcode_length(rex, sizeof(rex), X86_CODE_64, vmmcall, sizeof(vmmcall)), 4);
+	assert_int_equal(x86_opcode_length(rex, sizeof(rex), X86_CODE_32, vmmcall, sizeof(vmmcall)), 0);
+	assert_int_equal(x86_opcode_length(rex, sizeof(rex), X86_CODE_64, cpuid, sizeof(cpuid)), 0);
+	assert_int_equal(x86_opcode_length(repeated, sizeof(repeated), X86_CODE_64, pause, sizeof(pause)), 3);
+	assert_int_equal(x86_opcode_length(hlt, sizeof(hlt), X86_CODE_64, hlt, sizeof(hlt)), 1);
+	assert_int_equal(x86_opcode_length(hlt, 0, X86_CODE_64, hlt, sizeof(hlt)), 0);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(moves_of_64_bit_code_decode_as_the_assembler_made_them),
+		cmocka_unit_test(moves_of_32_bit_code_decode_as_the_assembler_made_them),
+		cmocka_unit_test(moves_of_16_bit_code_decode_as_the_assembler_made_them),
+		cmocka_unit_test(what_cannot_access_a_device_register_is_refused),
+		cmocka_unit_test(an_instruction_of_15_bytes_decodes_and_one_of_16_does_not),
+		cmocka_unit_test(a_known_opcode_has_the_length_of_its_prefixes_and_itself),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

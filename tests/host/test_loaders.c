@@ -1,0 +1,362 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+// sources: hv/loaders/*.c tests/host/mm_arena.c mm/*.c mm/formats/*.c lib/rbtree.c drivers/fdt.c
+/*
+ * The loaders of guest images: what they put where, and what they refuse.
+ */
+#include "loader_machine.h"
+
+#include "drivers/fdt.h"
+
+static uint8_t image[0x8000];
+
+static void put(size_t at, unsigned bytes, uint64_t value)
+{
+	memcpy(image + at, &value, bytes);
+}
+
+static uint64_t guest_value(gpa_t at, unsigned bytes)
+{
+	uint64_t value = 0;
+	assert_int_equal(guest_read(&vm.space, at, &value, bytes, GUEST_ACCESS_FORCE), bytes);
+	return value;
+}
+
+static int setup_x86(void **state)
+{
+	(void)state;
+	memset(image, 0, sizeof(image));
+	be_x86();
+	machine_start(MIB(4));
+	return 0;
+}
+
+static int setup_arm64(void **state)
+{
+	(void)state;
+	memset(image, 0, sizeof(image));
+	be_arm64();
+	machine_start(MIB(4));
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	machine_end();
+	return 0;
+}
+
+/* ---- ELF with a PVH note ---- */
+
+#define ELF_SEGMENT 64
+#define ELF_NOTE    (64 + 56)
+#define NOTE_DATA   0x200
+#define TEXT_DATA   0x400
+
+static void make_elf(void)
+{
+	memcpy(image, "\177ELF\2\1\1", 7);
+	put(18, 2, 62);
+	put(32, 8, ELF_SEGMENT); /* phoff */
+	put(54, 2, 56);		 /* phentsize */
+	put(56, 2, 2);		 /* phnum */
+	put(ELF_SEGMENT, 4, 1);
+	put(ELF_SEGMENT + 8, 8, TEXT_DATA);
+	put(ELF_SEGMENT + 24, 8, MIB(1));
+	put(ELF_SEGMENT + 32, 8, 0x100);
+	put(ELF_SEGMENT + 40, 8, 0x3000);
+	put(ELF_NOTE, 4, 4);
+	put(ELF_NOTE + 8, 8, NOTE_DATA);
+	put(ELF_NOTE + 32, 8, 20);
+	put(NOTE_DATA, 4, 4);
+	put(NOTE_DATA + 4, 4, 4);
+	put(NOTE_DATA + 8, 4, 18);
+	memcpy(image + NOTE_DATA + 12, "Xen", 4);
+	put(NOTE_DATA + 16, 4, 0x100040);
+	put(TEXT_DATA, 8, 0x1122334455667788);
+}
+
+static void an_elf_kernel_starts_at_its_pvh_note(void **state)
+{
+	(void)state;
+	make_elf();
+	struct loader loader = machine_loader(image, sizeof(image));
+	assert_true(load_guest(&loader));
+	assert_int_equal(loader.entry.mode, ENTRY_PROTECTED_32);
+	assert_int_equal(loader.entry.pc, 0x100040);
+	assert_true(guest_value(MIB(1), 8) == 0x1122334455667788);
+	assert_int_equal(guest_value(MIB(1) + 0x100, 8), 0);
+	gpa_t info = loader.entry.argument[1];
+	assert_int_equal(guest_value(info, 4), 0x336ec578);
+	assert_int_equal(guest_value(guest_value(info + 24, 8), 8), 0x3d656c6f736e6f63); /* "console=" */
+	gpa_t memory = guest_value(info + 40, 8);
+	assert_int_equal(guest_value(info + 48, 4), 1);
+	assert_int_equal(guest_value(memory + 8, 8), RAM_BYTES);
+}
+
+static void an_elf_kernel_is_refused_where_its_numbers_lie(void **state)
+{
+	(void)state;
+	static const struct {
+		size_t at;
+		unsigned bytes;
+		uint64_t value;
+		const char *message;
+	} lies[] = {
+		{18, 2, 183, "not an ELF64 file"},
+		{4, 1, 1, "not an ELF64 file"},
+		{32, 8, UINT64_MAX - 8, "header 0 is cut off"},
+		{56, 2, 60000, "is cut off"},
+		{ELF_SEGMENT + 8, 8, UINT64_MAX, "is cut off"},
+		{ELF_SEGMENT + 32, 8, 0x100000, "is cut off"},
+		{ELF_SEGMENT + 32, 8, 0x3001, "is cut off"},
+		{ELF_SEGMENT + 24, 8, RAM_BYTES - 0x1000, "outside the VM's memory"},
+		{ELF_SEGMENT + 24, 8, UINT64_MAX - 0x1000, "outside the VM's memory"},
+		{ELF_SEGMENT + 24, 8, 0x8000, "outside the VM's memory"},
+		{NOTE_DATA + 8, 4, 17, "no PVH note"},
+		{NOTE_DATA + 4, 4, 5, "no PVH note"},
+		{NOTE_DATA, 4, UINT32_MAX, "no PVH note"},
+		{ELF_NOTE + 8, 8, UINT64_MAX - 4, "no PVH note"},
+	};
+	for (size_t i = 0; i < ARRAY_SIZE(lies); i++) {
+		make_elf();
+		put(lies[i].at, lies[i].bytes, lies[i].value);
+		struct loader loader = machine_loader(image, sizeof(image));
+		assert_false(load_guest(&loader));
+		assert_non_null(strstr(message, lies[i].message));
+		memset(image, 0, sizeof(image));
+	}
+}
+
+/* ---- bzImage ---- */
+
+static void make_bzimage(void)
+{
+	image[0x1f1] = 2;			     /* setup sectors: the payload is at 0x600 */
+	put(0x1f4, 4, (sizeof(image) - 0x600) / 16); /* syssize */
+	image[0x201] = 0x66;
+	memcpy(image + 0x202, "HdrS", 4);
+	put(0x206, 2, 0x20c);
+	put(0x22c, 4, 0xffffffff);
+	put(0x236, 2, 1); /* XLF_KERNEL_64 */
+	put(0x238, 4, 255);
+	put(0x258, 8, MIB(1));
+	put(0x260, 4, 0x9000);
+	put(0x600, 8, 0xfeedfacecafebeef);
+}
+
+static void a_bzimage_starts_at_its_64_bit_entry_with_a_zero_page(void **state)
+{
+	(void)state;
+	make_bzimage();
+	static const char initrd[] = "an initrd";
+	struct loader loader = machine_loader(image, sizeof(image));
+	loader.initrd = (struct boot_file){initrd, sizeof(initrd)};
+	assert_true(load_guest(&loader));
+	assert_int_equal(loader.entry.mode, ENTRY_LONG_64);
+	assert_int_equal(loader.entry.pc, MIB(1) + 0x200);
+	assert_true(guest_value(MIB(1), 8) == 0xfeedfacecafebeef);
+	gpa_t zero_page = loader.entry.argument[0];
+	assert_int_equal(guest_value(zero_page + 0x202, 4), 0x53726448);
+	assert_int_equal(guest_value(zero_page + 0x210, 1), 0xff);
+	gpa_t at = guest_value(zero_page + 0x218, 4);
+	assert_true(at > MIB(1) + 0x9000 && at + sizeof(initrd) <= RAM_BYTES && is_aligned(at, 4096));
+	assert_int_equal(guest_value(at, 2), 'a' | 'n' << 8);
+	assert_int_equal(guest_value(zero_page + 0x21c, 4), sizeof(initrd));
+	assert_int_equal(guest_value(guest_value(zero_page + 0x228, 4), 1), 'c');
+	assert_int_equal(guest_value(zero_page + 0x1e8, 1), 3);
+	assert_int_equal(guest_value(zero_page + 0x2d0 + 40, 8), MIB(1));
+	assert_int_equal(guest_value(zero_page + 0x2d0 + 48, 8), RAM_BYTES - MIB(1));
+}
+
+static void the_page_tables_of_the_64_bit_entry_map_4_gib_one_to_one(void **state)
+{
+	(void)state;
+	make_bzimage();
+	struct loader loader = machine_loader(image, sizeof(image));
+	assert_true(load_guest(&loader));
+	gpa_t pdpt = guest_value(loader.entry.page_table, 8) & ~UINT64_C(0xfff);
+	for (uint64_t gib = 0; gib < 4; gib++) {
+		gpa_t directory = guest_value(pdpt + 8 * gib, 8) & ~UINT64_C(0xfff);
+		for (uint64_t i = 0; i < 512; i += 73) {
+			assert_int_equal(guest_value(directory + 8 * i, 8), (GIB(gib) + MIB(2) * i) | 0x83);
+		}
+	}
+}
+
+static void a_bzimage_without_a_64_bit_entry_starts_in_protected_mode(void **state)
+{
+	(void)state;
+	make_bzimage();
+	put(0x236, 2, 0);
+	struct loader loader = machine_loader(image, sizeof(image));
+	assert_true(load_guest(&loader));
+	assert_int_equal(loader.entry.mode, ENTRY_PROTECTED_32);
+	assert_int_equal(loader.entry.pc, MIB(1));
+}
+
+static void a_bzimage_is_refused_where_its_numbers_lie(void **state)
+{
+	(void)state;
+	static const struct {
+		size_t at;
+		unsigned bytes;
+		uint64_t value;
+		const char *message;
+	} lies[] = {
+		{0x206, 2, 0x203, "at least 2.06"},
+		{0x1f4, 4, 0x10000, "cut off"},
+		{0x1f1, 1, 0x80, "cut off"},
+		{0x260, 4, 0x10000000, "more memory"},
+		{0x258, 8, UINT64_MAX - 0x1000, "more memory"},
+		{0x258, 8, 0x1000, "more memory"},
+		{0x238, 4, 3, "this kernel takes 3"},
+	};
+	for (size_t i = 0; i < ARRAY_SIZE(lies); i++) {
+		make_bzimage();
+		put(lies[i].at, lies[i].bytes, lies[i].value);
+		struct loader loader = machine_loader(image, sizeof(image));
+		assert_false(load_guest(&loader));
+		assert_non_null(strstr(message, lies[i].message));
+		memset(image, 0, sizeof(image));
+	}
+	make_bzimage();
+	struct loader loader = machine_loader(image, 0x280);
+	assert_false(load_guest(&loader));
+}
+
+static void an_initrd_that_does_not_fit_is_refused(void **state)
+{
+	(void)state;
+	make_bzimage();
+	struct loader loader = machine_loader(image, sizeof(image));
+	loader.initrd = (struct boot_file){image, RAM_BYTES};
+	assert_false(load_guest(&loader));
+	assert_non_null(strstr(message, "do not fit"));
+	loader.initrd.bytes = UINT64_MAX;
+	assert_false(load_guest(&loader));
+}
+
+/* ---- arm64 ---- */
+
+static void an_arm64_image_finds_its_device_tree_in_x0(void **state)
+{
+	(void)state;
+	put(8, 8, 0x80000);
+	put(16, 8, 0x10000);
+	memcpy(image + 56, "ARM\x64", 4);
+	struct loader loader = machine_loader(image, sizeof(image));
+	assert_true(load_guest(&loader));
+	assert_int_equal(loader.entry.mode, ENTRY_NATIVE);
+	assert_int_equal(loader.entry.pc, 0x40080000);
+	assert_int_equal(loader.entry.argument[0], 0x40000000);
+	static uint8_t blob[GUEST_FDT_MAX];
+	assert_int_equal(guest_read(&vm.space, 0x40000000, blob, sizeof(blob), 0), sizeof(blob));
+	struct fdt fdt;
+	uint64_t address, bytes;
+	struct uart_description uart;
+	assert_true(fdt_open(&fdt, blob, sizeof(blob)));
+	assert_true(fdt_memory(&fdt, 0, &address, &bytes));
+	assert_int_equal(address, 0x40000000);
+	assert_int_equal(bytes, RAM_BYTES);
+	assert_true(fdt_console(&fdt, &uart));
+	assert_int_equal(uart.kind, UART_PL011);
+	assert_int_equal(uart.address, 0x09000000);
+	assert_string_equal(fdt_string(&fdt, fdt_find_path(&fdt, "/chosen", 7), "bootargs"), "console=ttyS0");
+}
+
+static void an_arm64_image_without_text_offset_goes_2_mib_up(void **state)
+{
+	(void)state;
+	memcpy(image + 56, "ARM\x64", 4);
+	put(16, 8, 0x10000);
+	struct loader loader = machine_loader(image, sizeof(image));
+	assert_true(load_guest(&loader));
+	assert_int_equal(loader.entry.pc, 0x40200000);
+}
+
+static void an_arm64_image_is_refused_where_its_numbers_lie(void **state)
+{
+	(void)state;
+	static const uint64_t lies[][2] = {
+		{8, UINT64_MAX}, {8, RAM_BYTES}, {16, RAM_BYTES}, {16, UINT64_MAX}, {24, 1},
+	};
+	for (size_t i = 0; i < ARRAY_SIZE(lies); i++) {
+		memcpy(image + 56, "ARM\x64", 4);
+		put(lies[i][0], 8, lies[i][1]);
+		struct loader loader = machine_loader(image, sizeof(image));
+		assert_false(load_guest(&loader));
+		assert_true(message[0] != '\0');
+		memset(image, 0, sizeof(image));
+	}
+}
+
+static void raw_firmware_runs_from_flash(void **state)
+{
+	(void)state;
+	put(0, 8, 0x1234567890);
+	struct loader loader = machine_loader(image, sizeof(image));
+	assert_true(load_guest(&loader));
+	assert_int_equal(loader.entry.pc, 0);
+	assert_true(guest_value(0, 8) == 0x1234567890);
+	assert_int_equal(guest_value(0x40000000, 4), 0xedfe0dd0);
+	loader = machine_loader(image, MIB(2));
+	assert_false(load_guest(&loader));
+}
+
+static void images_of_another_isa_are_named(void **state)
+{
+	(void)state;
+	make_bzimage();
+	struct loader loader = machine_loader(image, sizeof(image));
+	assert_false(load_guest(&loader));
+	assert_non_null(strstr(message, "bzImage for x86"));
+	make_elf();
+	loader = machine_loader(image, sizeof(image));
+	assert_false(load_guest(&loader));
+	assert_non_null(strstr(message, "ELF"));
+}
+
+static void a_guest_for_which_no_frame_is_left_is_refused(void **state)
+{
+	(void)state;
+	make_bzimage();
+	for (uint64_t n = 1;; n++) {
+		struct loader loader = machine_loader(image, sizeof(image));
+		arena.fail_at = n;
+		bool loaded = load_guest(&loader);
+		bool failed = arena.fail_at == 0;
+		arena.fail_at = 0;
+		machine_end();
+		machine_start(MIB(4));
+		if (loaded && !failed) {
+			break;
+		}
+		assert_false(loaded);
+		assert_true(n < 100);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(an_elf_kernel_starts_at_its_pvh_note, setup_x86, teardown),
+		cmocka_unit_test_setup_teardown(an_elf_kernel_is_refused_where_its_numbers_lie, setup_x86, teardown),
+		cmocka_unit_test_setup_teardown(a_bzimage_starts_at_its_64_bit_entry_with_a_zero_page, setup_x86,
+						teardown),
+		cmocka_unit_test_setup_teardown(the_page_tables_of_the_64_bit_entry_map_4_gib_one_to_one, setup_x86,
+						teardown),
+		cmocka_unit_test_setup_teardown(a_bzimage_without_a_64_bit_entry_starts_in_protected_mode, setup_x86,
+						teardown),
+		cmocka_unit_test_setup_teardown(a_bzimage_is_refused_where_its_numbers_lie, setup_x86, teardown),
+		cmocka_unit_test_setup_teardown(an_initrd_that_does_not_fit_is_refused, setup_x86, teardown),
+		cmocka_unit_test_setup_teardown(an_arm64_image_finds_its_device_tree_in_x0, setup_arm64, teardown),
+		cmocka_unit_test_setup_teardown(an_arm64_image_without_text_offset_goes_2_mib_up, setup_arm64,
+						teardown),
+		cmocka_unit_test_setup_teardown(an_arm64_image_is_refused_where_its_numbers_lie, setup_arm64, teardown),
+		cmocka_unit_test_setup_teardown(raw_firmware_runs_from_flash, setup_arm64, teardown),
+		cmocka_unit_test_setup_teardown(images_of_another_isa_are_named, setup_arm64, teardown),
+		cmocka_unit_test_setup_teardown(a_guest_for_which_no_frame_is_left_is_refused, setup_x86, teardown),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
