@@ -167,7 +167,7 @@ $(foreach test,$(HOST_TESTS),$(eval $(call host_test_rules,$(test))))
 define fuzzer_rules
 $(BUILD)/host/fuzz_$(1): tests/host/fuzz_$(1).c $$(call named_sources,tests/host/fuzz_$(1).c) $$(wildcard */*.h)
 	@mkdir -p $$(@D)
-	clang -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all $(HOST_FLAGS) -o $$@ $$(filter %.c,$$^)
+	clang -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all $(HOST_FLAGS) -o $$@ $$(filter %.c,$$^) -lcmocka -lpthread
 endef
 $(foreach fuzzer,$(FUZZERS),$(eval $(call fuzzer_rules,$(fuzzer))))
 

@@ -113,6 +113,7 @@ struct key {
 	size_t size;		  /* of the field, for texts */
 	const char *const *words; /* for choices: NULL-terminated, in the enum's order */
 	bool whole_line;	  /* '#' and blanks belong to the value; may be empty */
+	size_t line_offset;	  /* of the field in struct config_vm that keeps the line number; 0: none */
 	const char *remedy;
 };
 

@@ -137,7 +137,8 @@ def inner_command(cpus: int, memory: int) -> str:
     """The emulator that boots the image, with the outer console as its serial line."""
     return (
         f"qemu-system-x86_64 -accel kvm -M pc -cpu host -smp {cpus} -m {memory}M -nodefaults -no-reboot -display none"
-        f" -serial stdio -net none -drive if=pflash,format=raw,readonly=on,file={OVMF_CODE}"
+        f" -serial stdio -net none -global kvm-pit.lost_tick_policy=discard"
+        f" -drive if=pflash,format=raw,readonly=on,file={OVMF_CODE}"
         f" -drive if=pflash,format=raw,file={OVMF_VARS} -drive format=raw,file=/disk.img,if=ide"
     )
 

@@ -8,12 +8,14 @@
 #include "lib/printf.h"
 #include "lib/string.h"
 
-#define CTR_DMINLINE_HIGH 19
-#define CTR_DMINLINE_LOW 16
-#define STAGE2_BITS_MAX 48 /* no LPA2 */
-#define IPA_BITS 40        /* what a guest gets where the CPU has more: 1 TiB, walked from level 1 */
+#define CTR_DMINLINE_HIGH  19
+#define CTR_DMINLINE_LOW   16
+#define STAGE2_BITS_MAX	   48 /* no LPA2 */
+#define CRASH_STACK_FRAMES 2
+#define IPA_BITS	   40 /* what a guest gets where the CPU has more: 1 TiB, walked from level 1 */
 
-_Static_assert(offsetof(struct arch_vcpu, x) == VCPU_X && offsetof(struct arch_vcpu, host_sp) == VCPU_HOST_SP, "layout.h");
+_Static_assert(offsetof(struct arch_vcpu, x) == VCPU_X && offsetof(struct arch_vcpu, host_sp) == VCPU_HOST_SP,
+	       "layout.h");
 _Static_assert(offsetof(struct arm_cpu, crash_stack) == CPU_CRASH_STACK &&
 		       offsetof(struct arm_cpu, crash_x) == CPU_CRASH_X &&
 		       offsetof(struct arm_cpu, crash_sp) == CPU_CRASH_SP &&
@@ -42,7 +44,6 @@ static void probe(void)
 
 	arm_features = (struct arm_features){
 		.physical_bits = MIN(pa_range_bits[range], STAGE2_BITS_MAX),
-		.vmid16 = ID_FIELD(mmfr1, MMFR1_VMIDBITS_LOW) == MMFR1_VMIDBITS_16,
 		.force_write_back = ID_FIELD(mmfr2, MMFR2_FWB_LOW) != 0,
 		.pan = ID_FIELD(mmfr1, MMFR1_PAN_LOW) != 0,
 		.ssbs = ID_FIELD(sysreg_read(id_aa64pfr1_el1), PFR1_SSBS_LOW) != 0,
@@ -71,7 +72,8 @@ bool arch_check(char *message, size_t size)
 	unsigned level = (unsigned)field(sysreg_read(CurrentEL), CURRENTEL_EL_HIGH, CURRENTEL_EL_LOW);
 	if (level != 2) {
 		snprintf(message, size,
-			 "started at EL%u: the firmware keeps EL2 for itself, or the CPU has none; applications must start at EL2",
+			 "started at EL%u: the firmware keeps EL2 for itself, or the CPU has none; applications must "
+			 "start at EL2",
 			 level);
 		return false;
 	}
@@ -105,17 +107,11 @@ void arm_clean_invalidate(const void *start, uint64_t bytes)
 	dsb(sy);
 }
 
-void arm_cpu_set_hcr(uint64_t hcr)
-{
-	sysreg_write(hcr_el2, hcr);
-	isb();
-}
-
 /* Newer than the assembler's default architecture: by their encodings. */
-#define HCRX_EL2 S3_4_C1_C2_2
-#define HFGRTR_EL2 S3_4_C1_C1_4
-#define HFGWTR_EL2 S3_4_C1_C1_5
-#define HFGITR_EL2 S3_4_C1_C1_6
+#define HCRX_EL2    S3_4_C1_C2_2
+#define HFGRTR_EL2  S3_4_C1_C1_4
+#define HFGWTR_EL2  S3_4_C1_C1_5
+#define HFGITR_EL2  S3_4_C1_C1_6
 #define HDFGRTR_EL2 S3_4_C3_C1_4
 #define HDFGWTR_EL2 S3_4_C3_C1_5
 
@@ -137,25 +133,33 @@ static void clear_newer_controls(void)
 	}
 }
 
+void arm_cpu_take_vectors(void)
+{
+	static uint8_t early_stack[CRASH_STACK_FRAMES * FRAME_SIZE] __attribute__((aligned(16)));
+	boot_cpu.crash_stack = (uint64_t)(early_stack + sizeof(early_stack));
+	boot_cpu.armed = UINT64_MAX;
+	sysreg_write(tpidr_el2, &boot_cpu);
+	sysreg_write(vbar_el2, arm_vectors);
+	isb();
+}
+
 bool arm_cpu_init(void)
 {
-	uintptr_t crash_stack = arch_stack_alloc(2);
+	uintptr_t crash_stack = arch_stack_alloc(CRASH_STACK_FRAMES);
 	if (crash_stack == 0) {
 		return false;
 	}
 	boot_cpu.crash_stack = crash_stack;
-	boot_cpu.armed = UINT64_MAX;
-	sysreg_write(tpidr_el2, &boot_cpu);
-	sysreg_write(vbar_el2, arm_vectors);
 
 	uint64_t mdcr = field(sysreg_read(mdcr_el2), MDCR_HPMN_HIGH, 0);
 	mdcr |= MDCR_TPMCR | MDCR_TPM | MDCR_TDA | MDCR_TDOSA | MDCR_TDRA;
 	mdcr |= arm_features.statistical_profiling ? MDCR_TPMS : 0;
 	mdcr |= arm_features.trace_filter ? MDCR_TTRF : 0;
 	sysreg_write(mdcr_el2, mdcr);
-	sysreg_write(cptr_el2, CPTR_RES1 | CPTR_TZ | CPTR_TSM | CPTR_TTA | (arm_features.activity_monitors ? CPTR_TAM : 0));
+	sysreg_write(cptr_el2,
+		     CPTR_RES1 | CPTR_TZ | CPTR_TSM | CPTR_TTA | (arm_features.activity_monitors ? CPTR_TAM : 0));
 	sysreg_write(hstr_el2, 0);
-	sysreg_write(cnthct_el2, CNTHCT_EL1PCTEN);
+	sysreg_write(cnthctl_el2, CNTHCT_EL1PCTEN);
 	sysreg_write(cntvoff_el2, 0);
 	sysreg_write(vpidr_el2, sysreg_read(midr_el1));
 	sysreg_write(mdscr_el1, 0);

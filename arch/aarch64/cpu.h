@@ -30,17 +30,18 @@ static inline struct arm_cpu *this_cpu(void)
 struct arm_features {
 	uint8_t physical_bits; /* at most 48 */
 	uint8_t ipa_bits;
-	bool vmid16;
 	bool force_write_back; /* FEAT_S2FWB */
 	bool pan, ssbs, ras, lor, fine_grained_traps, hcx, statistical_profiling, trace_filter, activity_monitors;
 	unsigned cache_line; /* bytes: the smallest data or unified line, CTR_EL0.DminLine */
 };
 extern struct arm_features arm_features;
 
-/* Takes this CPU: vectors, per-CPU data, EL2's controls that hold for every guest. E2H is 0 by then. */
+/* From here on exceptions at EL2 are reported by us. Before the page tables, E2H may still be 1. */
+void arm_cpu_take_vectors(void);
+/* Takes this CPU: a guarded stack for exceptions, EL2's controls that hold for every guest. False: no frames. */
 bool arm_cpu_init(void);
-/* The hypervisor's own HCR_EL2: no guest loaded. */
-void arm_cpu_set_hcr(uint64_t hcr);
+/* HCR_EL2 while no guest is loaded: interrupts still come to EL2, to end a wait. */
+#define ARM_HOST_HCR (HCR_RW | HCR_AMO | HCR_IMO | HCR_FMO)
 
 /* What EL2 translates by. arm_switch_translation turns the MMU off, loads all five, and turns it on again. */
 struct arm_translation {

@@ -7,9 +7,9 @@
 
 /* io_access.detail */
 #define DETAIL_SIGN_EXTEND 1U
-#define DETAIL_64_BIT 2U
-#define REGISTER_ZERO 31 /* SRT: XZR */
-#define INSTRUCTION_BYTES 4
+#define DETAIL_64_BIT	   2U
+#define REGISTER_ZERO	   31 /* SRT: XZR */
+#define INSTRUCTION_BYTES  4
 
 bool arm_guest_translate(uint64_t address, gpa_t *ipa)
 {
@@ -168,7 +168,7 @@ void arch_vcpu_finish_io(struct arch_vcpu *vcpu, const struct io_access *io)
 	if (io->write || io->target == REGISTER_ZERO) {
 		return;
 	}
-	unsigned shift = 64 - 8 * io->width;
+	unsigned shift = 64U - 8U * io->width;
 	uint64_t value = io->value << shift;
 	if (io->detail & DETAIL_SIGN_EXTEND) {
 		value = (uint64_t)((int64_t)value >> shift);

@@ -13,10 +13,10 @@
 
 /* What Server Base System Architecture machines have, where firmware does not tell. */
 #define DEFAULT_HYPERVISOR_TIMER 26
-#define DEFAULT_VIRTUAL_TIMER    27
-#define DEFAULT_MAINTENANCE      25
-#define INTID_MASK UINT32_C(0x3ff)
-#define INTID_MASK_V3 UINT32_C(0xffffff)
+#define DEFAULT_VIRTUAL_TIMER	 27
+#define DEFAULT_MAINTENANCE	 25
+#define INTID_MASK		 UINT32_C(0x3ff)
+#define INTID_MASK_V3		 UINT32_C(0xffffff)
 
 struct gic_host gic_host;
 

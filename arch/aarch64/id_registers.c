@@ -15,10 +15,19 @@ struct id_field {
 	uint8_t low, rule, max;
 };
 
-#define HOST(low) {(low), ID_HOST, 0}
-#define AT_MOST(low, max) {(low), ID_AT_MOST, (max)}
-#define FIXED(low, value) {(low), ID_FIXED, (value)}
-#define FIELDS_MAX 16
+#define HOST(low)                                                                                                      \
+	{                                                                                                              \
+		(low), ID_HOST, 0                                                                                      \
+	}
+#define AT_MOST(low, max)                                                                                              \
+	{                                                                                                              \
+		(low), ID_AT_MOST, (max)                                                                               \
+	}
+#define FIXED(low, value)                                                                                              \
+	{                                                                                                              \
+		(low), ID_FIXED, (value)                                                                               \
+	}
+#define FIELDS_MAX  16
 #define SIGNED_NONE 0xfU
 
 struct id_register {
@@ -37,10 +46,12 @@ static const struct id_register table[] = {
 	 * trace, PMU, profiling. */
 	{5, 0, {FIXED(0, 6), FIXED(12, 1), FIXED(20, 1)}},
 	/* ID_AA64ISAR0_EL1: instructions that need no state. Not: TME. */
-	{6, 0, {HOST(4), HOST(8), HOST(12), HOST(16), HOST(20), HOST(28), HOST(32), HOST(36), HOST(40), HOST(44), HOST(48),
-	        HOST(52), HOST(56), HOST(60)}},
-	/* ID_AA64ISAR1_EL1: DPB, JSCVT, FCMA, LRCPC, FRINTTS, SB, BF16, DGH, I8MM. Not: pointer authentication, SPECRES,
-	 * XS, LS64. */
+	{6,
+	 0,
+	 {HOST(4), HOST(8), HOST(12), HOST(16), HOST(20), HOST(28), HOST(32), HOST(36), HOST(40), HOST(44), HOST(48),
+	  HOST(52), HOST(56), HOST(60)}},
+	/* ID_AA64ISAR1_EL1: DPB, JSCVT, FCMA, LRCPC, FRINTTS, SB, BF16, DGH, I8MM. Not: pointer authentication,
+	 * SPECRES, XS, LS64. */
 	{6, 1, {HOST(0), HOST(12), HOST(16), HOST(20), HOST(32), HOST(36), HOST(44), HOST(48), HOST(52)}},
 	/* ID_AA64ISAR2_EL1: RPRES, BC. Not: WFxT, pointer authentication, MOPS. */
 	{6, 2, {HOST(4), HOST(20)}},
@@ -53,10 +64,10 @@ static const struct id_register table[] = {
 	{7, 2, {HOST(0), HOST(4), HOST(8), HOST(16), HOST(20), HOST(28), HOST(32), HOST(48), HOST(52), HOST(60)}},
 };
 
-#define PFR0_CRM 4
+#define PFR0_CRM     4
 #define PFR0_GIC_LOW 24
-#define MMFR0_CRM 7
-#define FIELD_MASK UINT64_C(0xf)
+#define MMFR0_CRM    7
+#define FIELD_MASK   UINT64_C(0xf)
 
 /* "At most" of a signed field that says "not there" (0xf) stays that. */
 static uint64_t seen(const struct id_field *rule, uint64_t host)

@@ -9,11 +9,10 @@
 #include "lib/printf.h"
 #include "lib/string.h"
 
-#define LEVEL_1G 2U
+#define LEVEL_1G     2U
 #define VIRTUAL_BITS 48
 /* The last 512 GiB of EL2's virtual addresses; no memory may lie there. */
 #define STACK_WINDOW_START (BIT(VIRTUAL_BITS) - BIT(39))
-#define HOST_HCR (HCR_RW | HCR_AMO | HCR_IMO | HCR_FMO)
 
 struct mm_hal *arm_hal;
 static struct mm_hal el2_hal; /* arm_hal's frames, EL2's flush */
@@ -130,7 +129,7 @@ uint64_t arm_physical_size(void)
 static bool switch_to_own(void)
 {
 	struct arm_translation to = {
-		.hcr = HOST_HCR,
+		.hcr = ARM_HOST_HCR,
 		.mair = ARM_EL2_MAIR,
 		.tcr = TCR_EL2_RES1 | TCR_T0SZ(VIRTUAL_BITS) | TCR_IRGN0_WRITE_BACK | TCR_ORGN0_WRITE_BACK |
 		       TCR_SH0_INNER | TCR_TG0_4K | arm_physical_size() << TCR_PS_LOW,

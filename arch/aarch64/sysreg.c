@@ -9,10 +9,10 @@
 #include "id_registers.h"
 #include "timer.h"
 
-#define REGISTER_ZERO 31 /* Rt: XZR */
+#define REGISTER_ZERO	       31 /* Rt: XZR */
 #define OSLSR_OSLM_IMPLEMENTED BIT(3)
-#define ICC_SRE_ALL UINT64_C(7) /* SRE, DFB, DIB: nothing else than the system registers */
-#define TIMER_VALUE_BITS BITS(31, 0)
+#define ICC_SRE_ALL	       UINT64_C(7) /* SRE, DFB, DIB: nothing else than the system registers */
+#define TIMER_VALUE_BITS       BITS(31, 0)
 
 /* ---- handlers: false means undefined ---- */
 
@@ -57,6 +57,17 @@ static uint64_t host_id(uint32_t encoding)
 	default:
 		return 0;
 	}
+}
+
+static bool caches_on(void)
+{
+	return (sysreg_read(sctlr_el1) & (SCTLR_M | SCTLR_C)) == (SCTLR_M | SCTLR_C);
+}
+
+static void set_virtual_memory_trap(struct arch_vcpu *vcpu, bool on)
+{
+	vcpu->hcr = on ? vcpu->hcr | HCR_TVM : vcpu->hcr & ~HCR_TVM;
+	sysreg_write(hcr_el2, vcpu->hcr);
 }
 
 static bool identification(struct arch_vcpu *vcpu, uint32_t encoding, bool read, uint64_t *value)
@@ -138,42 +149,95 @@ static bool system_register_enable(struct arch_vcpu *vcpu, uint32_t encoding, bo
 	return vcpu->vm->vgic.version == 3;
 }
 
-/* DC ISW, CSW, CISW: sets and ways are the machine's, so all of the guest's memory is cleaned instead. */
-static bool clean_all(struct arch_vcpu *vcpu, uint32_t encoding, bool read, uint64_t *value)
+/*
+ * DC ISW, CSW, CISW: sets and ways are the machine's, so all of the guest's memory is cleaned instead, at the first of
+ * what is usually a loop over all of them. HCR_EL2.TVM then tells when the caches go off or on.
+ */
+static bool set_way(struct arch_vcpu *vcpu, uint32_t encoding, bool read, uint64_t *value)
 {
 	(void)encoding;
 	(void)value;
-	if (!read) {
+	if (!read && !arm_features.force_write_back && !(vcpu->hcr & HCR_TVM)) {
 		arm_clean_guest(vcpu->vm);
+		set_virtual_memory_trap(vcpu, true);
 	}
 	return !read;
 }
 
+#define WRITE_EL1(op0, op1, crn, crm, op2)                                                                             \
+	case SYSTEM_REGISTER(op0, op1, crn, crm, op2):                                                                 \
+		sysreg_write(S##op0##_##op1##_C##crn##_C##crm##_##op2, value);                                         \
+		return true;
+
+static bool write_memory_control(uint32_t encoding, uint64_t value)
+{
+	switch (encoding) {
+		WRITE_EL1(3, 0, 1, 0, 0)  /* SCTLR_EL1 */
+		WRITE_EL1(3, 0, 2, 0, 0)  /* TTBR0_EL1 */
+		WRITE_EL1(3, 0, 2, 0, 1)  /* TTBR1_EL1 */
+		WRITE_EL1(3, 0, 2, 0, 2)  /* TCR_EL1 */
+		WRITE_EL1(3, 0, 5, 1, 0)  /* AFSR0_EL1 */
+		WRITE_EL1(3, 0, 5, 1, 1)  /* AFSR1_EL1 */
+		WRITE_EL1(3, 0, 5, 2, 0)  /* ESR_EL1 */
+		WRITE_EL1(3, 0, 6, 0, 0)  /* FAR_EL1 */
+		WRITE_EL1(3, 0, 10, 2, 0) /* MAIR_EL1 */
+		WRITE_EL1(3, 0, 10, 3, 0) /* AMAIR_EL1 */
+		WRITE_EL1(3, 0, 13, 0, 1) /* CONTEXTIDR_EL1 */
+	default:
+		return false;
+	}
+}
+
+/* Trapped by HCR_EL2.TVM, writes only: done for the guest, watching whether its caches go on or off. */
+static bool memory_control(struct arch_vcpu *vcpu, uint32_t encoding, bool read, uint64_t *value)
+{
+	bool before = caches_on();
+	if (read || !write_memory_control(encoding, *value)) {
+		return false;
+	}
+	bool after = caches_on();
+	if (before != after) {
+		arm_clean_guest(vcpu->vm);
+	}
+	if (after) {
+		set_virtual_memory_trap(vcpu, false);
+	}
+	return true;
+}
+
 /* ---- the table: the first row that matches ---- */
 
-#define EXACT UINT32_MAX
-#define OP0_OP1 SYSTEM_REGISTER(3, 7, 0, 0, 0)
+#define EXACT		UINT32_MAX
+#define OP0_OP1		SYSTEM_REGISTER(3, 7, 0, 0, 0)
 #define OP0_OP1_CRN_CRM SYSTEM_REGISTER(3, 7, 15, 15, 0)
-#define OP0_OP1_CRN SYSTEM_REGISTER(3, 7, 15, 0, 0)
+#define OP0_OP1_CRN	SYSTEM_REGISTER(3, 7, 15, 0, 0)
 
 static const struct {
 	uint32_t mask, match;
 	sysreg_handler *handler;
 } table[] = {
-	{EXACT, SYSTEM_REGISTER(3, 0, 12, 11, 5), send_sgi},              /* ICC_SGI1R_EL1 */
-	{EXACT, SYSTEM_REGISTER(3, 0, 12, 11, 6), send_sgi},              /* ICC_ASGI1R_EL1 */
-	{EXACT, SYSTEM_REGISTER(3, 0, 12, 11, 7), send_sgi},              /* ICC_SGI0R_EL1 */
-	{EXACT, SYSTEM_REGISTER(3, 0, 12, 12, 5), system_register_enable}, /* ICC_SRE_EL1 */
-	{EXACT, SYSTEM_REGISTER(3, 3, 14, 2, 1), timer_control},          /* CNTP_CTL_EL0 */
-	{EXACT, SYSTEM_REGISTER(3, 3, 14, 2, 2), timer_compare},          /* CNTP_CVAL_EL0 */
-	{EXACT, SYSTEM_REGISTER(3, 3, 14, 2, 0), timer_value},            /* CNTP_TVAL_EL0 */
-	{EXACT, SYSTEM_REGISTER(1, 0, 7, 6, 2), clean_all},               /* DC ISW */
-	{EXACT, SYSTEM_REGISTER(1, 0, 7, 10, 2), clean_all},              /* DC CSW */
-	{EXACT, SYSTEM_REGISTER(1, 0, 7, 14, 2), clean_all},              /* DC CISW */
-	{EXACT, SYSTEM_REGISTER(3, 0, 1, 0, 1), ignore},                  /* ACTLR_EL1 */
-	{OP0_OP1_CRN_CRM, SYSTEM_REGISTER(3, 0, 0, 0, 0), undefined},     /* MIDR_EL1 and so on: written */
-	{OP0_OP1_CRN, SYSTEM_REGISTER(3, 0, 0, 0, 0), identification},    /* ID group 3 */
-	{EXACT, SYSTEM_REGISTER(2, 0, 1, 1, 4), os_lock_status},          /* OSLSR_EL1 */
+	{EXACT, SYSTEM_REGISTER(3, 0, 12, 11, 5), send_sgi},		    /* ICC_SGI1R_EL1 */
+	{EXACT, SYSTEM_REGISTER(3, 0, 12, 11, 6), send_sgi},		    /* ICC_ASGI1R_EL1 */
+	{EXACT, SYSTEM_REGISTER(3, 0, 12, 11, 7), send_sgi},		    /* ICC_SGI0R_EL1 */
+	{EXACT, SYSTEM_REGISTER(3, 0, 12, 12, 5), system_register_enable},  /* ICC_SRE_EL1 */
+	{EXACT, SYSTEM_REGISTER(3, 3, 14, 2, 1), timer_control},	    /* CNTP_CTL_EL0 */
+	{EXACT, SYSTEM_REGISTER(3, 3, 14, 2, 2), timer_compare},	    /* CNTP_CVAL_EL0 */
+	{EXACT, SYSTEM_REGISTER(3, 3, 14, 2, 0), timer_value},		    /* CNTP_TVAL_EL0 */
+	{EXACT, SYSTEM_REGISTER(1, 0, 7, 6, 2), set_way},		    /* DC ISW */
+	{EXACT, SYSTEM_REGISTER(1, 0, 7, 10, 2), set_way},		    /* DC CSW */
+	{EXACT, SYSTEM_REGISTER(1, 0, 7, 14, 2), set_way},		    /* DC CISW */
+	{EXACT, SYSTEM_REGISTER(3, 0, 1, 0, 1), ignore},		    /* ACTLR_EL1 */
+	{OP0_OP1_CRN_CRM, SYSTEM_REGISTER(3, 0, 1, 0, 0), memory_control},  /* SCTLR_EL1 */
+	{OP0_OP1_CRN_CRM, SYSTEM_REGISTER(3, 0, 2, 0, 0), memory_control},  /* TTBR0_EL1, TTBR1_EL1, TCR_EL1 */
+	{OP0_OP1_CRN_CRM, SYSTEM_REGISTER(3, 0, 5, 1, 0), memory_control},  /* AFSR0_EL1, AFSR1_EL1 */
+	{OP0_OP1_CRN_CRM, SYSTEM_REGISTER(3, 0, 5, 2, 0), memory_control},  /* ESR_EL1 */
+	{OP0_OP1_CRN_CRM, SYSTEM_REGISTER(3, 0, 6, 0, 0), memory_control},  /* FAR_EL1 */
+	{OP0_OP1_CRN_CRM, SYSTEM_REGISTER(3, 0, 10, 2, 0), memory_control}, /* MAIR_EL1 */
+	{OP0_OP1_CRN_CRM, SYSTEM_REGISTER(3, 0, 10, 3, 0), memory_control}, /* AMAIR_EL1 */
+	{OP0_OP1_CRN_CRM, SYSTEM_REGISTER(3, 0, 13, 0, 0), memory_control}, /* CONTEXTIDR_EL1 */
+	{OP0_OP1_CRN_CRM, SYSTEM_REGISTER(3, 0, 0, 0, 0), undefined},	    /* MIDR_EL1 and so on: written */
+	{OP0_OP1_CRN, SYSTEM_REGISTER(3, 0, 0, 0, 0), identification},	    /* ID group 3 */
+	{EXACT, SYSTEM_REGISTER(2, 0, 1, 1, 4), os_lock_status},	    /* OSLSR_EL1 */
 	/* The debug registers, their locks and their channel: there, and without effect. */
 	{OP0_OP1, SYSTEM_REGISTER(2, 0, 0, 0, 0), ignore},
 	{OP0_OP1, SYSTEM_REGISTER(2, 3, 0, 0, 0), ignore},

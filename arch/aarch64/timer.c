@@ -3,8 +3,8 @@
  * Time: the counter, the hypervisor's own timer (CNTHP, routed to EL2 by the host's GIC), and what the guest's two
  * timers say. The guest's virtual timer is the CPU's; its physical timer traps and is a number here (sysreg.c).
  */
-#include "cpu.h"
 #include "timer.h"
+#include "cpu.h"
 #include "vgic.h"
 
 uint64_t arch_counter(void)

@@ -9,7 +9,7 @@
 #include "lib/panic.h"
 #include "lib/symbols.h"
 
-#define BACKTRACE_MAX 32
+#define BACKTRACE_MAX	 32
 #define REGISTERS_A_LINE 4
 
 /* ESR_ELx.EC, D19.2.40 */
@@ -137,8 +137,8 @@ static void log_cause(const struct arm_cpu *cpu)
 		 kind == 0 ? arm_exception_class_name(exception_class) : "not expected here");
 	if (kind == 0 && (exception_class == EC_DATA_ABORT || exception_class == EC_INSTRUCTION_ABORT)) {
 		const char *access = exception_class == EC_INSTRUCTION_ABORT ? "execute"
-				     : esr & ESR_ABORT_WNR                  ? "write"
-									    : "read";
+				     : esr & ESR_ABORT_WNR		     ? "write"
+									     : "read";
 		log_line("panic", "%s, %s of 0x%llx", arm_fault_name((unsigned)(esr & ESR_ABORT_FSC)), access,
 			 (unsigned long long)sysreg_read(far_el2));
 	}

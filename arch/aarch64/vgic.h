@@ -9,11 +9,11 @@
 #include "arch_types.h"
 
 /* Where the guest finds it: QEMU's virt machine has it there. */
-#define VGIC_DISTRIBUTOR_BASE    UINT64_C(0x08000000)
-#define VGIC_DISTRIBUTOR_BYTES   UINT64_C(0x10000)
-#define VGIC_CPU_INTERFACE_BASE  UINT64_C(0x08010000) /* v2 */
+#define VGIC_DISTRIBUTOR_BASE	 UINT64_C(0x08000000)
+#define VGIC_DISTRIBUTOR_BYTES	 UINT64_C(0x10000)
+#define VGIC_CPU_INTERFACE_BASE	 UINT64_C(0x08010000) /* v2 */
 #define VGIC_CPU_INTERFACE_BYTES UINT64_C(0x2000)
-#define VGIC_REDISTRIBUTOR_BASE  UINT64_C(0x080a0000) /* v3, two frames of 64 KiB per vCPU */
+#define VGIC_REDISTRIBUTOR_BASE	 UINT64_C(0x080a0000) /* v3, two frames of 64 KiB per vCPU */
 #define VGIC_REDISTRIBUTOR_BYTES UINT64_C(0x20000)
 
 /* All of it from the distributor on, whichever version. */

@@ -99,8 +99,8 @@ struct arch_vcpu {
 	struct arch_vcpu *next; /* of the same VM */
 	unsigned index;
 	uint64_t deadline; /* arch_counter() value, UINT64_MAX: none */
+	uint64_t exits[X86_EXIT_COUNTERS];
 	struct code_page code;
 	struct x86_lazy_state lazy;
 	struct string_io string;
-	uint64_t exits[X86_EXIT_COUNTERS];
 };

@@ -58,6 +58,8 @@ struct virt_ops {
 	/* Queues an exception for the next entry; error_code X86_NO_ERROR_CODE where the vector has none. */
 	void (*inject)(struct arch_vcpu *vcpu, enum x86_vector vector, uint32_t error_code);
 	const char *(*exit_name)(uint64_t raw);
+	/* How many tags (ASIDs, VPIDs) there are, 0 among them. NULL: more than we ever need. */
+	unsigned (*tag_count)(void);
 };
 
 extern const struct virt_ops vmx_ops; /* vmx.c */

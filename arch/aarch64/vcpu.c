@@ -1,0 +1,400 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * vCPUs: their state, loading it into the CPU and taking it back, and the loop that runs one until there is something
+ * for hv to answer. The way of a hypercall through arch_vcpu_run is counted in instructions: it reads one system
+ * register and writes none.
+ */
+#include "vcpu.h"
+
+#include "gic_host.h"
+#include "lib/string.h"
+#include "psci.h"
+#include "timer.h"
+
+/* What a guest's HCR_EL2 has on every CPU. */
+#define GUEST_HCR                                                                                                      \
+	(HCR_VM | HCR_SWIO | HCR_PTW | HCR_FMO | HCR_IMO | HCR_AMO | HCR_FB | HCR_BSU_INNER | HCR_TWI | HCR_TID3 |     \
+	 HCR_TSC | HCR_TIDCP | HCR_TACR | HCR_TSW | HCR_RW)
+#define WFX_WFI	 0
+#define WFX_WFIT 2
+
+static uint64_t guest_hcr(void)
+{
+	uint64_t hcr = GUEST_HCR;
+	hcr |= arm_features.lor ? HCR_TLOR : 0;
+	hcr |= arm_features.ras ? HCR_TERR | HCR_TEA : 0;
+	/* Without forced write-back a guest starts with its caches off, and we want to see them go on: vm.c. */
+	return hcr | (arm_features.force_write_back ? HCR_FWB : HCR_TVM);
+}
+
+/* ---- life ---- */
+
+int arch_vcpu_init(struct arch_vcpu *vcpu, struct arch_vm *vm, unsigned index)
+{
+	memset(vcpu, 0, sizeof(*vcpu));
+	if (index >= vm->vcpus) {
+		return MM_EINVAL;
+	}
+	vcpu->vm = vm;
+	vcpu->index = index;
+	vcpu->deadline = UINT64_MAX;
+	vm->vcpu[index] = vcpu;
+	return MM_OK;
+}
+
+void arch_vcpu_destroy(struct arch_vcpu *vcpu)
+{
+	if (!vcpu->vm) {
+		return; /* arch_vcpu_init had refused it */
+	}
+	if (vcpu->loaded) {
+		arch_vcpu_put(vcpu);
+	}
+	vcpu->vm->vcpu[vcpu->index] = NULL;
+}
+
+void arch_vcpu_start(struct arch_vcpu *vcpu, const struct arch_entry *entry)
+{
+	bool loaded = vcpu->loaded;
+	if (loaded) {
+		arch_vcpu_put(vcpu);
+	}
+	memset(vcpu->x, 0, sizeof(vcpu->x));
+	memset(&vcpu->el1, 0, sizeof(vcpu->el1));
+	memset(&vcpu->fp, 0, sizeof(vcpu->fp));
+	for (unsigned i = 0; i < ARRAY_SIZE(entry->argument); i++) {
+		vcpu->x[i] = entry->argument[i];
+	}
+	vcpu->pc = entry->pc;
+	vcpu->pstate = PSTATE_EL1H | PSTATE_DAIF;
+	vcpu->el1.sctlr = SCTLR_EL1_RES1;
+	vcpu->cntp_ctl = 0;
+	vcpu->cntp_cval = 0;
+	vcpu->hcr = guest_hcr();
+	vgic_reset(vcpu);
+	arch_clean_guest_memory(NULL, 0); /* no data; instruction caches */
+	if (loaded) {
+		arch_vcpu_load(vcpu);
+	}
+}
+
+/* ---- load and put ---- */
+
+static void load_el1(const struct arch_vcpu *vcpu)
+{
+	const struct arm_el1 *el1 = &vcpu->el1;
+	sysreg_write(sctlr_el1, el1->sctlr);
+	sysreg_write(cpacr_el1, el1->cpacr);
+	sysreg_write(ttbr0_el1, el1->ttbr0);
+	sysreg_write(ttbr1_el1, el1->ttbr1);
+	sysreg_write(tcr_el1, el1->tcr);
+	sysreg_write(mair_el1, el1->mair);
+	sysreg_write(amair_el1, el1->amair);
+	sysreg_write(contextidr_el1, el1->contextidr);
+	sysreg_write(vbar_el1, el1->vbar);
+	sysreg_write(esr_el1, el1->esr);
+	sysreg_write(far_el1, el1->far);
+	sysreg_write(afsr0_el1, el1->afsr0);
+	sysreg_write(afsr1_el1, el1->afsr1);
+	sysreg_write(elr_el1, el1->elr);
+	sysreg_write(spsr_el1, el1->spsr);
+	sysreg_write(par_el1, el1->par);
+	sysreg_write(sp_el0, el1->sp_el0);
+	sysreg_write(sp_el1, el1->sp_el1);
+	sysreg_write(tpidr_el0, el1->tpidr_el0);
+	sysreg_write(tpidrro_el0, el1->tpidrro_el0);
+	sysreg_write(tpidr_el1, el1->tpidr_el1);
+	sysreg_write(csselr_el1, el1->csselr);
+	sysreg_write(cntkctl_el1, el1->cntkctl);
+	sysreg_write(cntv_cval_el0, el1->cntv_cval);
+	sysreg_write(vmpidr_el2, MPIDR_RES1 | vcpu->index);
+}
+
+static void save_el1(struct arm_el1 *el1)
+{
+	el1->sctlr = sysreg_read(sctlr_el1);
+	el1->cpacr = sysreg_read(cpacr_el1);
+	el1->ttbr0 = sysreg_read(ttbr0_el1);
+	el1->ttbr1 = sysreg_read(ttbr1_el1);
+	el1->tcr = sysreg_read(tcr_el1);
+	el1->mair = sysreg_read(mair_el1);
+	el1->amair = sysreg_read(amair_el1);
+	el1->contextidr = sysreg_read(contextidr_el1);
+	el1->vbar = sysreg_read(vbar_el1);
+	el1->esr = sysreg_read(esr_el1);
+	el1->far = sysreg_read(far_el1);
+	el1->afsr0 = sysreg_read(afsr0_el1);
+	el1->afsr1 = sysreg_read(afsr1_el1);
+	el1->elr = sysreg_read(elr_el1);
+	el1->spsr = sysreg_read(spsr_el1);
+	el1->par = sysreg_read(par_el1);
+	el1->sp_el0 = sysreg_read(sp_el0);
+	el1->sp_el1 = sysreg_read(sp_el1);
+	el1->tpidr_el0 = sysreg_read(tpidr_el0);
+	el1->tpidrro_el0 = sysreg_read(tpidrro_el0);
+	el1->tpidr_el1 = sysreg_read(tpidr_el1);
+	el1->csselr = sysreg_read(csselr_el1);
+	el1->cntkctl = sysreg_read(cntkctl_el1);
+	el1->cntv_ctl = sysreg_read(cntv_ctl_el0);
+	el1->cntv_cval = sysreg_read(cntv_cval_el0);
+}
+
+void arch_vcpu_load(struct arch_vcpu *vcpu)
+{
+	struct arm_cpu *cpu = this_cpu();
+	if (cpu->loaded == vcpu) {
+		return;
+	}
+	if (cpu->loaded) {
+		arch_vcpu_put(cpu->loaded);
+	}
+	load_el1(vcpu);
+	arm_fp_load(&vcpu->fp);
+	sysreg_write(elr_el2, vcpu->pc);
+	sysreg_write(spsr_el2, vcpu->pstate);
+	sysreg_write(vttbr_el2, vcpu->vm->vttbr);
+	sysreg_write(hcr_el2, vcpu->hcr);
+	isb();
+	cpu->loaded = vcpu;
+	vcpu->loaded = true;
+	vgic_load(vcpu);
+	sysreg_write(cntv_ctl_el0, vcpu->el1.cntv_ctl); /* last: it may fire at once */
+	isb();
+}
+
+void arch_vcpu_put(struct arch_vcpu *vcpu)
+{
+	if (!vcpu->loaded) {
+		return;
+	}
+	vcpu->pc = sysreg_read(elr_el2);
+	vcpu->pstate = sysreg_read(spsr_el2);
+	save_el1(&vcpu->el1);
+	sysreg_write(cntv_ctl_el0, 0);
+	isb();
+	vgic_put(vcpu);
+	arm_fp_save(&vcpu->fp);
+	/* No stage 2 and no VMID: nothing of the guest's is walked any more. */
+	sysreg_write(hcr_el2, ARM_HOST_HCR);
+	sysreg_write(vttbr_el2, 0);
+	isb();
+	vcpu->loaded = false;
+	this_cpu()->loaded = NULL;
+	arm_timer_arm(UINT64_MAX);
+}
+
+/* ---- interrupts and time ---- */
+
+void arch_vcpu_set_deadline(struct arch_vcpu *vcpu, uint64_t counter)
+{
+	vcpu->deadline = counter;
+	vcpu->work = true;
+}
+
+/* Before the next entry, when something has changed: list registers and the timer. */
+static void prepare(struct arch_vcpu *vcpu)
+{
+	bool asserted = arm_physical_timer_asserted(vcpu);
+	uint64_t due = asserted ? vcpu->deadline : MIN(vcpu->deadline, arm_physical_timer_due(vcpu));
+
+	vgic_set_private_line(vcpu, VGIC_PHYSICAL_TIMER, asserted);
+	vgic_update(vcpu);
+	if (due != this_cpu()->armed) {
+		arm_timer_arm(due);
+	}
+	vcpu->work = false;
+}
+
+bool arch_vcpu_interrupt_pending(struct arch_vcpu *vcpu)
+{
+	if (vcpu->loaded) {
+		gic_serve(); /* the virtual timer's may be waiting */
+	}
+	vgic_set_private_line(vcpu, VGIC_PHYSICAL_TIMER, arm_physical_timer_asserted(vcpu));
+	return vgic_pending(vcpu);
+}
+
+bool arch_vcpu_wakeable(struct arch_vcpu *vcpu)
+{
+	return vgic_any_enabled(vcpu);
+}
+
+void arch_idle(uint64_t counter)
+{
+	struct arch_vcpu *vcpu = this_cpu()->loaded;
+	arm_timer_arm(counter);
+	dsb(sy);
+	__asm__ volatile("wfi" : : : "memory"); /* ends for a pending interrupt though DAIF masks it */
+	gic_serve();
+	if (vcpu) {
+		vcpu->work = true; /* its own deadline is to be set again */
+	}
+}
+
+void arch_vm_set_irq(struct arch_vm *vm, unsigned line, bool level)
+{
+	vgic_set_line(vm, line, level);
+}
+
+unsigned arch_vm_gic_version(const struct arch_vm *vm)
+{
+	return vm->vgic.version;
+}
+
+unsigned arch_vm_devices(const struct arch_vm *vm, struct arch_vm_device *devices, unsigned count)
+{
+	const struct arch_vm_device all[] = {
+		{"gicd", VGIC_DISTRIBUTOR_BASE, VGIC_DISTRIBUTOR_BYTES},
+		vm->vgic.version == 2
+			? (struct arch_vm_device){"gicc", VGIC_CPU_INTERFACE_BASE, VGIC_CPU_INTERFACE_BYTES}
+			: (struct arch_vm_device){"gicr", VGIC_REDISTRIBUTOR_BASE,
+						  vm->vcpus * VGIC_REDISTRIBUTOR_BYTES},
+	};
+	for (unsigned i = 0; i < MIN(count, (unsigned)ARRAY_SIZE(all)); i++) {
+		devices[i] = all[i];
+	}
+	return ARRAY_SIZE(all);
+}
+
+/* ---- exits ---- */
+
+static int firmware_call(struct arch_vcpu *vcpu, uint64_t esr, struct vm_exit *exit)
+{
+	uint64_t result;
+	enum psci_action action = psci_call((uint32_t)vcpu->x[0], &vcpu->x[1], vcpu->vm->vcpus, &result);
+
+	exit->raw = esr;
+	switch (action) {
+	case PSCI_POWER_OFF:
+		exit->power = VM_POWER_OFF;
+		return VM_EXIT_POWER;
+	case PSCI_POWER_RESET:
+		exit->power = VM_POWER_RESET;
+		return VM_EXIT_POWER;
+	case PSCI_WAIT:
+		vcpu->x[0] = result;
+		return arch_vcpu_interrupt_pending(vcpu) ? ARM_RUN_ON : VM_EXIT_HALT;
+	case PSCI_RETURN:
+	default:
+		vcpu->x[0] = result;
+		return ARM_RUN_ON;
+	}
+}
+
+/* PC is behind the HVC already. */
+static inline int hypercall(struct arch_vcpu *vcpu, uint64_t esr, struct vm_exit *exit)
+{
+	uint32_t number = (uint32_t)vcpu->x[0];
+	if (unlikely((number & SMCCC_OWNER_MASK) != SMCCC_VENDOR_HYPERVISOR)) {
+		return firmware_call(vcpu, esr, exit);
+	}
+	exit->raw = esr;
+	exit->call.number = number;
+	exit->call.argument[0] = vcpu->x[1];
+	exit->call.argument[1] = vcpu->x[2];
+	exit->call.argument[2] = vcpu->x[3];
+	exit->call.argument[3] = vcpu->x[4];
+	return VM_EXIT_HYPERCALL;
+}
+
+void arch_vcpu_finish_hypercall(struct arch_vcpu *vcpu, uint64_t result)
+{
+	vcpu->x[0] = result;
+}
+
+static int wait(struct arch_vcpu *vcpu, uint64_t esr, struct vm_exit *exit)
+{
+	arm_skip_instruction();
+	exit->raw = esr;
+	/* One with a timeout, which is not offered, may end at any time. */
+	if ((esr & ESR_WFX_TI) != WFX_WFI || arch_vcpu_interrupt_pending(vcpu)) {
+		return ARM_RUN_ON;
+	}
+	return VM_EXIT_HALT;
+}
+
+static int system_register(struct arch_vcpu *vcpu, uint64_t esr)
+{
+	if (arm_system_register(vcpu, esr)) {
+		arm_skip_instruction();
+	} else {
+		arm_inject_undefined();
+	}
+	return ARM_RUN_ON;
+}
+
+/* All but hypercalls. */
+static int synchronous(struct arch_vcpu *vcpu, uint64_t esr, struct vm_exit *exit)
+{
+	switch (field(esr, ESR_EC_HIGH, ESR_EC_LOW)) {
+	case EC_DATA_ABORT_LOWER:
+	case EC_INSTRUCTION_ABORT_LOWER:
+		return arm_abort(vcpu, esr, exit);
+	case EC_SYSTEM_REGISTER:
+		return system_register(vcpu, esr);
+	case EC_WFX:
+		return wait(vcpu, esr, exit);
+	case EC_SMC64:
+		arm_skip_instruction();
+		return firmware_call(vcpu, esr, exit);
+	case EC_UNKNOWN:
+	case EC_CP15_MCR:
+	case EC_CP15_MCRR:
+	case EC_CP14_MCR:
+	case EC_CP14_LDC:
+	case EC_FP:
+	case EC_VMRS:
+	case EC_PAUTH:
+	case EC_LS64:
+	case EC_CP14_MRRC:
+	case EC_HVC32:
+	case EC_SMC32:
+	case EC_SVE:
+	case EC_ERET:
+	case EC_SME:
+	case EC_MOPS:
+		/* Trapped because it is not offered. */
+		arm_inject_undefined();
+		return ARM_RUN_ON;
+	default:
+		exit->raw = esr;
+		return VM_EXIT_FAILED;
+	}
+}
+
+static int asynchronous(struct arch_vcpu *vcpu, unsigned cause, struct vm_exit *exit)
+{
+	exit->raw = ARM_RAW_ASYNCHRONOUS + cause;
+	vcpu->exits[ARM_COUNTER(cause)]++;
+	if (cause == ARM_EXIT_SERROR) {
+		return VM_EXIT_FAILED;
+	}
+	unsigned served = gic_serve();
+	if (served & GIC_SERVED_TIMER) {
+		vcpu->work = true;
+		if (arch_counter() >= vcpu->deadline) {
+			return VM_EXIT_DEADLINE;
+		}
+	}
+	return VM_EXIT_INTERRUPT;
+}
+
+enum vm_exit_kind arch_vcpu_run(struct arch_vcpu *vcpu, struct vm_exit *exit)
+{
+	int kind;
+	do {
+		if (unlikely(vcpu->work)) {
+			prepare(vcpu);
+		}
+		unsigned cause = arm_enter_guest(vcpu);
+		if (unlikely(cause != ARM_EXIT_SYNCHRONOUS)) {
+			kind = asynchronous(vcpu, cause, exit);
+			continue;
+		}
+		uint64_t esr = sysreg_read(esr_el2);
+		uint64_t exception_class = field(esr, ESR_EC_HIGH, ESR_EC_LOW);
+		vcpu->exits[exception_class]++;
+		kind = exception_class == EC_HVC64 ? hypercall(vcpu, esr, exit) : synchronous(vcpu, esr, exit);
+	} while (kind == ARM_RUN_ON);
+	return (enum vm_exit_kind)kind;
+}

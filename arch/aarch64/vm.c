@@ -1,0 +1,240 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A guest's memory as the CPU sees it: the stage-2 format, VMIDs, cached translations, and caches. Called by hv/ by
+ * way of arch.h, and by mm's flush.
+ *
+ * Caches. A guest starts with its MMU and caches off: it then reads and writes memory past the caches, while what the
+ * hypervisor wrote there (zeros, an image) may still lie in them. With FEAT_S2FWB stage 2 makes every access of the
+ * guest's cacheable, whatever its stage 1 says, and nothing is to be done. Without it
+ *   - every frame that mm fills is cleaned and invalidated before the guest goes on (fault.c), and so is what loaders
+ *     wrote (arch_clean_guest_memory): a guest never finds a line that the hypervisor has dirtied;
+ *   - maintenance by set and way, which cannot be meant for one guest, cleans all of the guest's memory (sysreg.c);
+ *   - a guest that turns its caches on or off after that is noticed by HCR_EL2.TVM, and its memory cleaned again.
+ * Instruction caches may hold what a frame contained in an earlier life: they are emptied before a vCPU starts and
+ * after each load of an image.
+ */
+#include "vm.h"
+
+#include "gic_host.h"
+#include "lib/string.h"
+#include "vcpu.h"
+
+#define VMIDS		256 /* 8 bits: every CPU has those. 0 stands for no guest. */
+#define FLUSH_PAGES_MAX 64  /* more than so many one by one: all at once */
+#define LEVEL_2M_SHIFT	21
+
+static struct npt_format stage2;
+static uint64_t vmids[VMIDS / 64] = {1};
+
+/* ---- the format ---- */
+
+/* MemAttr with FWB, D8.6.6: write-back whatever stage 1 says, or non-cacheable; device types stay what they are. */
+#define MEMATTR_LOW		 2
+#define MEMATTR_MASK		 (UINT64_C(0xf) << MEMATTR_LOW)
+#define MEMATTR_WRITE_BACK	 UINT64_C(0xf)
+#define MEMATTR_WRITE_THROUGH	 UINT64_C(0xa)
+#define MEMATTR_NON_CACHEABLE	 UINT64_C(0x5)
+#define MEMATTR_FORCE_WRITE_BACK UINT64_C(0x6)
+
+static uint64_t (*plain_leaf)(unsigned level, hpa_t address, struct npt_attributes attributes);
+static struct npt_attributes (*plain_attributes)(unsigned level, uint64_t entry);
+
+static uint64_t replace_memattr(uint64_t entry, uint64_t memattr)
+{
+	return (entry & ~MEMATTR_MASK) | memattr << MEMATTR_LOW;
+}
+
+static uint64_t forced_leaf(unsigned level, hpa_t address, struct npt_attributes attributes)
+{
+	uint64_t entry = plain_leaf(level, address, attributes);
+	switch ((entry & MEMATTR_MASK) >> MEMATTR_LOW) {
+	case MEMATTR_WRITE_BACK:
+		return replace_memattr(entry, MEMATTR_FORCE_WRITE_BACK);
+	case MEMATTR_WRITE_THROUGH:
+		return replace_memattr(entry, MEMATTR_NON_CACHEABLE);
+	default:
+		return entry;
+	}
+}
+
+static struct npt_attributes forced_attributes(unsigned level, uint64_t entry)
+{
+	if ((entry & MEMATTR_MASK) >> MEMATTR_LOW == MEMATTR_FORCE_WRITE_BACK) {
+		entry = replace_memattr(entry, MEMATTR_WRITE_BACK);
+	}
+	return plain_attributes(level, entry);
+}
+
+/* VTCR_EL2, D19.2.160. The start level is two less than the number of levels, with the 4 KiB granule. */
+bool arm_stage2_init(void)
+{
+	struct arm_stage2_capabilities capabilities = {
+		.ipa_bits = arm_features.ipa_bits,
+		.physical_bits = arm_features.physical_bits,
+	};
+	if (npt_format_arm_stage2(&stage2, &capabilities) != MM_OK) {
+		return false;
+	}
+	if (arm_features.force_write_back) {
+		plain_leaf = stage2.make_leaf;
+		plain_attributes = stage2.attributes;
+		stage2.make_leaf = forced_leaf;
+		stage2.attributes = forced_attributes;
+	}
+	sysreg_write(vtcr_el2, VTCR_RES1 | TCR_T0SZ(stage2.input_bits) |
+				       (uint64_t)(stage2.levels - 2U) << VTCR_SL0_LOW | TCR_IRGN0_WRITE_BACK |
+				       TCR_ORGN0_WRITE_BACK | TCR_SH0_INNER | TCR_TG0_4K |
+				       arm_physical_size() << TCR_PS_LOW);
+	sysreg_write(vttbr_el2, 0);
+	isb();
+	tlbi(alle1is);
+	dsb(ish);
+	isb();
+	return true;
+}
+
+const struct npt_format *arch_nested_format(void)
+{
+	return &stage2;
+}
+
+/* PARange tells sizes from 32 bits on in steps that IPA_BITS and the CPU's own sizes both are. */
+uint64_t arm_guest_pa_range(void)
+{
+	static const uint8_t bits[] = {32, 36, 40, 42, 44, 48};
+	uint64_t range = 0;
+	while (range + 1 < ARRAY_SIZE(bits) && bits[range + 1] <= arm_features.ipa_bits) {
+		range++;
+	}
+	return range;
+}
+
+/* Memory is what the firmware's map calls memory; Arm has no other rules. */
+enum mm_memory_type arch_memory_type(hpa_t base, uint64_t bytes)
+{
+	(void)base;
+	(void)bytes;
+	return MM_WRITE_BACK;
+}
+
+/* ---- VMs ---- */
+
+static uint16_t vmid_alloc(void)
+{
+	for (unsigned i = 0; i < VMIDS; i++) {
+		if (!(vmids[i / 64] & BIT(i % 64))) {
+			vmids[i / 64] |= BIT(i % 64);
+			return (uint16_t)i;
+		}
+	}
+	return 0;
+}
+
+static void flush_all(uint64_t vttbr)
+{
+	uint64_t current = sysreg_read(vttbr_el2);
+	dsb(ishst);
+	sysreg_write(vttbr_el2, vttbr);
+	isb();
+	tlbi(vmalls12e1is);
+	dsb(ish);
+	isb();
+	sysreg_write(vttbr_el2, current);
+	isb();
+}
+
+int arch_vm_init(struct arch_vm *vm, struct addr_space *space, unsigned vcpus)
+{
+	static const struct npt_attributes device = {.permissions = MM_RW, .type = MM_DEVICE};
+	memset(vm, 0, sizeof(*vm));
+	if (vcpus == 0 || vcpus > ARM_VCPUS_MAX) {
+		return MM_EINVAL;
+	}
+	vm->space = space;
+	vm->vcpus = vcpus;
+	vgic_init(vm, gic_host.version);
+	if (gic_host.version == 2) {
+		hpa_t gicv = gic_host.description.virtual_cpu.base;
+		int status = addr_space_map_linear(space, VGIC_CPU_INTERFACE_BASE, VGIC_CPU_INTERFACE_BYTES,
+						   (int64_t)(VGIC_CPU_INTERFACE_BASE - gicv), device);
+		if (status != MM_OK) {
+			return status;
+		}
+	}
+	vm->vmid = vmid_alloc();
+	if (vm->vmid == 0) {
+		return MM_ENOMEM;
+	}
+	vm->vttbr = addr_space_root(space) | (uint64_t)vm->vmid << VTTBR_VMID_LOW;
+	return MM_OK;
+}
+
+void arch_vm_destroy(struct arch_vm *vm)
+{
+	flush_all(vm->vttbr);
+	vmids[vm->vmid / 64] &= ~BIT(vm->vmid % 64);
+}
+
+/* ---- cached translations ---- */
+
+static uint64_t pages_of(const struct gpa_range *ranges, unsigned count)
+{
+	uint64_t pages = 0;
+	for (unsigned i = 0; i < count && pages <= FLUSH_PAGES_MAX; i++) {
+		pages += (ranges[i].end - ranges[i].start) >> FRAME_SHIFT;
+	}
+	return pages;
+}
+
+/* By IPA, then everything that was combined from it with stage 1, D8.13.5. */
+void arch_vm_flush(struct arch_vm *vm, const struct gpa_range *ranges, unsigned count)
+{
+	if (count == 0 || pages_of(ranges, count) > FLUSH_PAGES_MAX) {
+		flush_all(vm->vttbr);
+		return;
+	}
+	uint64_t current = sysreg_read(vttbr_el2);
+	dsb(ishst);
+	sysreg_write(vttbr_el2, vm->vttbr);
+	isb();
+	for (unsigned i = 0; i < count; i++) {
+		for (gpa_t page = ranges[i].start; page < ranges[i].end; page += FRAME_SIZE) {
+			tlbi_address(ipas2e1is, page >> FRAME_SHIFT);
+		}
+	}
+	dsb(ish);
+	tlbi(vmalle1is);
+	dsb(ish);
+	isb();
+	sysreg_write(vttbr_el2, current);
+	isb();
+}
+
+/* ---- caches ---- */
+
+static void empty_instruction_caches(void)
+{
+	__asm__ volatile("ic ialluis" : : : "memory");
+	dsb(ish);
+	isb();
+}
+
+void arch_clean_guest_memory(const void *memory, size_t bytes)
+{
+	arm_clean_invalidate(memory, bytes);
+	empty_instruction_caches();
+}
+
+void arm_clean_guest(struct arch_vm *vm)
+{
+	const struct npt *npt = &vm->space->npt;
+	uint64_t end = UINT64_C(1) << npt->format.input_bits;
+	for (gpa_t gpa = 0; gpa < end;) {
+		struct npt_entry entry = npt_lookup(npt, gpa);
+		uint64_t span = UINT64_C(1) << npt->format.level[entry.level].shift;
+		if (entry.kind == NPT_LEAF && entry.attributes.type == MM_WRITE_BACK) {
+			arm_clean_invalidate(mm_pointer(arm_hal, entry.address), span);
+		}
+		gpa += span;
+	}
+}

@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the svm*.c files and svm_asm.S share. Nobody else includes it; the rest of arch/x86_64 sees svm_ops only.
+ *
+ * Interrupts around a guest: between a run's first VMRUN and the first exit that is not a hot one the host has
+ * GIF = 0 and RFLAGS.IF = 1, across returns to hv/ with a hypercall, a port or an MMIO access: VMRUN wants IF set
+ * (with V_INTR_MASKING it decides whether interrupts leave the guest) and an exit clears GIF anyway. Nothing gets
+ * in then, NMIs included; they wait until the guest is entered and make it exit at once. svm_close and svm_open
+ * change between this and the host's usual GIF = 1, IF = 0.
+ */
+#pragma once
+
+/* Offsets in struct arch_vcpu and struct vm_exit for svm_asm.S, held to the truth by svm.c. */
+#define VCPU_GPR(number)   ((number) * 8)
+#define VCPU_SVM_VMCB	   128
+#define VCPU_SVM_HOST_VMCB 136
+#define VCPU_SVM_EXIT	   144
+#define VCPU_SVM_CALL_RIP  152
+#define VCPU_SVM_CALL_CR3  160
+#define VCPU_SVM_REQUEST   168
+#define VCPU_EXITS_VMMCALL SVM_VCPU_EXITS + VMEXIT_VMMCALL * 8
+#define SVM_VCPU_EXITS	   624
+#define EXIT_CALL_NUMBER   48
+#define EXIT_CALL_ARGUMENT 56
+#define VMMCALL_BYTES	   3
+#define KIND_HYPERCALL	   3
+
+#ifndef __ASSEMBLER__
+
+#include "cpu.h"
+#include "vcpu.h"
+#include "vmcb.h"
+
+/* svm_vcpu.request. While it is 0 the next entry takes the short way. */
+enum svm_request {
+	SVM_REQUEST_CLOSE = 1,	/* the host runs with GIF = 1, IF = 0 */
+	SVM_REQUEST_FLUSH = 2,	/* the TLB entries of this ASID must go */
+	SVM_REQUEST_DIRTY = 4,	/* svm_vcpu.dirty is not empty */
+	SVM_REQUEST_SETTLE = 8, /* the last entry flushed, or took changed parts in: the one after it need not */
+};
+
+#define SVM_NO_CALL UINT64_C(1) /* svm_vcpu.call_rip: no instruction that exits can have stood there */
+
+/* What this CPU offers; valid after svm_check. */
+struct svm_features {
+	unsigned asids;
+	bool next_rip, clean_bits, flush_by_asid, decode_assists;
+};
+extern struct svm_features svm_features;
+
+/* ---- svm_asm.S ---- */
+
+/* ops->run: enters the guest and calls svm_exit after each exit until that answers an enum vm_exit_kind. */
+enum vm_exit_kind svm_run(struct arch_vcpu *vcpu, struct vm_exit *exit);
+
+/* ---- svm_exits.c ---- */
+
+/* For svm_asm.S: an enum vm_exit_kind, or X86_RUN_ON. */
+int svm_exit(struct arch_vcpu *vcpu, struct vm_exit *exit, struct vmcb *vmcb);
+/* For svm_asm.S: does what svm_vcpu.request asks for. */
+void svm_prepare(struct arch_vcpu *vcpu);
+void svm_inject(struct vmcb *vmcb, enum x86_vector vector, uint32_t error_code);
+
+/* A part of the VMCB has changed that the CPU may have kept: CLEAN_* bits. */
+static inline void svm_dirty(struct arch_vcpu *vcpu, uint64_t clean_bits)
+{
+	vcpu->svm.dirty |= (uint32_t)clean_bits;
+	vcpu->svm.request |= SVM_REQUEST_DIRTY;
+}
+
+/* Interrupts and NMIs wait from here on; IF is what VMRUN wants. */
+static inline void svm_close(struct arch_vcpu *vcpu)
+{
+	__asm__ volatile("clgi; sti" : : : "memory");
+	vcpu->svm.request &= (uint8_t)~SVM_REQUEST_CLOSE;
+}
+
+/* Back to the host's usual state. What was pending comes in when someone opens IF. */
+static inline void svm_open(struct arch_vcpu *vcpu)
+{
+	__asm__ volatile("cli; stgi" : : : "memory");
+	vcpu->svm.request |= SVM_REQUEST_CLOSE;
+}
+
+/* ---- svm_checks.c ---- */
+
+/* Of the guest state that VMRUN refused: the rule of APM vol. 2 15.5.1 that it breaks. Pure. */
+const char *svm_broken_rule(const struct vmcb *vmcb, uint8_t physical_bits);
+
+/* ---- svm_names.c ---- */
+
+/* "VMEXIT_NPF" */
+const char *svm_exit_name(uint64_t raw);
+
+#endif

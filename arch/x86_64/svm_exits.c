@@ -1,0 +1,403 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The answers to #VMEXITs, one function per kind and a table by exit code (APM vol. 2 appendix C). Called by
+ * svm_asm.S with GIF = 0 and the host's FS, GS and TR back in place. The first half is the hot path: no log, no
+ * lock, no field read that the exit does not need. Nothing a guest does may reach a panic.
+ */
+#include "svm.h"
+
+#include "decode.h"
+#include "lib/log.h"
+
+#define RFLAGS_TF BIT(8)
+#define RFLAGS_RF BIT(16)
+#define DR6_BS	  BIT(14)
+
+typedef int exit_handler(struct arch_vcpu *vcpu, struct vm_exit *exit, struct vmcb *vmcb);
+
+/* ---- before an entry ---- */
+
+void svm_prepare(struct arch_vcpu *vcpu)
+{
+	struct vmcb_control *control = &vcpu->svm.vmcb->control;
+	uint8_t request = vcpu->svm.request;
+	uint8_t next = 0;
+
+	control->tlb_control = TLB_CONTROL_NONE;
+	if (request & SVM_REQUEST_FLUSH) {
+		control->tlb_control = svm_features.flush_by_asid ? TLB_CONTROL_FLUSH_ASID : TLB_CONTROL_FLUSH_ALL;
+		next = SVM_REQUEST_SETTLE;
+	}
+	if (svm_features.clean_bits) {
+		control->clean = (uint32_t)(CLEAN_ALL & ~vcpu->svm.dirty);
+		next = vcpu->svm.dirty ? SVM_REQUEST_SETTLE : next;
+	}
+	vcpu->svm.dirty = 0;
+	vcpu->svm.request = next;
+	if (request & SVM_REQUEST_CLOSE) {
+		x86_host_timer_set(vcpu->deadline);
+		svm_close(vcpu);
+	}
+}
+
+/* ---- stepping over the instruction, and exceptions ---- */
+
+void svm_inject(struct vmcb *vmcb, enum x86_vector vector, uint32_t error_code)
+{
+	uint64_t event = (uint64_t)vector | EVENT_TYPE_EXCEPTION << EVENT_TYPE_SHIFT | EVENT_VALID;
+	/* Real mode pushes no error codes. */
+	if (error_code != X86_NO_ERROR_CODE && (vmcb->save.cr0 & CR0_PE)) {
+		event |= EVENT_HAS_ERROR_CODE | (uint64_t)error_code << EVENT_ERROR_CODE_SHIFT;
+	}
+	vmcb->control.event_injection = event;
+	/* The CPU sets RF in the image that it pushes for a fault; an injection does not. */
+	if (vector != X86_DB && vector != X86_DF) {
+		vmcb->save.rflags |= RFLAGS_RF;
+	}
+}
+
+static __attribute__((noinline)) void step_slowly(struct arch_vcpu *vcpu, struct vmcb *vmcb)
+{
+	bool long_code = (vmcb->save.efer & EFER_LMA) && (vmcb->save.cs.attributes & SEGMENT_LONG);
+	if (!long_code) {
+		vmcb->save.rip = (uint32_t)vmcb->save.rip;
+	}
+	if (vmcb->save.rflags & RFLAGS_TF) {
+		vmcb->save.dr6 |= DR6_BS;
+		svm_dirty(vcpu, CLEAN_DEBUG_REGISTERS);
+		svm_inject(vmcb, X86_DB, X86_NO_ERROR_CODE);
+	}
+}
+
+/* The instruction that ends at `next` was emulated. */
+static inline void step_to(struct arch_vcpu *vcpu, struct vmcb *vmcb, uint64_t next)
+{
+	vmcb->save.rip = next;
+	vmcb->control.interrupt_shadow = 0;
+	if (unlikely((vmcb->save.rflags & RFLAGS_TF) || (uint32_t)next < X86_INSTRUCTION_MAX)) {
+		step_slowly(vcpu, vmcb);
+	}
+}
+
+/* 0: the instruction is not where it exited. No instruction that exits can end at address 0 in 64-bit mode, and one
+ * that does so elsewhere ends at 2^32 here. */
+static inline uint64_t next_rip(struct arch_vcpu *vcpu, const struct vmcb *vmcb, const uint8_t *opcode, size_t bytes)
+{
+	if (svm_features.next_rip) {
+		return vmcb->control.next_rip;
+	}
+	unsigned length = x86_exit_length(vcpu, vmcb->save.rip, opcode, bytes);
+	return likely(length) ? vmcb->save.rip + length : 0;
+}
+
+/* Back to hv/ for something that is not hot: the host's interrupt state as it usually is. */
+static int leave(struct arch_vcpu *vcpu, struct vm_exit *exit, const struct vmcb *vmcb, enum vm_exit_kind kind)
+{
+	exit->raw = vmcb->control.exit_code;
+	svm_open(vcpu);
+	return kind;
+}
+
+static __attribute__((noinline)) int code_is_gone(struct arch_vcpu *vcpu, struct vm_exit *exit, const struct vmcb *vmcb)
+{
+	log_line("svm", "vCPU %u of ASID %u: %s, and the code at its RIP is not that instruction", vcpu->index,
+		 vcpu->vm->tag, svm_exit_name(vmcb->control.exit_code));
+	return leave(vcpu, exit, vmcb, VM_EXIT_FAILED);
+}
+
+static inline int skip(struct arch_vcpu *vcpu, struct vm_exit *exit, struct vmcb *vmcb, const uint8_t *opcode,
+		       size_t bytes)
+{
+	uint64_t next = next_rip(vcpu, vmcb, opcode, bytes);
+	if (unlikely(next == 0)) {
+		return code_is_gone(vcpu, exit, vmcb);
+	}
+	step_to(vcpu, vmcb, next);
+	return X86_RUN_ON;
+}
+
+/*
+ * An exit in the middle of delivering an event to the guest: the event comes first when it goes on. INTn, INT3 and
+ * INTO are run again, for RIP still points at them; 15.7.2.
+ */
+static __attribute__((noinline)) void requeue_event(struct vmcb *vmcb)
+{
+	uint64_t event = vmcb->control.exit_interrupt_info;
+	unsigned type = EVENT_TYPE(event), vector = EVENT_VECTOR(event);
+	bool by_instruction = type == EVENT_TYPE_SOFTWARE ||
+			      (type == EVENT_TYPE_EXCEPTION && (vector == X86_BP || vector == X86_OF));
+	if (!by_instruction) {
+		vmcb->control.event_injection = event;
+	}
+}
+
+/* ---- the hot ones ---- */
+
+static int exit_cpuid(struct arch_vcpu *vcpu, struct vm_exit *exit, struct vmcb *vmcb)
+{
+	static const uint8_t opcode[] = {0x0f, 0xa2};
+	x86_cpuid(vcpu);
+	return skip(vcpu, exit, vmcb, opcode, sizeof(opcode));
+}
+
+static int exit_msr(struct arch_vcpu *vcpu, struct vm_exit *exit, struct vmcb *vmcb)
+{
+	static const uint8_t rdmsr_opcode[] = {0x0f, 0x32}, wrmsr_opcode[] = {0x0f, 0x30};
+	uint64_t *gpr = vcpu->gpr;
+	bool write = vmcb->control.exit_info1 & MSR_WRITE;
+	uint64_t value;
+	if (write) {
+		value = gpr[GPR_RDX] << 32 | (uint32_t)gpr[GPR_RAX];
+	}
+	if (unlikely(!(write ? x86_msr_write(vcpu, (uint32_t)gpr[GPR_RCX], value)
+			     : x86_msr_read(vcpu, (uint32_t)gpr[GPR_RCX], &value)))) {
+		svm_inject(vmcb, X86_GP, 0);
+		return X86_RUN_ON;
+	}
+	if (!write) {
+		gpr[GPR_RAX] = (uint32_t)value;
+		gpr[GPR_RDX] = value >> 32;
+	}
+	return skip(vcpu, exit, vmcb, write ? wrmsr_opcode : rdmsr_opcode, sizeof(rdmsr_opcode));
+}
+
+static int exit_ioio(struct arch_vcpu *vcpu, struct vm_exit *exit, struct vmcb *vmcb)
+{
+	uint64_t info = vmcb->control.exit_info1;
+	struct io_access *io = &exit->io;
+	exit->raw = VMEXIT_IOIO;
+	if (unlikely(info & IOIO_STRING)) {
+		int kind = x86_string_io(vcpu, exit, IOIO_PORT(info), IOIO_WIDTH(info), !(info & IOIO_IN));
+		return kind == VM_EXIT_FAILED ? leave(vcpu, exit, vmcb, VM_EXIT_FAILED) : kind;
+	}
+	io->address = IOIO_PORT(info);
+	io->width = IOIO_WIDTH(info);
+	io->write = !(info & IOIO_IN);
+	io->length = 0;
+	io->detail = 0;
+	io->target = GPR_RAX;
+	if (io->write) {
+		io->value = vcpu->gpr[GPR_RAX] & BITS(8U * io->width - 1, 0);
+	}
+	step_to(vcpu, vmcb, vmcb->control.exit_info2);
+	return VM_EXIT_PORT;
+}
+
+/* Hypercalls of supervisor code, as in KVM. The next one at the same place is answered in svm_asm.S. */
+static int exit_vmmcall(struct arch_vcpu *vcpu, struct vm_exit *exit, struct vmcb *vmcb)
+{
+	static const uint8_t opcode[VMMCALL_BYTES] = {0x0f, 0x01, 0xd9};
+	uint64_t rip = vmcb->save.rip;
+	if (vmcb->save.cpl != 0) {
+		svm_inject(vmcb, X86_UD, X86_NO_ERROR_CODE);
+		return X86_RUN_ON;
+	}
+	uint64_t next = next_rip(vcpu, vmcb, opcode, sizeof(opcode));
+	if (next == 0) {
+		return code_is_gone(vcpu, exit, vmcb);
+	}
+	if (next - rip == VMMCALL_BYTES && !(vmcb->save.rflags & RFLAGS_TF)) {
+		vcpu->svm.call_rip = rip;
+		vcpu->svm.call_cr3 = vmcb->save.cr3;
+	}
+	exit->call = (struct hypercall){
+		.number = vcpu->gpr[GPR_RAX],
+		.argument = {vcpu->gpr[GPR_RBX], vcpu->gpr[GPR_RCX], vcpu->gpr[GPR_RDX], vcpu->gpr[GPR_RSI]},
+	};
+	step_to(vcpu, vmcb, next);
+	return VM_EXIT_HYPERCALL;
+}
+
+static int exit_npf(struct arch_vcpu *vcpu, struct vm_exit *exit, struct vmcb *vmcb)
+{
+	uint64_t info = vmcb->control.exit_info1;
+	enum vm_exit_kind kind;
+	struct nested_fault fault = {
+		.gpa = vmcb->control.exit_info2,
+		.access = info & NPF_FETCH ? MM_EXECUTE : info & NPF_WRITE ? MM_WRITE : MM_READ,
+		.table_walk = info & NPF_TABLE_WALK,
+	};
+	if (unlikely(vmcb->control.exit_interrupt_info & EVENT_VALID)) {
+		/* The access was the CPU's own, for the event: the instruction at RIP has nothing to do with it. */
+		exit->fault = fault;
+		exit->status = addr_space_handle_fault(vcpu->vm->space, &fault);
+		return exit->status == MM_OK ? X86_RUN_ON : leave(vcpu, exit, vmcb, VM_EXIT_NESTED_FAULT);
+	}
+	if (likely(x86_nested_fault(vcpu, &fault, exit, &kind))) {
+		return X86_RUN_ON;
+	}
+	exit->raw = VMEXIT_NPF;
+	return likely(kind == VM_EXIT_MMIO) ? VM_EXIT_MMIO : leave(vcpu, exit, vmcb, kind);
+}
+
+/* The interrupt is still in the local APIC: it comes in through our own IDT right here, as does an NMI. */
+static inline void let_in(void)
+{
+	__asm__ volatile("stgi; nop; clgi" : : : "memory");
+}
+
+static int exit_intr(struct arch_vcpu *vcpu, struct vm_exit *exit, struct vmcb *vmcb)
+{
+	let_in();
+	return leave(vcpu, exit, vmcb, rdtsc() >= vcpu->deadline ? VM_EXIT_DEADLINE : VM_EXIT_INTERRUPT);
+}
+
+static int exit_hlt(struct arch_vcpu *vcpu, struct vm_exit *exit, struct vmcb *vmcb)
+{
+	static const uint8_t opcode[] = {0xf4};
+	int answer = skip(vcpu, exit, vmcb, opcode, sizeof(opcode));
+	return answer == X86_RUN_ON ? leave(vcpu, exit, vmcb, VM_EXIT_HALT) : answer;
+}
+
+/* ---- the rest ---- */
+
+/* An NMI, SMI or INIT for the host. */
+static int exit_host_event(struct arch_vcpu *vcpu, struct vm_exit *exit, struct vmcb *vmcb)
+{
+	(void)vcpu;
+	(void)exit;
+	(void)vmcb;
+	let_in();
+	return X86_RUN_ON;
+}
+
+/* The CPU has updated DR6 and raised nothing else: 15.12.2. */
+static int exit_db(struct arch_vcpu *vcpu, struct vm_exit *exit, struct vmcb *vmcb)
+{
+	(void)vcpu;
+	(void)exit;
+	svm_inject(vmcb, X86_DB, X86_NO_ERROR_CODE);
+	return X86_RUN_ON;
+}
+
+static int exit_ac(struct arch_vcpu *vcpu, struct vm_exit *exit, struct vmcb *vmcb)
+{
+	(void)vcpu;
+	(void)exit;
+	svm_inject(vmcb, X86_AC, 0);
+	return X86_RUN_ON;
+}
+
+/* The machine's, whoever ran: the host's own handler decides. */
+static int exit_mc(struct arch_vcpu *vcpu, struct vm_exit *exit, struct vmcb *vmcb)
+{
+	(void)vcpu;
+	(void)exit;
+	(void)vmcb;
+	__asm__ volatile("int %0" : : "i"(X86_MC) : "memory");
+	return X86_RUN_ON;
+}
+
+/* INVD would lose the host's data and WBINVD everybody's time; guests' memory is write-back and coherent. */
+static int exit_invd(struct arch_vcpu *vcpu, struct vm_exit *exit, struct vmcb *vmcb)
+{
+	static const uint8_t opcode[] = {0x0f, 0x08};
+	return skip(vcpu, exit, vmcb, opcode, sizeof(opcode));
+}
+
+static int exit_wbinvd(struct arch_vcpu *vcpu, struct vm_exit *exit, struct vmcb *vmcb)
+{
+	static const uint8_t opcode[] = {0x0f, 0x09};
+	return skip(vcpu, exit, vmcb, opcode, sizeof(opcode));
+}
+
+static int exit_xsetbv(struct arch_vcpu *vcpu, struct vm_exit *exit, struct vmcb *vmcb)
+{
+	static const uint8_t opcode[] = {0x0f, 0x01, 0xd1};
+	if (x86_xsetbv(vcpu)) {
+		return skip(vcpu, exit, vmcb, opcode, sizeof(opcode));
+	}
+	svm_inject(vmcb, X86_GP, 0);
+	return X86_RUN_ON;
+}
+
+/* Instructions of features that the guest's CPUID does not show. */
+static int exit_undefined(struct arch_vcpu *vcpu, struct vm_exit *exit, struct vmcb *vmcb)
+{
+	(void)vcpu;
+	(void)exit;
+	svm_inject(vmcb, X86_UD, X86_NO_ERROR_CODE);
+	return X86_RUN_ON;
+}
+
+static int exit_rdpmc(struct arch_vcpu *vcpu, struct vm_exit *exit, struct vmcb *vmcb)
+{
+	(void)vcpu;
+	(void)exit;
+	svm_inject(vmcb, X86_GP, 0);
+	return X86_RUN_ON;
+}
+
+/* Triple fault. The VMCB's guest state is undefined by the manual (15.14.3), so the report may be off. */
+static int exit_shutdown(struct arch_vcpu *vcpu, struct vm_exit *exit, struct vmcb *vmcb)
+{
+	return leave(vcpu, exit, vmcb, VM_EXIT_SHUTDOWN);
+}
+
+/* VMRUN refused the state, or an exit for which no intercept was set. */
+static int exit_unexpected(struct arch_vcpu *vcpu, struct vm_exit *exit, struct vmcb *vmcb)
+{
+	const struct vmcb_control *control = &vmcb->control;
+	if (control->exit_code == VMEXIT_INVALID) {
+		log_line("svm", "vCPU %u of ASID %u: VMRUN refused the guest's state: %s", vcpu->index, vcpu->vm->tag,
+			 svm_broken_rule(vmcb, x86_features.physical_bits));
+	} else {
+		log_line("svm", "vCPU %u of ASID %u: unexpected exit: %s (0x%llx, info 0x%llx, 0x%llx)", vcpu->index,
+			 vcpu->vm->tag, svm_exit_name(control->exit_code), (unsigned long long)control->exit_code,
+			 (unsigned long long)control->exit_info1, (unsigned long long)control->exit_info2);
+	}
+	return leave(vcpu, exit, vmcb, VM_EXIT_FAILED);
+}
+
+/* What is missing is exit_unexpected. */
+static exit_handler *const handlers[VMEXIT_LAST + 1] = {
+	[VMEXIT_EXCP_BASE + X86_DB] = exit_db,
+	[VMEXIT_EXCP_BASE + X86_AC] = exit_ac,
+	[VMEXIT_EXCP_BASE + X86_MC] = exit_mc,
+	[VMEXIT_INTR] = exit_intr,
+	[VMEXIT_NMI] = exit_host_event,
+	[VMEXIT_SMI] = exit_host_event,
+	[VMEXIT_INIT] = exit_host_event,
+	[VMEXIT_RDPMC] = exit_rdpmc,
+	[VMEXIT_CPUID] = exit_cpuid,
+	[VMEXIT_INVD] = exit_invd,
+	[VMEXIT_HLT] = exit_hlt,
+	[VMEXIT_INVLPGA] = exit_undefined,
+	[VMEXIT_IOIO] = exit_ioio,
+	[VMEXIT_MSR] = exit_msr,
+	[VMEXIT_SHUTDOWN] = exit_shutdown,
+	[VMEXIT_VMRUN] = exit_undefined,
+	[VMEXIT_VMMCALL] = exit_vmmcall,
+	[VMEXIT_VMLOAD] = exit_undefined,
+	[VMEXIT_VMSAVE] = exit_undefined,
+	[VMEXIT_STGI] = exit_undefined,
+	[VMEXIT_CLGI] = exit_undefined,
+	[VMEXIT_SKINIT] = exit_undefined,
+	[VMEXIT_WBINVD] = exit_wbinvd,
+	[VMEXIT_MONITOR] = exit_undefined,
+	[VMEXIT_MWAIT] = exit_undefined,
+	[VMEXIT_MWAIT_CONDITIONAL] = exit_undefined,
+	[VMEXIT_XSETBV] = exit_xsetbv,
+	[VMEXIT_RDPRU] = exit_undefined,
+	[VMEXIT_MCOMMIT] = exit_undefined,
+};
+_Static_assert(VMEXIT_LAST < X86_EXIT_COUNTER_NPF, "every exit code has a counter of its own");
+
+int svm_exit(struct arch_vcpu *vcpu, struct vm_exit *exit, struct vmcb *vmcb)
+{
+	uint64_t code = vmcb->control.exit_code;
+	exit_handler *handler = NULL;
+	if (unlikely(vmcb->control.exit_interrupt_info & EVENT_VALID)) {
+		requeue_event(vmcb);
+	}
+	if (likely(code <= VMEXIT_LAST)) {
+		vcpu->exits[code]++;
+		handler = handlers[code];
+	} else if (likely(code == VMEXIT_NPF)) {
+		vcpu->exits[X86_EXIT_COUNTER_NPF]++;
+		return exit_npf(vcpu, exit, vmcb);
+	} else {
+		vcpu->exits[X86_EXIT_COUNTER_OTHER]++;
+	}
+	return likely(handler) ? handler(vcpu, exit, vmcb) : exit_unexpected(vcpu, exit, vmcb);
+}
