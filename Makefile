@@ -8,6 +8,10 @@ BUILD := build
 JOBS ?= $(shell nproc)
 FUZZ_SECONDS ?= 20
 
+# V=1 shows the commands, QUIET=1 nothing but errors.
+Q := $(if $(V),,@)
+say = @$(if $(V)$(QUIET),true,printf '%-8s %s\n' $(1) '$(2)')
+
 MAKEFLAGS += --no-builtin-rules --no-builtin-variables
 .SUFFIXES:
 .DELETE_ON_ERROR:
@@ -67,11 +71,13 @@ CRT0_$(1) := $(GNU_EFI_$(1))/lib/crt0-efi-$(EFI_ARCH_$(1)).o
 
 $(BUILD)/$(1)/%.c.o: %.c $(BUILD)/$(1)/flags
 	@mkdir -p $$(@D)
-	$$(CC_$(1)) $$(CFLAGS_$(1)) -MMD -MP -c -o $$@ $$<
+	$$(call say,CC,$$@)
+	$(Q)$$(CC_$(1)) $$(CFLAGS_$(1)) -MMD -MP -c -o $$@ $$<
 
 $(BUILD)/$(1)/%.S.o: %.S $(BUILD)/$(1)/flags
 	@mkdir -p $$(@D)
-	$$(CC_$(1)) $$(ASFLAGS) -Iarch/$(1) -MMD -MP -c -o $$@ $$<
+	$$(call say,AS,$$@)
+	$(Q)$$(CC_$(1)) $$(ASFLAGS) -Iarch/$(1) -MMD -MP -c -o $$@ $$<
 
 # Only this floor knows the firmware: its headers, its character and its calling convention.
 $(BUILD)/$(1)/boot/%.c.o: CFLAGS_$(1) += -fshort-wchar $(BOOT_$(1)) -isystem $(GNU_EFI_$(1))/include/efi \
@@ -88,48 +94,53 @@ $(BUILD)/$(1)/flags: FORCE
 		echo '$(CFLAGS) $(MACHINE_$(1)) $(IMAGE_$(1)) $(GUEST_CFLAGS) $(BOOT_$(1))' > $$@
 
 $(BUILD)/$(1)/guests/%.elf: $(BUILD)/$(1)/guests/%.c.o $$(GUEST_COMMON_$(1)) linker/guest_$(1).ld
-	$(CROSS_$(1))ld -nostdlib -static --build-id=none -z noexecstack $(GUEST_LDFLAGS_$(1)) -T linker/guest_$(1).ld \
+	$$(call say,LD,$$@)
+	$(Q)$(CROSS_$(1))ld -nostdlib -static --build-id=none -z noexecstack $(GUEST_LDFLAGS_$(1)) -T linker/guest_$(1).ld \
 		-o $$@ $$(filter %.o,$$^)
 
 $(BUILD)/x86_64/guests/%.bin: $(BUILD)/x86_64/guests/%.elf
-	objcopy --strip-all $$< $$@
+	$(Q)objcopy --strip-all $$< $$@
 
 $(BUILD)/aarch64/guests/%.bin: $(BUILD)/aarch64/guests/%.elf
-	aarch64-linux-gnu-objcopy -O binary $$< $$@
+	$(Q)aarch64-linux-gnu-objcopy -O binary $$< $$@
 
 $(BUILD)/$(1)/builtin.S: tools/builtin.sh $$(GUESTS_$(1):%=$(BUILD)/$(1)/guests/%.bin)
 	@mkdir -p $$(@D)
-	tools/builtin.sh $$(filter %.bin,$$^) > $$@
+	$(Q)tools/builtin.sh $$(filter %.bin,$$^) > $$@
 
 $(BUILD)/$(1)/builtin.o: $(BUILD)/$(1)/builtin.S
-	$$(CC_$(1)) -c -o $$@ $$<
+	$(Q)$$(CC_$(1)) -c -o $$@ $$<
 
 # Two links: the first gives the addresses of the functions, the second carries the table of their names. The
 # table lies behind the text, so the text must come out the same; tools/symbols.sh check makes sure of that.
 $(BUILD)/$(1)/pass1.elf: $$(OBJECTS_$(1)) $(BUILD)/$(1)/symbols0.o linker/image_$(1).ld | $$(CRT0_$(1))
-	$(CROSS_$(1))ld $(LDFLAGS) $(LDFLAGS_$(1)) -T linker/image_$(1).ld -o $$@ $$(CRT0_$(1)) $$(filter %.o,$$^) \
+	$$(call say,LD,$$@)
+	$(Q)$(CROSS_$(1))ld $(LDFLAGS) $(LDFLAGS_$(1)) -T linker/image_$(1).ld -o $$@ $$(CRT0_$(1)) $$(filter %.o,$$^) \
 		$(GNU_EFI_$(1))/lib/libgnuefi.a
 
 $(BUILD)/$(1)/symbols0.S: tools/symbols.sh
 	@mkdir -p $$(@D)
-	tools/symbols.sh empty > $$@
+	$(Q)tools/symbols.sh empty > $$@
 
 $(BUILD)/$(1)/symbols1.S: $(BUILD)/$(1)/pass1.elf tools/symbols.sh
-	NM=$(CROSS_$(1))nm tools/symbols.sh table $$< > $$@
+	$(Q)NM=$(CROSS_$(1))nm tools/symbols.sh table $$< > $$@
 
 $(BUILD)/$(1)/symbols%.o: $(BUILD)/$(1)/symbols%.S
-	$$(CC_$(1)) -c -o $$@ $$<
+	$(Q)$$(CC_$(1)) -c -o $$@ $$<
 
 $(BUILD)/$(1)/caisson.elf: $(BUILD)/$(1)/pass1.elf $(BUILD)/$(1)/symbols1.o
-	$(CROSS_$(1))ld $(LDFLAGS) $(LDFLAGS_$(1)) -T linker/image_$(1).ld -o $$@ $$(CRT0_$(1)) $$(OBJECTS_$(1)) \
+	$$(call say,LD,$$@)
+	$(Q)$(CROSS_$(1))ld $(LDFLAGS) $(LDFLAGS_$(1)) -T linker/image_$(1).ld -o $$@ $$(CRT0_$(1)) $$(OBJECTS_$(1)) \
 		$(BUILD)/$(1)/symbols1.o $(GNU_EFI_$(1))/lib/libgnuefi.a
-	NM=$(CROSS_$(1))nm READELF=$(CROSS_$(1))readelf tools/symbols.sh check $(BUILD)/$(1)/pass1.elf $$@
+	$(Q)NM=$(CROSS_$(1))nm READELF=$(CROSS_$(1))readelf tools/symbols.sh check $(BUILD)/$(1)/pass1.elf $$@
 
 $(BUILD)/$(1)/caisson.efi: $(BUILD)/$(1)/caisson.elf
-	$(CROSS_$(1))objcopy $(PE_$(1)) $$< $$@
+	$$(call say,OBJCOPY,$$@)
+	$(Q)$(CROSS_$(1))objcopy $(PE_$(1)) $$< $$@
 
 $(BUILD)/caisson-$(1).img: $(BUILD)/$(1)/caisson.efi tools/mkimage.sh
-	tools/mkimage.sh --efi $$< --name $(EFI_NAME_$(1)) --output $$@
+	$$(call say,MKIMAGE,$$@)
+	$(Q)tools/mkimage.sh --efi $$< --name $(EFI_NAME_$(1)) --output $$@
 
 guests: $$(GUESTS_$(1):%=$(BUILD)/$(1)/guests/%.bin)
 usb: $(BUILD)/caisson-$(1).img
@@ -139,7 +150,8 @@ endef
 $(foreach isa,$(ISAS),$(eval $(call isa_rules,$(isa))))
 
 $(GNU_EFI_aarch64)/lib/%: tools/fetch.sh
-	tools/fetch.sh arm64 gnu-efi
+	$(call say,FETCH,gnu-efi for arm64)
+	$(Q)tools/fetch.sh arm64 gnu-efi >/dev/null
 	@touch -c $@
 
 usb: ## build/caisson-x86_64.img and build/caisson-aarch64.img, ready for a USB stick
@@ -156,24 +168,27 @@ HOST_TESTS := $(patsubst tests/host/%.c,%,$(wildcard tests/host/test_*.c))
 FUZZERS := $(patsubst tests/host/fuzz_%.c,%,$(wildcard tests/host/fuzz_*.c))
 
 # $(1): file; answers the sources that its comment names.
-named_sources = $(wildcard $(shell sed -n 's,^// sources: ,,p;20q' $(1)))
+named_sources = $(wildcard $(shell sed -nE '20q;s,^(//|/\*) sources: ,,;T;s, *\*/ *$$,,;p' $(1)))
 
 define host_test_rules
 $(BUILD)/host/$(1): $(BUILD)/host/tests/host/$(1).c.o $$(patsubst %,$(BUILD)/host/%.o,$$(call named_sources,tests/host/$(1).c))
-	gcc $(SANITIZE) -o $$@ $$^ -lcmocka -lpthread
+	$$(call say,HOSTLD,$$@)
+	$(Q)gcc $(SANITIZE) -o $$@ $$^ -lcmocka -lpthread
 endef
 $(foreach test,$(HOST_TESTS),$(eval $(call host_test_rules,$(test))))
 
 define fuzzer_rules
 $(BUILD)/host/fuzz_$(1): tests/host/fuzz_$(1).c $$(call named_sources,tests/host/fuzz_$(1).c) $$(wildcard */*.h)
 	@mkdir -p $$(@D)
-	clang -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all $(HOST_FLAGS) -o $$@ $$(filter %.c,$$^) -lcmocka -lpthread
+	$$(call say,CLANG,$$@)
+	$(Q)clang -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all $(HOST_FLAGS) -o $$@ $$(filter %.c,$$^) -lcmocka -lpthread
 endef
 $(foreach fuzzer,$(FUZZERS),$(eval $(call fuzzer_rules,$(fuzzer))))
 
 $(BUILD)/host/%.c.o: %.c Makefile
 	@mkdir -p $(@D)
-	gcc $(SANITIZE) $(HOST_FLAGS) -MMD -MP -c -o $@ $<
+	$(call say,HOSTCC,$@)
+	$(Q)gcc $(SANITIZE) $(HOST_FLAGS) -MMD -MP -c -o $@ $<
 
 -include $(shell find $(BUILD)/host -name '*.d' 2>/dev/null)
 
@@ -190,7 +205,7 @@ host-tests: host-test-programs ## build and run every tests/host/test_*.c under 
 
 fuzz-%: $(BUILD)/host/fuzz_% ## fuzz-NAME: run tests/host/fuzz_NAME.c for FUZZ_SECONDS (20)
 	@mkdir -p $(BUILD)/fuzz/$*
-	$(BUILD)/host/fuzz_$* -max_total_time=$(FUZZ_SECONDS) -timeout=10 -print_final_stats=1 \
+	$(Q)$(BUILD)/host/fuzz_$* -max_total_time=$(FUZZ_SECONDS) -timeout=10 -print_final_stats=1 \
 		-artifact_prefix=$(BUILD)/fuzz/$*- $(BUILD)/fuzz/$* $(wildcard tests/host/corpus_$*)
 
 # ---- doors ----
@@ -199,15 +214,15 @@ deps: ## install what building and running need (as root; else print the apt-get
 	@tools/deps.sh
 
 run: deps ## boot the demo on the best rig of this machine; RIG=vmx|svm|svm-bochs|el2|kvm|kvm-nested chooses
-	@$(MAKE) --no-print-directory -s -j$(JOBS) all
+	@$(MAKE) --no-print-directory QUIET=1 -j$(JOBS) all
 	@./run-qemu.sh $(if $(RIG),--rig $(RIG))
 
 test: deps ## everything on all rigs; T=PATTERN runs some
-	@$(MAKE) --no-print-directory -s -j$(JOBS) all host-test-programs
+	@$(MAKE) --no-print-directory QUIET=1 -j$(JOBS) all host-test-programs
 	@tests/run.py $(T)
 
 bench: deps ## instruction counts on the rigs: a table and build/bench.json
-	@$(MAKE) --no-print-directory -s -j$(JOBS) all
+	@$(MAKE) --no-print-directory QUIET=1 -j$(JOBS) all
 	@tools/bench.py
 
 # ---- checks of the source ----

@@ -105,6 +105,11 @@ static bool span_is(struct span span, const char *word)
 
 /* ---- values ---- */
 
+struct unit {
+	const char *word;
+	uint64_t scale;
+};
+
 struct key {
 	const char *name;
 	/* Checks `value` (trimmed, printable) and stores it into the field. False: the error is told. */
@@ -112,6 +117,7 @@ struct key {
 	size_t offset;		  /* of the field in struct config_vm */
 	size_t size;		  /* of the field, for texts */
 	const char *const *words; /* for choices: NULL-terminated, in the enum's order */
+	const struct unit *units; /* for numbers: up to one without a word */
 	bool whole_line;	  /* '#' and blanks belong to the value; may be empty */
 	size_t line_offset;	  /* of the field in struct config_vm that keeps the line number; 0: none */
 	const char *remedy;
@@ -161,18 +167,17 @@ static bool take_number(struct span *span, uint64_t limit, uint64_t *number)
 	return true;
 }
 
-/* A number and one of the units of `key->words` ("K", "M", ...), each worth scales[i]. */
-static bool take_scaled(const struct key *key, struct span value, const uint64_t *scales, uint64_t limit,
-			uint64_t *result)
+/* A number and one of `key->units`. */
+static bool take_scaled(const struct key *key, struct span value, uint64_t limit, uint64_t *result)
 {
 	uint64_t number;
 	if (!take_number(&value, limit, &number)) {
 		return false;
 	}
-	for (unsigned i = 0; key->words[i]; i++) {
-		if (span_is(value, key->words[i])) {
-			*result = number * scales[i];
-			return number <= limit / scales[i];
+	for (const struct unit *unit = key->units; unit->word; unit++) {
+		if (span_is(value, unit->word)) {
+			*result = number * unit->scale;
+			return number <= limit / unit->scale;
 		}
 	}
 	return false;
@@ -180,10 +185,8 @@ static bool take_scaled(const struct key *key, struct span value, const uint64_t
 
 static bool set_memory(struct parser *parser, const struct key *key, struct span value, void *field)
 {
-	static const uint64_t scales[] = {KIB(1), MIB(1), GIB(1), GIB(1024)};
 	uint64_t bytes;
-	if (!take_scaled(key, value, scales, MEMORY_MAX, &bytes) || bytes < MEMORY_MIN ||
-	    !is_aligned(bytes, MEMORY_GRANULE)) {
+	if (!take_scaled(key, value, MEMORY_MAX, &bytes) || bytes < MEMORY_MIN || !is_aligned(bytes, MEMORY_GRANULE)) {
 		return fail(parser, "%s: \"%s\" is no size; %s", key->name, show(value).text, key->remedy);
 	}
 	memcpy(field, &bytes, sizeof(bytes));
@@ -192,9 +195,8 @@ static bool set_memory(struct parser *parser, const struct key *key, struct span
 
 static bool set_time(struct parser *parser, const struct key *key, struct span value, void *field)
 {
-	static const uint64_t scales[] = {1, 1000};
 	uint64_t milliseconds;
-	if (!take_scaled(key, value, scales, CPU_TIME_MAX, &milliseconds) || milliseconds == 0) {
+	if (!take_scaled(key, value, CPU_TIME_MAX, &milliseconds) || milliseconds == 0) {
 		return fail(parser, "%s: \"%s\" is no time; %s", key->name, show(value).text, key->remedy);
 	}
 	memcpy(field, &milliseconds, sizeof(milliseconds));
@@ -215,8 +217,8 @@ static bool set_count(struct parser *parser, const struct key *key, struct span 
 
 /* ---- keys ---- */
 
-static const char *const size_units[] = {"K", "M", "G", "T", NULL};
-static const char *const time_units[] = {"ms", "s", NULL};
+static const struct unit size_units[] = {{"K", KIB(1)}, {"M", MIB(1)}, {"G", GIB(1)}, {"T", GIB(1024)}, {NULL, 0}};
+static const struct unit time_units[] = {{"ms", 1}, {"s", 1000}, {NULL, 0}};
 static const char *const backing_words[] = {"lazy", "populate", "linear", NULL};
 static const char *const pages_words[] = {"auto", "4K", NULL};
 
@@ -227,12 +229,12 @@ static const struct key vm_keys[] = {
 	{"kernel", set_text, FIELD(kernel), LINE(kernel), .remedy = "write kernel = \\PATH or kernel = builtin:hello"},
 	{"initrd", set_text, FIELD(initrd), LINE(initrd), .remedy = "write initrd = \\PATH, or leave the line out"},
 	{"cmdline", set_text, FIELD(cmdline), .whole_line = true},
-	{"memory", set_memory, FIELD(memory), LINE(memory), .words = size_units,
+	{"memory", set_memory, FIELD(memory), LINE(memory), .units = size_units,
 	 .remedy = "write a multiple of 4K from 1M on, such as 4096K, 64M or 1G"},
 	{"backing", set_choice, FIELD(backing), .words = backing_words, .remedy = "write lazy, populate or linear"},
 	{"pages", set_choice, FIELD(pages), .words = pages_words, .remedy = "write auto or 4K"},
 	{"vcpus", set_count, FIELD(vcpus), .remedy = "write a number from 1 to 64"},
-	{"cpu-time", set_time, FIELD(cpu_time), .words = time_units,
+	{"cpu-time", set_time, FIELD(cpu_time), .units = time_units,
 	 .remedy = "write 500ms or 2s; without the line there is no limit"},
 };
 

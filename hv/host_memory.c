@@ -82,3 +82,10 @@ bool host_memory_init(const struct boot_info *info)
 	host_memory_log("mm");
 	return true;
 }
+
+void host_memory_reclaim(const struct boot_info *info)
+{
+	for (unsigned i = 0; i < info->reclaimable_count; i++) {
+		give_back(info->reclaimable[i].base, info->reclaimable[i].frames, FRAME_KERNEL);
+	}
+}

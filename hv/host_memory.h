@@ -11,6 +11,9 @@
 /* Bump first, then the bitmap over all conventional memory. Logs the account. False: too little memory. */
 bool host_memory_init(const struct boot_info *info);
 
+/* Once the hypervisor stands on its own tables and stack: frees what only the firmware's boot services had used. */
+void host_memory_reclaim(const struct boot_info *info);
+
 /* alloc and free from the bitmap; no flush: nothing but the hypervisor's own tables is walked with it. */
 extern struct mm_hal host_hal;
 

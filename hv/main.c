@@ -74,6 +74,7 @@ _Noreturn void hv_main(struct boot_info *info)
 	console_init(info);
 	log_machine(info);
 	take_machine(info);
+	host_memory_reclaim(info);
 	host_memory_log("mm");
 
 	unsigned ended = run_guests(info);

@@ -192,6 +192,8 @@ def _el2(options: Options, image: Path, directory: Path) -> Launch:
 
 # ---- Bochs ----
 
+_COUNTED_ANYWAY = "this rig counts instructions in any case: every run is the same"
+
 BOCHSRC = """\
 plugin_ctrl: biosdev=true, busmouse=false, e1000=false, es1370=false, extfpuirq=true, parallel=true, sb16=false, \
 serial=true, speaker=false, unmapped=true
@@ -229,7 +231,7 @@ def _bochs(options: Options, image: Path, directory: Path, model: str) -> Launch
     )
     (directory / "bochsrc").write_text(text)
     (directory / "debugger.rc").write_text("continue\n")
-    notes = ["Bochs counts instructions in any case: every run is the same"] if options.icount else []
+    notes = [_COUNTED_ANYWAY] if options.icount else []
     if options.screen:
         notes.append("the screen is on VNC, from port 5900 upwards: which one is told in emulator.log")
     return Launch(["bochs", "-q", "-f", "bochsrc", "-rc", "debugger.rc"], serial, notes)
@@ -252,7 +254,8 @@ def _kvm_nested(options: Options, image: Path, directory: Path) -> Launch:
     except kvm_nested.RigError as error:
         raise UsageError(f"rig kvm-nested: {error}") from error
     inside = kvm_nested.inner_command(options.cpus, options.memory)
-    return Launch(argv, notes=[f"inside, on the KVM that this boots: {inside}"])
+    notes = [_COUNTED_ANYWAY] if options.icount else []
+    return Launch(argv, notes=[*notes, f"inside, on the KVM that this boots: {inside}"])
 
 
 _QEMU_X86 = ("mcopy", "qemu-system-x86_64", OVMF_CODE, OVMF_VARS)
@@ -271,6 +274,6 @@ RIGS = {
         "AMD SVM as a real KVM nests it, inside QEMU TCG",
         _QEMU_X86,
         _kvm_nested,
-        (*_X86_REFUSES, "icount", "usb", "screen", "gdb", "cpu"),
+        (*_X86_REFUSES, "usb", "screen", "gdb", "cpu"),
     ),
 }

@@ -15,7 +15,7 @@
 #define LEVEL_TOP 2 /* 1 GiB, where the format has it */
 
 static struct {
-	struct mm_hal hal;    /* what the walker sees: frames from `frames`, our own flush */
+	struct mm_hal hal; /* what the walker sees: frames from `frames`, our own flush */
 	struct mm_hal *frames;
 	struct npt npt;
 	hpa_t root; /* for CR3: npt.root, or the level above it */
@@ -203,7 +203,8 @@ bool x86_paging_is_data(uintptr_t address)
 		return false;
 	}
 	struct npt_entry entry = npt_lookup(&host.npt, address);
-	return entry.kind == NPT_LEAF && entry.attributes.permissions == MM_RW && entry.attributes.type == MM_WRITE_BACK;
+	return entry.kind == NPT_LEAF && entry.attributes.permissions == MM_RW &&
+	       entry.attributes.type == MM_WRITE_BACK;
 }
 
 /* ---- changing ---- */

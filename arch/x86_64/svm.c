@@ -303,9 +303,8 @@ static void svm_set(struct arch_vcpu *vcpu, enum x86_register name, uint64_t val
 {
 	struct vmcb *vmcb = vcpu->svm.vmcb;
 	switch (name) {
-	case X86_RIP: /* past an instruction that was emulated, which ends a shadow */
-		vmcb->save.rip = value;
-		vmcb->control.interrupt_shadow = 0;
+	case X86_RIP: /* it goes past an instruction that was emulated */
+		svm_step(vcpu, value);
 		return;
 	case X86_RSP:
 		vmcb->save.rsp = value;

@@ -19,9 +19,9 @@
 #define VCPU_SVM_CALL_CR3  160
 #define VCPU_SVM_REQUEST   168
 #define VCPU_EXITS_VMMCALL SVM_VCPU_EXITS + VMEXIT_VMMCALL * 8
-#define SVM_VCPU_EXITS	   624
-#define EXIT_CALL_NUMBER   48
-#define EXIT_CALL_ARGUMENT 56
+#define SVM_VCPU_EXITS	   216
+#define EXIT_CALL_NUMBER   40
+#define EXIT_CALL_ARGUMENT 48
 #define VMMCALL_BYTES	   3
 #define KIND_HYPERCALL	   3
 
@@ -59,6 +59,8 @@ enum vm_exit_kind svm_run(struct arch_vcpu *vcpu, struct vm_exit *exit);
 int svm_exit(struct arch_vcpu *vcpu, struct vm_exit *exit, struct vmcb *vmcb);
 /* For svm_asm.S: does what svm_vcpu.request asks for. */
 void svm_prepare(struct arch_vcpu *vcpu);
+/* The instruction that ends at `next` was emulated: RIP, the interrupt shadow, a single step. */
+void svm_step(struct arch_vcpu *vcpu, uint64_t next);
 void svm_inject(struct vmcb *vmcb, enum x86_vector vector, uint32_t error_code);
 
 /* A part of the VMCB has changed that the CPU may have kept: CLEAN_* bits. */

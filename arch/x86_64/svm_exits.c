@@ -79,6 +79,11 @@ static inline void step_to(struct arch_vcpu *vcpu, struct vmcb *vmcb, uint64_t n
 	}
 }
 
+void svm_step(struct arch_vcpu *vcpu, uint64_t next)
+{
+	step_to(vcpu, vcpu->svm.vmcb, next);
+}
+
 /* 0: the instruction is not where it exited. No instruction that exits can end at address 0 in 64-bit mode, and one
  * that does so elsewhere ends at 2^32 here. */
 static inline uint64_t next_rip(struct arch_vcpu *vcpu, const struct vmcb *vmcb, const uint8_t *opcode, size_t bytes)

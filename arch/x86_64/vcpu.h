@@ -31,8 +31,9 @@ struct x86_segment {
 	uint64_t base;
 };
 
-enum x86_vector { X86_DB = 1, X86_NMI = 2, X86_BP = 3, X86_UD = 6, X86_NM = 7, X86_DF = 8, X86_GP = 13, X86_PF = 14, X86_AC = 17, X86_MC = 18 };
+enum x86_vector { X86_DB = 1, X86_NMI = 2, X86_BP = 3, X86_OF = 4, X86_UD = 6, X86_NM = 7, X86_DF = 8, X86_GP = 13, X86_PF = 14, X86_AC = 17, X86_MC = 18 };
 #define X86_NO_ERROR_CODE UINT32_MAX
+#define X86_RAW_NPF	  0x400 /* vm_exit.raw of X86_EXIT_COUNTER_NPF */
 
 struct virt_ops {
 	const char *name; /* "VMX", "SVM" */

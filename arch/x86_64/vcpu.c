@@ -1,0 +1,351 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The VM and vCPU calls of arch.h for x86-64, by way of VMX or SVM (struct virt_ops), and the answers to exits that
+ * are the same on both. Called by hv/, vmx*.c and svm*.c. On the exit path it neither allocates nor logs.
+ */
+#include "vcpu.h"
+
+#include "cpu.h"
+#include "decode.h"
+#include "lib/string.h"
+
+#define TAGS_MAX 64 /* VMs that can exist at a time, and one for the host */
+
+struct mm_hal *x86_hal;
+
+/* ---- tags ---- */
+
+/* Creating a VM is rare and done by one CPU at a time; a bit per tag. Tag 0 is the host's. */
+static uint64_t tags_taken = 1;
+
+uint16_t x86_tag_alloc(unsigned limit)
+{
+	for (uint16_t tag = 1; tag < MIN(limit, (unsigned)TAGS_MAX); tag++) {
+		if (!(tags_taken & BIT(tag))) {
+			tags_taken |= BIT(tag);
+			return tag;
+		}
+	}
+	return 0;
+}
+
+void x86_tag_free(uint16_t tag)
+{
+	tags_taken &= ~BIT(tag);
+}
+
+/* ---- virtual machines ---- */
+
+const struct npt_format *arch_nested_format(void)
+{
+	static struct npt_format format;
+	if (!format.name) {
+		x86_ops->nested_format(&format);
+	}
+	return &format;
+}
+
+const char *arch_virtualization(void)
+{
+	return x86_ops->name;
+}
+
+int arch_vm_init(struct arch_vm *vm, struct addr_space *space, unsigned vcpus)
+{
+	unsigned tags = x86_ops->tag_count ? x86_ops->tag_count() : TAGS_MAX;
+	*vm = (struct arch_vm){.space = space, .ops = x86_ops, .vcpus = vcpus, .tag = x86_tag_alloc(tags)};
+	if (vm->tag == 0) {
+		return MM_ENOMEM;
+	}
+	int status = x86_ops->vm_init(vm);
+	if (status != MM_OK) {
+		x86_tag_free(vm->tag);
+	}
+	return status;
+}
+
+void arch_vm_destroy(struct arch_vm *vm)
+{
+	vm->ops->vm_destroy(vm);
+	x86_tag_free(vm->tag);
+}
+
+/* One CPU runs all vCPUs in this version, so nobody else needs to be told. */
+void arch_vm_flush(struct arch_vm *vm, const struct gpa_range *ranges, unsigned count)
+{
+	(void)ranges;
+	(void)count;
+	vm->ops->flush(vm);
+}
+
+/* A guest has no interrupt controller yet: whoever raises a line is not heard, and its model is polled. */
+void arch_vm_set_irq(struct arch_vm *vm, unsigned line, bool level)
+{
+	(void)vm;
+	(void)line;
+	(void)level;
+}
+
+unsigned arch_vm_devices(const struct arch_vm *vm, struct arch_vm_device *devices, unsigned count)
+{
+	(void)vm;
+	(void)devices;
+	(void)count;
+	return 0;
+}
+
+unsigned arch_vm_gic_version(const struct arch_vm *vm)
+{
+	(void)vm;
+	return 0;
+}
+
+void arch_clean_guest_memory(const void *memory, size_t bytes)
+{
+	(void)memory;
+	(void)bytes;
+}
+
+/* ---- vCPUs ---- */
+
+int arch_vcpu_init(struct arch_vcpu *vcpu, struct arch_vm *vm, unsigned index)
+{
+	memset(vcpu, 0, sizeof(*vcpu));
+	vcpu->vm = vm;
+	vcpu->index = index;
+	vcpu->deadline = UINT64_MAX;
+	int status = x86_lazy_init(vcpu);
+	if (status != MM_OK) {
+		return status;
+	}
+	status = vm->ops->vcpu_init(vcpu);
+	if (status != MM_OK) {
+		x86_lazy_destroy(vcpu);
+		return status;
+	}
+	vcpu->next = vm->first_vcpu;
+	vm->first_vcpu = vcpu;
+	return MM_OK;
+}
+
+void arch_vcpu_destroy(struct arch_vcpu *vcpu)
+{
+	struct arch_vcpu **link = &vcpu->vm->first_vcpu;
+	while (*link && *link != vcpu) {
+		link = &(*link)->next;
+	}
+	if (*link) {
+		*link = vcpu->next;
+	}
+	vcpu->vm->ops->vcpu_destroy(vcpu);
+	x86_lazy_destroy(vcpu);
+}
+
+void arch_vcpu_start(struct arch_vcpu *vcpu, const struct arch_entry *entry)
+{
+	memset(vcpu->gpr, 0, sizeof(vcpu->gpr));
+	memset(&vcpu->code, 0, sizeof(vcpu->code));
+	x86_lazy_reset(vcpu);
+	vcpu->vm->ops->start(vcpu, entry);
+}
+
+void arch_vcpu_load(struct arch_vcpu *vcpu)
+{
+	x86_lazy_load(vcpu);
+	vcpu->vm->ops->load(vcpu);
+	x86_host_timer_set(vcpu->deadline);
+}
+
+void arch_vcpu_put(struct arch_vcpu *vcpu)
+{
+	if (this_cpu()->loaded != vcpu) {
+		return; /* a call into the firmware has done it */
+	}
+	x86_host_timer_set(UINT64_MAX);
+	vcpu->vm->ops->put(vcpu);
+	x86_lazy_put(vcpu);
+}
+
+enum vm_exit_kind arch_vcpu_run(struct arch_vcpu *vcpu, struct vm_exit *exit)
+{
+	return x86_ops->run(vcpu, exit);
+}
+
+void arch_vcpu_finish_hypercall(struct arch_vcpu *vcpu, uint64_t result)
+{
+	vcpu->gpr[GPR_RAX] = result;
+}
+
+void arch_vcpu_set_deadline(struct arch_vcpu *vcpu, uint64_t counter)
+{
+	vcpu->deadline = counter;
+	if (this_cpu()->loaded == vcpu) {
+		x86_host_timer_set(counter);
+	}
+}
+
+/* No interrupt controller yet: nothing is ever pending, nothing wakes a HLT. */
+bool arch_vcpu_interrupt_pending(struct arch_vcpu *vcpu)
+{
+	(void)vcpu;
+	return false;
+}
+
+bool arch_vcpu_wakeable(struct arch_vcpu *vcpu)
+{
+	(void)vcpu;
+	return false;
+}
+
+uint64_t arch_vcpu_wake_time(struct arch_vcpu *vcpu)
+{
+	(void)vcpu;
+	return UINT64_MAX;
+}
+
+const char *arch_exit_name(uint64_t raw)
+{
+	return x86_ops->exit_name(raw);
+}
+
+/* ---- port and MMIO accesses ---- */
+
+/* Puts a value of `bytes` into a register as the ISA does: 4 bytes clear the upper half, 1 and 2 leave the rest. */
+static void write_gpr(uint64_t *gpr, uint64_t value, unsigned bytes)
+{
+	if (bytes >= 4) {
+		*gpr = bytes == 4 ? (uint32_t)value : value;
+		return;
+	}
+	uint64_t mask = BITS(8 * bytes - 1, 0);
+	*gpr = (*gpr & ~mask) | (value & mask);
+}
+
+static uint64_t sign_extend(uint64_t value, unsigned bytes)
+{
+	unsigned unused = 64 - 8 * bytes;
+	return (uint64_t)((int64_t)(value << unused) >> unused);
+}
+
+static void finish_mmio_read(struct arch_vcpu *vcpu, const struct io_access *io)
+{
+	uint64_t *gpr = &vcpu->gpr[io->target];
+	uint64_t value = io->value;
+	if (io->detail & X86_IO_HIGH_BYTE) {
+		*gpr = (*gpr & ~BITS(15, 8)) | (value & UINT8_MAX) << 8;
+		return;
+	}
+	if (io->detail & X86_IO_SIGN_EXTEND) {
+		value = sign_extend(value, io->width);
+	}
+	/* RSP is the one register that is not in gpr while the vCPU runs. */
+	uint64_t rsp = io->target == GPR_RSP ? vcpu->vm->ops->get(vcpu, X86_RSP) : 0;
+	uint64_t *to = io->target == GPR_RSP ? &rsp : gpr;
+	write_gpr(to, value, X86_IO_RESULT(io->detail));
+	if (io->target == GPR_RSP) {
+		vcpu->vm->ops->set(vcpu, X86_RSP, rsp);
+	}
+}
+
+void arch_vcpu_finish_io(struct arch_vcpu *vcpu, const struct io_access *io)
+{
+	if (unlikely(io->detail & X86_IO_STRING)) {
+		x86_string_io_finish(vcpu, io);
+		return;
+	}
+	if (!io->write) {
+		if (io->detail & X86_IO_MMIO) {
+			finish_mmio_read(vcpu, io);
+		} else {
+			write_gpr(&vcpu->gpr[GPR_RAX], io->value, io->width);
+		}
+	}
+	if (io->length) {
+		const struct virt_ops *ops = vcpu->vm->ops;
+		ops->set(vcpu, X86_RIP, ops->get(vcpu, X86_RIP) + io->length);
+	}
+}
+
+static uint64_t stored_value(struct arch_vcpu *vcpu, const struct x86_instruction *instruction)
+{
+	uint64_t value;
+	if (instruction->immediate) {
+		value = instruction->value;
+	} else if (instruction->gpr == GPR_RSP && !instruction->high_byte) {
+		value = vcpu->vm->ops->get(vcpu, X86_RSP);
+	} else {
+		value = vcpu->gpr[instruction->gpr] >> (instruction->high_byte ? 8 : 0);
+	}
+	return value & BITS(8U * instruction->width - 1, 0);
+}
+
+/* Fills exit->io for the access that faulted. False: no instruction that MMIO is answered for. */
+static bool decode_mmio(struct arch_vcpu *vcpu, const struct nested_fault *fault, struct io_access *io)
+{
+	struct x86_instruction instruction;
+	bool write = fault->access & MM_WRITE;
+	if (fault->table_walk || (fault->access & MM_EXECUTE) || !x86_fetch_decode(vcpu, &instruction) ||
+	    instruction.operation != (write ? MMIO_STORE : MMIO_LOAD)) {
+		return false;
+	}
+	io->address = fault->gpa;
+	io->width = instruction.width;
+	io->write = write;
+	io->length = instruction.length;
+	io->target = instruction.gpr;
+	io->detail = (uint32_t)(X86_IO_MMIO | (instruction.sign_extend ? X86_IO_SIGN_EXTEND : 0) |
+				(instruction.high_byte ? X86_IO_HIGH_BYTE : 0) |
+				(uint32_t)instruction.result_width << X86_IO_RESULT_SHIFT);
+	if (write) {
+		io->value = stored_value(vcpu, &instruction);
+	}
+	return true;
+}
+
+bool x86_nested_fault(struct arch_vcpu *vcpu, const struct nested_fault *fault, struct vm_exit *exit,
+		      enum vm_exit_kind *kind)
+{
+	int status = addr_space_handle_fault(vcpu->vm->space, fault);
+	if (likely(status == MM_OK)) {
+		return true;
+	}
+	exit->fault = *fault;
+	exit->status = status;
+	*kind = status == MM_EFAULT && decode_mmio(vcpu, fault, &exit->io) ? VM_EXIT_MMIO : VM_EXIT_NESTED_FAULT;
+	return false;
+}
+
+/* ---- XSETBV ---- */
+
+/* SDM vol. 1 13.3; APM vol. 2 11.5.2. */
+#define XCR0_X87     BIT(0)
+#define XCR0_SSE     BIT(1)
+#define XCR0_AVX     BIT(2)
+#define XCR0_AVX512  BITS(7, 5) /* opmask, ZMM_Hi256, Hi16_ZMM: all or none */
+
+uint64_t x86_xcr0_allowed(void)
+{
+	return x86_features.xcr0_mask & (XCR0_X87 | XCR0_SSE | XCR0_AVX | XCR0_AVX512);
+}
+
+bool x86_xcr0_valid(uint64_t value)
+{
+	if (!(value & XCR0_X87) || (value & ~x86_xcr0_allowed())) {
+		return false;
+	}
+	if ((value & XCR0_AVX) && !(value & XCR0_SSE)) {
+		return false;
+	}
+	return !(value & XCR0_AVX512) || ((value & XCR0_AVX512) == XCR0_AVX512 && (value & XCR0_AVX));
+}
+
+bool x86_xsetbv(struct arch_vcpu *vcpu)
+{
+	uint64_t value = vcpu->gpr[GPR_RDX] << 32 | (uint32_t)vcpu->gpr[GPR_RAX];
+	if ((uint32_t)vcpu->gpr[GPR_RCX] != 0 || x86_cpl(vcpu) != 0 || !x86_xcr0_valid(value)) {
+		return false;
+	}
+	vcpu->lazy.xcr0 = value;
+	xsetbv(0, value);
+	return true;
+}
