@@ -167,18 +167,20 @@ SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=all
 HOST_TESTS := $(patsubst tests/host/%.c,%,$(wildcard tests/host/test_*.c))
 FUZZERS := $(patsubst tests/host/fuzz_%.c,%,$(wildcard tests/host/fuzz_*.c))
 
-# $(1): file; answers the sources that its comment names.
-named_sources = $(wildcard $(shell sed -nE '20q;s,^(//|/\*) sources: ,,;T;s, *\*/ *$$,,;p' $(1)))
+# $(1): the test's name; answers the sources that its comment names. Those of mm/ all stand on the same arena.
+comment_names = $(wildcard $(shell sed -nE '20q;s,^(//|/\*) sources: ,,;T;s, *\*/ *$$,,;p' tests/host/$(1).c))
+named_sources = $(sort $(call comment_names,$(1)) $(if $(filter test_mm_% fuzz_mm_%,$(1)),$(MM_TEST_SOURCES)))
+MM_TEST_SOURCES := tests/host/mm_arena.c $(wildcard mm/*.c mm/formats/*.c) lib/rbtree.c
 
 define host_test_rules
-$(BUILD)/host/$(1): $(BUILD)/host/tests/host/$(1).c.o $$(patsubst %,$(BUILD)/host/%.o,$$(call named_sources,tests/host/$(1).c))
+$(BUILD)/host/$(1): $(BUILD)/host/tests/host/$(1).c.o $$(patsubst %,$(BUILD)/host/%.o,$$(call named_sources,$(1)))
 	$$(call say,HOSTLD,$$@)
 	$(Q)gcc $(SANITIZE) -o $$@ $$^ -lcmocka -lpthread
 endef
 $(foreach test,$(HOST_TESTS),$(eval $(call host_test_rules,$(test))))
 
 define fuzzer_rules
-$(BUILD)/host/fuzz_$(1): tests/host/fuzz_$(1).c $$(call named_sources,tests/host/fuzz_$(1).c) $$(wildcard */*.h)
+$(BUILD)/host/fuzz_$(1): tests/host/fuzz_$(1).c $$(call named_sources,fuzz_$(1)) $$(wildcard */*.h)
 	@mkdir -p $$(@D)
 	$$(call say,CLANG,$$@)
 	$(Q)clang -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all $(HOST_FLAGS) -o $$@ $$(filter %.c,$$^) -lcmocka -lpthread
@@ -218,7 +220,7 @@ run: deps ## boot the demo on the best rig of this machine; RIG=vmx|svm|svm-boch
 	@./run-qemu.sh $(if $(RIG),--rig $(RIG))
 
 test: deps ## everything on all rigs; T=PATTERN runs some
-	@$(MAKE) --no-print-directory QUIET=1 -j$(JOBS) all host-test-programs
+	@$(MAKE) --no-print-directory QUIET=1 -j$(JOBS) all host-test-programs fuzz-programs
 	@tests/run.py $(T)
 
 bench: deps ## instruction counts on the rigs: a table and build/bench.json

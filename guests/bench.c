@@ -36,11 +36,6 @@ static uint64_t measure(void (*operation)(void))
 	return median();
 }
 
-static void version_call(void)
-{
-	hypercall(CALL_VERSION, 0, 0, 0);
-}
-
 /* What filling `order` with zeros costs the hypervisor: one call that does it twice less one that does it once. */
 static uint64_t zeroing(unsigned order)
 {
@@ -103,7 +98,6 @@ void guest_main(void)
 		return;
 	}
 	uint64_t empty = measure(nothing);
-	report("exit.hypercall", measure(version_call) - measure(nothing));
 	for (unsigned i = 0; i < isa_benchmark_count; i++) {
 		report(isa_benchmarks[i].name, measure(isa_benchmarks[i].run) - empty);
 	}

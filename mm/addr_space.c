@@ -30,7 +30,7 @@ int addr_space_init(struct addr_space *space, gpa_t base, uint64_t size, const s
 	space->changing = false;
 	space->statistics = (struct addr_space_statistics){.faults_filled = 0};
 	area_set_init(&space->areas, hal);
-	return npt_init(&space->npt, format, hal);
+	return npt_init_range(&space->npt, format, hal, (struct gpa_range){base, base + size});
 }
 
 void addr_space_destroy(struct addr_space *space)
@@ -70,6 +70,7 @@ static int map_area(struct addr_space *space, const struct area *wanted)
 		return MM_ENOMEM;
 	}
 	*area = *wanted;
+	backend_derive(space, area);
 	if (area->backend == AREA_LINEAR) {
 		status = backend_linear_map(space, area);
 	} else if (area->populate) {
@@ -169,21 +170,30 @@ static void give_back_nodes(struct addr_space *space, struct area *nodes[2], uns
 	}
 }
 
+static void split_area(struct addr_space *space, struct area *area, gpa_t at, struct area *node)
+{
+	area_set_split(&space->areas, area, at, node);
+	backend_derive(space, area);
+	backend_derive(space, node);
+}
+
 /* Drops, shrinks or cuts the areas in the range, of which `first` is the first; `node` is for one cut in two. */
 static void remove_areas(struct addr_space *space, struct area *first, gpa_t start, gpa_t end, struct area *node)
 {
 	struct area *area = first;
 
 	if (node != NULL) {
-		area_set_split(&space->areas, area, end, node);
+		split_area(space, area, end, node);
 	}
 	while (area != NULL && area->range.start < end) {
-		struct area *next = area_set_next(area);
+		struct area *next = area->range.end < end ? area_set_next(area) : NULL;
 
 		if (area->range.start < start) {
 			area->range.end = start;
+			backend_derive(space, area);
 		} else if (area->range.end > end) {
 			area->range.start = end;
+			backend_derive(space, area);
 		} else {
 			area_set_erase(&space->areas, area);
 		}
@@ -272,14 +282,15 @@ static int protect_range(struct addr_space *space, gpa_t start, gpa_t end, uint8
 		return status;
 	}
 	if (cut_end) {
-		area_set_split(&space->areas, last, end, nodes[--cuts]);
+		split_area(space, last, end, nodes[--cuts]);
 	}
 	if (cut_start) {
-		area_set_split(&space->areas, area, start, nodes[--cuts]);
+		split_area(space, area, start, nodes[--cuts]);
 		area = nodes[cuts];
 	}
 	for (; area != NULL && area->range.start < end; area = area_set_next(area)) {
 		area->attributes.permissions = permissions;
+		backend_derive(space, area);
 	}
 	return MM_OK;
 }
@@ -382,25 +393,51 @@ int addr_space_handle_fault(struct addr_space *space, const struct nested_fault 
 	return status;
 }
 
-int addr_space_translate(const struct addr_space *space, gpa_t address, struct translation *result)
+/* A linear area with leaves of one size needs no walk, and is contiguous as a whole. */
+static void look_up_linear(const struct area *area, gpa_t address, struct translation *result)
+{
+	result->address = address - (uint64_t)area->offset;
+	result->bytes = area->range.end - address;
+	result->attributes = area->attributes;
+	result->leaf_shift = area->leaf_shift;
+}
+
+static inline int look_up(const struct addr_space *space, gpa_t address, struct translation *result)
 {
 	const struct npt *npt = &space->npt;
+	const struct area *area = area_set_last(&space->areas, address);
 
-	if (address - space->base >= space->size) {
+	if (area != NULL && area->backend == AREA_LINEAR && area->leaf_shift != 0) {
+		look_up_linear(area, address, result);
+		return MM_OK;
+	}
+	if (unlikely(!npt_in_range(npt, address))) {
 		return MM_EFAULT;
 	}
 	struct npt_place place = npt_walk(npt, address);
 
-	if (place.entry == 0 || npt_is_hidden(&npt->format, place.entry)) {
+	if (unlikely(place.entry == 0)) {
 		return MM_EFAULT;
 	}
 	uint64_t span = npt_span(place.level);
 	uint64_t into = address & (span - 1);
 
-	/* Leaves never reach past their area. */
+	/* Leaves never reach past their area, and have its permissions. */
 	result->address = npt_address(&npt->format, place.entry) + into;
 	result->bytes = span - into;
-	result->attributes = npt->format.attributes(place.level, place.entry);
+	result->attributes = area != NULL ? area->attributes : npt_leaf_attributes(&npt->format, place.entry);
 	result->leaf_shift = (uint8_t)npt_shift(place.level);
 	return MM_OK;
+}
+
+int addr_space_look_up(const struct addr_space *space, gpa_t address, struct translation *result)
+{
+	return look_up(space, address, result);
+}
+
+int addr_space_translate(const struct addr_space *space, gpa_t address, struct translation *result)
+{
+	int status = look_up(space, address, result);
+
+	return status == MM_OK && result->attributes.permissions == MM_NONE ? MM_EFAULT : status;
 }

@@ -51,7 +51,7 @@ struct area *area_set_search(struct area_set *set, gpa_t address)
 		} else if (address >= area->range.end) {
 			node = node->child[1];
 		} else {
-			set->last = area;
+			__atomic_store_n(&set->last, area, __ATOMIC_RELEASE);
 			return area;
 		}
 	}
@@ -91,6 +91,7 @@ void area_set_insert(struct area_set *set, struct area *area)
 	}
 	rb_insert(&set->tree, &area->node, parent, side);
 	set->count++;
+	__atomic_store_n(&set->last, area, __ATOMIC_RELEASE);
 }
 
 void area_set_erase(struct area_set *set, struct area *area)

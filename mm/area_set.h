@@ -15,7 +15,7 @@ enum area_backend { AREA_LINEAR, AREA_ALLOC };
 /* Which frames an alloc area is filled with where it covers a whole aligned 2 MiB. */
 enum area_pages {
 	AREA_PAGES_AUTO, /* 2 MiB when there is one, else 4 KiB */
-	AREA_PAGES_4K,	 /* never 2 MiB */
+	AREA_PAGES_4K,	 /* never a leaf of 2 MiB */
 	AREA_PAGES_2M,	 /* 2 MiB, or MM_ENOMEM */
 };
 
@@ -23,15 +23,19 @@ struct area {
 	struct rb_node node;
 	struct gpa_range range;
 	struct npt_attributes attributes;
-	uint8_t backend; /* enum area_backend */
-	uint8_t pages;	 /* enum area_pages; alloc only */
-	bool populate;	 /* alloc only */
-	int64_t offset;	 /* linear only: HPA = GPA - offset */
+	uint8_t backend;    /* enum area_backend */
+	uint8_t pages;      /* enum area_pages; alloc only */
+	bool populate;      /* alloc only */
+	uint8_t leaf_shift; /* linear only, derived: log2 of the size of every leaf in it, or 0: they differ */
+	union {
+		int64_t offset;      /* linear: HPA = GPA - offset */
+		uint64_t page_entry; /* alloc, derived: what a 4 KiB leaf's entry has beside the address */
+	};
 };
 
 struct area_set {
 	struct rb_tree tree;
-	struct area *last; /* the area of the last lookup: faults come in runs */
+	struct area *last; /* found or made last: faults come in runs; read without the lock too */
 	struct slab nodes;
 	uint64_t count;
 };
@@ -50,7 +54,15 @@ struct area *area_set_next(const struct area *area);
 
 static inline bool area_holds(const struct area *area, gpa_t address)
 {
-	return address - area->range.start < area->range.end - area->range.start;
+	return address >= area->range.start && address < area->range.end;
+}
+
+/* The area that holds `address` if it is the one found or made last, else NULL. Needs no lock while none is erased. */
+static inline struct area *area_set_last(const struct area_set *set, gpa_t address)
+{
+	struct area *last = __atomic_load_n(&set->last, __ATOMIC_ACQUIRE);
+
+	return last != NULL && area_holds(last, address) ? last : NULL;
 }
 
 /* The slow half of area_set_find. */
@@ -59,9 +71,9 @@ struct area *area_set_search(struct area_set *set, gpa_t address);
 /* The area that holds `address`, or NULL. */
 static inline struct area *area_set_find(struct area_set *set, gpa_t address)
 {
-	struct area *last = set->last;
+	struct area *last = area_set_last(set, address);
 
-	return last != NULL && area_holds(last, address) ? last : area_set_search(set, address);
+	return likely(last != NULL) ? last : area_set_search(set, address);
 }
 
 /* Puts in `area`, filled in by the caller, which must overlap none. */

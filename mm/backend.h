@@ -8,6 +8,19 @@
 #include "mm/addr_space.h"
 #include "mm/npt_private.h"
 
+/* Derives what the area keeps for speed; after its range or its attributes have changed. */
+void backend_linear_derive(const struct addr_space *space, struct area *area);
+void backend_alloc_derive(const struct addr_space *space, struct area *area);
+
+static inline void backend_derive(const struct addr_space *space, struct area *area)
+{
+	if (area->backend == AREA_LINEAR) {
+		backend_linear_derive(space, area);
+	} else {
+		backend_alloc_derive(space, area);
+	}
+}
+
 /* Maps the whole area. MM_EALIGN, MM_ERANGE, MM_EPERM, MM_ENOMEM. */
 int backend_linear_map(struct addr_space *space, const struct area *area);
 
@@ -19,6 +32,9 @@ int backend_alloc_fill(struct addr_space *space, const struct area *area, gpa_t 
 
 /* An npt_release with the space as context: frees what belongs to an alloc area. The areas must still be there. */
 void backend_release(void *context, gpa_t gpa, hpa_t address, unsigned level);
+
+/* addr_space_translate, but a guard is there, with empty permissions. */
+int addr_space_look_up(const struct addr_space *space, gpa_t address, struct translation *result);
 
 /* What addr_space_handle_fault does, but with the lock held; `force`: whatever the permissions. */
 int addr_space_fault_locked(struct addr_space *space, gpa_t gpa, unsigned access, bool force);

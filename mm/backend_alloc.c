@@ -11,43 +11,42 @@
 #define ORDER_4K 0
 #define ORDER_2M NPT_INDEX_BITS
 
-/* The part of the area that frames of 2 MiB may fill; empty: start == end. */
-static struct gpa_range whole_blocks(const struct addr_space *space, const struct area *area)
+static bool may_map_2m(const struct addr_space *space, const struct area *area)
 {
-	struct gpa_range blocks = {align_up(area->range.start, npt_span(LEVEL_2M)),
-				   align_down(area->range.end, npt_span(LEVEL_2M))};
+	return area->pages != AREA_PAGES_4K && space->npt.format.level[LEVEL_2M].leaf;
+}
 
-	if (area->pages == AREA_PAGES_4K || !space->npt.format.level[LEVEL_2M].leaf || blocks.start >= blocks.end) {
-		blocks.end = blocks.start;
-	}
-	return blocks;
+void backend_alloc_derive(const struct addr_space *space, struct area *area)
+{
+	area->page_entry = npt_leaf(&space->npt.format, LEVEL_4K, 0, area->attributes);
 }
 
 /*
- * Takes all frames for the area: of 2 MiB for the first blocks of `blocks`, while there are any, and of 4 KiB for
- * the rest. Cuts blocks->end to what they cover.
+ * Takes all frames for the area: of 2 MiB for its whole blocks while there are any, though they may be mapped by
+ * 4 KiB, and of 4 KiB for the rest.
  */
-static int take_frames(struct npt_mapping *mapping, const struct area *area, struct gpa_range *blocks)
+static int take_frames(struct npt_mapping *mapping, const struct area *area, bool map_2m)
 {
 	struct mm_hal *hal = mapping->npt->hal;
-	gpa_t end = blocks->start;
+	gpa_t start = align_up(area->range.start, npt_span(LEVEL_2M));
+	gpa_t end = start;
+	uint64_t pages = (area->range.end - area->range.start) >> FRAME_SHIFT;
 
-	while (end < blocks->end &&
+	while (end + npt_span(LEVEL_2M) <= area->range.end &&
 	       frame_list_take(&mapping->frames[LEVEL_2M], hal, 1, ORDER_2M, FRAME_GUEST) == MM_OK) {
 		end += npt_span(LEVEL_2M);
+		pages -= BIT(ORDER_2M);
 	}
-	if (end < blocks->end && area->pages == AREA_PAGES_2M) {
+	if (map_2m && area->pages == AREA_PAGES_2M && end + npt_span(LEVEL_2M) <= area->range.end) {
 		return MM_ENOMEM;
 	}
-	blocks->end = end;
-	uint64_t pages = (area->range.end - area->range.start - (end - blocks->start)) >> FRAME_SHIFT;
-
+	mapping->blocks = (struct gpa_range){start, end};
 	return frame_list_take(&mapping->frames[LEVEL_4K], hal, pages, ORDER_4K, FRAME_GUEST);
 }
 
 int backend_alloc_populate(struct addr_space *space, const struct area *area)
 {
-	struct gpa_range blocks = whole_blocks(space, area);
+	bool map_2m = may_map_2m(space, area);
 	struct npt_mapping mapping;
 
 	mapping.npt = &space->npt;
@@ -55,13 +54,15 @@ int backend_alloc_populate(struct addr_space *space, const struct area *area)
 	mapping.contiguous = false;
 	mapping.frames[LEVEL_4K] = FRAME_LIST_EMPTY;
 	mapping.frames[LEVEL_2M] = FRAME_LIST_EMPTY;
-	int status = take_frames(&mapping, area, &blocks);
+	int status = take_frames(&mapping, area, map_2m);
 
 	if (status == MM_OK) {
+		struct gpa_range none = {area->range.end, area->range.end};
+
 		mapping.leaves[LEVEL_4K] = area->range;
-		mapping.leaves[LEVEL_2M] = blocks;
+		mapping.leaves[LEVEL_2M] = map_2m ? mapping.blocks : none;
 		for (unsigned level = LEVEL_2M + 1; level < NPT_MAX_LEVELS; level++) {
-			mapping.leaves[level] = (struct gpa_range){blocks.end, blocks.end};
+			mapping.leaves[level] = none;
 		}
 		status = npt_map_prepared(&mapping);
 	}
@@ -74,26 +75,23 @@ int backend_alloc_populate(struct addr_space *space, const struct area *area)
 	return MM_OK;
 }
 
-static bool may_fill_2m(const struct addr_space *space, const struct area *area, gpa_t gpa, unsigned hole_level)
+static bool covers_block(const struct area *area, gpa_t gpa)
 {
 	gpa_t start = align_down(gpa, npt_span(LEVEL_2M));
 
-	return hole_level >= LEVEL_2M && area->pages != AREA_PAGES_4K && space->npt.format.level[LEVEL_2M].leaf &&
-	       start >= area->range.start && start + npt_span(LEVEL_2M) <= area->range.end;
+	return start >= area->range.start && start + npt_span(LEVEL_2M) <= area->range.end;
 }
 
-int backend_alloc_fill(struct addr_space *space, const struct area *area, gpa_t gpa, const struct npt_place *place)
+/* Fills a hole above level 0: with 2 MiB if they may and can be had, else with a page and the tables to it. */
+static int fill_high_hole(struct addr_space *space, const struct area *area, gpa_t gpa, const struct npt_place *place)
 {
 	struct npt *npt = &space->npt;
 	struct mm_hal *hal = npt->hal;
-	unsigned level = LEVEL_4K;
-	hpa_t frame = HPA_NONE;
+	bool want_2m = may_map_2m(space, area) && covers_block(area, gpa);
+	hpa_t frame = want_2m ? hal->alloc_frames(hal, ORDER_2M, FRAME_GUEST) : HPA_NONE;
+	unsigned level = frame != HPA_NONE ? LEVEL_2M : LEVEL_4K;
 
-	if (may_fill_2m(space, area, gpa, place->level)) {
-		frame = hal->alloc_frames(hal, ORDER_2M, FRAME_GUEST);
-		level = frame == HPA_NONE && area->pages == AREA_PAGES_AUTO ? LEVEL_4K : LEVEL_2M;
-	}
-	if (level == LEVEL_4K) {
+	if (frame == HPA_NONE && !(want_2m && area->pages == AREA_PAGES_2M)) {
 		frame = hal->alloc_frames(hal, ORDER_4K, FRAME_GUEST);
 	}
 	if (frame == HPA_NONE) {
@@ -107,6 +105,26 @@ int backend_alloc_fill(struct addr_space *space, const struct area *area, gpa_t 
 		return status;
 	}
 	space->statistics.frames_owned += npt_span(level) >> FRAME_SHIFT;
+	space->statistics.faults_filled++;
+	return MM_OK;
+}
+
+int backend_alloc_fill(struct addr_space *space, const struct area *area, gpa_t gpa, const struct npt_place *place)
+{
+	struct npt *npt = &space->npt;
+
+	if (unlikely(place->level != LEVEL_4K)) {
+		return fill_high_hole(space, area, gpa, place);
+	}
+	hpa_t frame = npt->hal->alloc_frames(npt->hal, ORDER_4K, FRAME_GUEST);
+
+	if (unlikely(frame == HPA_NONE)) {
+		return MM_ENOMEM;
+	}
+	memset(npt_pointer(npt, frame), 0, FRAME_SIZE);
+	npt_store(place->slot, area->page_entry + (frame >> npt->format.address_shift));
+	npt->statistics.leaves[LEVEL_4K]++;
+	space->statistics.frames_owned++;
 	space->statistics.faults_filled++;
 	return MM_OK;
 }

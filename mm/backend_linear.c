@@ -13,3 +13,24 @@ int backend_linear_map(struct addr_space *space, const struct area *area)
 
 	return npt_map(&space->npt, area->range.start, address, size, area->attributes, NPT_MAX_LEVELS);
 }
+
+/*
+ * Whatever splits and cuts an area has seen, its leaves are the largest that fit in it: splits go no further than
+ * the cut asks for, and both happen at the same places. So its ends and its offset tell their size.
+ */
+void backend_linear_derive(const struct addr_space *space, struct area *area)
+{
+	const struct npt_format *format = &space->npt.format;
+
+	area->leaf_shift = FRAME_SHIFT;
+	for (unsigned level = format->levels - 1U; level > 0; level--) {
+		struct gpa_range large = npt_leaf_range(format, level, &area->range, -(uint64_t)area->offset);
+
+		if (large.start < large.end) {
+			bool all = large.start == area->range.start && large.end == area->range.end;
+
+			area->leaf_shift = (uint8_t)(all ? npt_shift(level) : 0);
+			return;
+		}
+	}
+}

@@ -83,7 +83,7 @@ static void add_leaf(struct dump *dump, unsigned level, gpa_t gpa, uint64_t entr
 		dump->hpa = hpa;
 		dump->level = level;
 		dump->flags = flags;
-		dump->attributes = npt_leaf_attributes(format, level, entry);
+		dump->attributes = npt_leaf_attributes(format, entry);
 	}
 	dump->bytes += npt_span(level);
 }
@@ -93,7 +93,7 @@ static void dump_table(struct dump *dump, const uint64_t *table, unsigned level,
 {
 	const struct npt *npt = dump->npt;
 
-	for (size_t i = 0; i < npt_table_entries(npt, level); i++) {
+	for (uint64_t i = 0; i < (level == npt->top ? npt->index_mask + 1 : NPT_ENTRIES); i++) {
 		uint64_t entry = npt_load(&table[i]);
 		gpa_t gpa = start + i * npt_span(level);
 
@@ -136,7 +136,7 @@ void addr_space_dump(struct addr_space *space, void (*print)(void *context, cons
 	     area = area_set_next(area)) {
 		print_area(&dump, area);
 	}
-	dump_table(&dump, space->npt.root_table, npt_top(&space->npt), 0);
+	dump_table(&dump, space->npt.table, space->npt.top, npt_table_start(&space->npt));
 	print_run(&dump);
 	print_statistics(&dump, space);
 	spin_unlock(&space->lock);

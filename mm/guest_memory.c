@@ -37,44 +37,34 @@ static void close_window(struct addr_space *space, const struct window *window)
 	}
 }
 
-static bool may_access(const struct npt *npt, const struct npt_place *place, unsigned access, unsigned flags)
+static bool may_access(const struct npt_attributes *attributes, unsigned access, bool force)
 {
-	struct npt_attributes attributes = npt_leaf_attributes(&npt->format, place->level, place->entry);
-
-	if (attributes.type > MM_WRITE_COMBINING) {
-		return false;
-	}
-	return (access & ~(unsigned)attributes.permissions) == 0 || (flags & GUEST_ACCESS_FORCE) != 0;
+	return attributes->type <= MM_WRITE_COMBINING && (force || (access & ~(unsigned)attributes->permissions) == 0);
 }
 
 /* Every open_window needs its close_window, also when it found nothing. */
 static struct window open_window(struct addr_space *space, gpa_t gpa, unsigned access, unsigned flags)
 {
-	const struct npt *npt = &space->npt;
+	bool force = (flags & GUEST_ACCESS_FORCE) != 0;
 	struct window window = {NULL, 0, enter(space)};
+	struct translation translation;
+	int status = addr_space_look_up(space, gpa, &translation);
 
-	if (gpa - space->base >= space->size) {
-		return window;
-	}
-	struct npt_place place = npt_walk(npt, gpa);
-
-	if (unlikely(place.entry == 0)) {
+	if (unlikely(status != MM_OK)) {
 		/* A reader that waited for the lock could wait for a change that waits for readers. */
 		if (!window.locked) {
 			close_window(space, &window);
 			spin_lock(&space->lock);
 			window.locked = true;
 		}
-		if (addr_space_fault_locked(space, gpa, access, (flags & GUEST_ACCESS_FORCE) != 0) != MM_OK) {
-			return window;
+		status = addr_space_fault_locked(space, gpa, access, force);
+		if (status == MM_OK) {
+			status = addr_space_look_up(space, gpa, &translation);
 		}
-		place = npt_walk(npt, gpa);
 	}
-	if (may_access(npt, &place, access, flags)) {
-		uint64_t into = gpa & (npt_span(place.level) - 1);
-
-		window.pointer = (char *)mm_pointer(npt->hal, npt_address(&npt->format, place.entry)) + into;
-		window.bytes = npt_span(place.level) - into;
+	if (status == MM_OK && may_access(&translation.attributes, access, force)) {
+		window.pointer = mm_pointer(space->npt.hal, translation.address);
+		window.bytes = translation.bytes;
 	}
 	return window;
 }

@@ -9,20 +9,84 @@
 #include "lib/string.h"
 #include "mm/npt_private.h"
 
-int npt_init(struct npt *npt, const struct npt_format *format, struct mm_hal *hal)
-{
-	hpa_t root = hal->alloc_frames(hal, format->root_order, FRAME_TABLE);
+/* Walks start no lower than here, so that a space costs at most one or two tables more. */
+#define LOWEST_TOP 2
 
-	if (root == HPA_NONE) {
-		return MM_ENOMEM;
+static uint64_t *new_table(struct npt *npt, unsigned order, hpa_t *address)
+{
+	*address = npt->hal->alloc_frames(npt->hal, order, FRAME_TABLE);
+	if (*address == HPA_NONE) {
+		return NULL;
 	}
+	npt->statistics.tables += BIT(order);
+	return memset(npt_pointer(npt, *address), 0, FRAME_SIZE << order);
+}
+
+static void start_at(struct npt *npt, unsigned level, uint64_t *table)
+{
+	npt->table = table;
+	npt->top = (uint8_t)level;
+	npt->shift = (uint8_t)npt_shift(level);
+	npt->index_mask = BITS(npt->format.level[level].bits - 1, 0);
+}
+
+/* Frees the tables from the root down to the one where walks start. */
+static void free_trunk(struct npt *npt)
+{
+	unsigned level = npt->format.levels - 1U;
+	unsigned order = npt->format.root_order;
+	uint64_t index = npt->range.start >> npt_shift(level);
+	hpa_t address = npt->root;
+
+	while (level > npt->top) {
+		hpa_t child = npt_address(&npt->format, npt_load(npt_pointer(npt, address) + index));
+
+		npt->hal->free_frames(npt->hal, address, order, FRAME_TABLE);
+		address = child;
+		order = 0;
+		level--;
+		index = (npt->range.start >> npt_shift(level)) % NPT_ENTRIES;
+	}
+	npt->hal->free_frames(npt->hal, address, order, FRAME_TABLE);
+	npt->root = HPA_NONE;
+	npt->table = NULL;
+	npt->statistics.tables = 0;
+}
+
+int npt_init_range(struct npt *npt, const struct npt_format *format, struct mm_hal *hal, struct gpa_range range)
+{
+	unsigned level = format->levels - 1U;
+
 	npt->format = *format;
 	npt->hal = hal;
-	npt->root = root;
-	npt->root_table = mm_pointer(hal, root);
-	npt->statistics = (struct npt_statistics){.tables = BIT(format->root_order)};
-	memset(npt->root_table, 0, FRAME_SIZE << format->root_order);
+	npt->virtual_offset = hal->virtual_offset;
+	npt->range = range;
+	npt->statistics = (struct npt_statistics){.tables = 0};
+	uint64_t *table = new_table(npt, format->root_order, &npt->root);
+
+	if (table == NULL) {
+		return MM_ENOMEM;
+	}
+	start_at(npt, level, table);
+	while (level > LOWEST_TOP && range.start >> npt_shift(level) == (range.end - 1) >> npt_shift(level)) {
+		hpa_t address;
+		uint64_t *child = new_table(npt, 0, &address);
+
+		if (child == NULL) {
+			free_trunk(npt);
+			return MM_ENOMEM;
+		}
+		npt_store(&table[npt_index(npt, level, range.start)], npt_table_entry(format, address));
+		table = child;
+		level--;
+		start_at(npt, level, table);
+	}
 	return MM_OK;
+}
+
+int npt_init(struct npt *npt, const struct npt_format *format, struct mm_hal *hal)
+{
+	return npt_init_range(npt, format, hal, (struct gpa_range){0, BIT(format->input_bits)});
 }
 
 static unsigned count_entries(const uint64_t *table)
@@ -38,73 +102,62 @@ static unsigned count_entries(const uint64_t *table)
 	return count;
 }
 
-/* The leaves of one level-0 table. */
-static void release_pages(struct npt *npt, const uint64_t *table, gpa_t start, npt_release *release, void *context)
+/* Recurses once per level. */
+static void free_entries(struct npt *npt, const uint64_t *entries, uint64_t count, unsigned level, gpa_t start,
+			 npt_release *release, void *context)
 {
-	unsigned count = 0;
+	const struct npt_format *format = &npt->format;
+	uint64_t leaves = 0;
 
-	if (release == NULL) {
-		count = count_entries(table);
-	} else {
-		for (unsigned i = 0; i < NPT_ENTRIES; i++) {
-			if (table[i] != 0) {
-				release(context, start + i * FRAME_SIZE, npt_address(&npt->format, table[i]), 0);
-				count++;
-			}
+	for (uint64_t i = 0; i < count; i++) {
+		uint64_t entry = entries[i];
+		gpa_t gpa = start + i * npt_span(level);
+
+		if (entry == 0) {
+			continue;
+		}
+		entry = npt_unhide(format, entry);
+		if (npt_is_table(format, level, entry)) {
+			npt_free_tree(npt, npt_address(format, entry), level - 1, gpa, release, context);
+			continue;
+		}
+		leaves++;
+		if (release != NULL) {
+			release(context, gpa, npt_address(format, entry), level);
 		}
 	}
-	npt->statistics.leaves[0] -= count;
+	npt->statistics.leaves[level] -= leaves;
 }
 
-/* What an entry that no CPU reaches any more leads to. */
-static void free_entry(struct npt *npt, uint64_t entry, unsigned level, gpa_t start, npt_release *release,
-		       void *context)
-{
-	entry = npt_unhide(&npt->format, entry);
-	if (npt_is_table(&npt->format, level, entry)) {
-		npt_free_tree(npt, npt_address(&npt->format, entry), level - 1, start, release, context);
-		return;
-	}
-	npt->statistics.leaves[level]--;
-	if (release != NULL) {
-		release(context, start, npt_address(&npt->format, entry), level);
-	}
-}
-
-/* Recurses once per level. */
 void npt_free_tree(struct npt *npt, hpa_t table, unsigned level, gpa_t start, npt_release *release, void *context)
 {
-	const uint64_t *entries = mm_pointer(npt->hal, table);
+	const uint64_t *entries = npt_pointer(npt, table);
 
-	if (level == 0) {
-		release_pages(npt, entries, start, release, context);
+	if (level == 0 && release == NULL) {
+		npt->statistics.leaves[0] -= count_entries(entries);
 	} else {
-		for (unsigned i = 0; i < NPT_ENTRIES; i++) {
-			if (entries[i] != 0) {
-				free_entry(npt, entries[i], level, start + i * npt_span(level), release, context);
-			}
-		}
+		free_entries(npt, entries, NPT_ENTRIES, level, start, release, context);
 	}
 	npt->statistics.tables--;
 	npt->hal->free_frames(npt->hal, table, 0, FRAME_TABLE);
 }
 
+gpa_t npt_table_start(const struct npt *npt)
+{
+	return align_down(npt->range.start, (npt->index_mask + 1) << npt->shift);
+}
+
 void npt_destroy_releasing(struct npt *npt, npt_release *release, void *context)
 {
-	unsigned top = npt_top(npt);
-	bool empty = npt->statistics.tables == BIT(npt->format.root_order) && npt->statistics.leaves[top] == 0;
+	uint64_t leaves = 0;
 
-	if (!empty) {
-		for (size_t i = 0; i < npt_table_entries(npt, top); i++) {
-			if (npt->root_table[i] != 0) {
-				free_entry(npt, npt->root_table[i], top, i << npt_shift(top), release, context);
-			}
-		}
+	for (unsigned level = 0; level < NPT_MAX_LEVELS; level++) {
+		leaves += npt->statistics.leaves[level];
 	}
-	npt->hal->free_frames(npt->hal, npt->root, npt->format.root_order, FRAME_TABLE);
-	npt->root = HPA_NONE;
-	npt->root_table = NULL;
-	npt->statistics.tables = 0;
+	if (leaves != 0) { /* no leaf, no table */
+		free_entries(npt, npt->table, npt->index_mask + 1, npt->top, npt_table_start(npt), release, context);
+	}
+	free_trunk(npt);
 }
 
 void npt_destroy(struct npt *npt)
@@ -145,12 +198,12 @@ void frame_list_give_back(struct frame_list *list, struct mm_hal *hal, unsigned 
 
 int npt_check_range(const struct npt *npt, gpa_t start, uint64_t size)
 {
-	uint64_t limit = BIT(npt->format.input_bits);
+	const struct gpa_range *range = &npt->range;
 
 	if (!is_aligned(start | size, FRAME_SIZE)) {
 		return MM_EALIGN;
 	}
-	return start <= limit && size <= limit - start ? MM_OK : MM_ERANGE;
+	return start >= range->start && start <= range->end && size <= range->end - start ? MM_OK : MM_ERANGE;
 }
 
 int npt_check_target(const struct npt *npt, hpa_t address, uint64_t size)
@@ -165,9 +218,9 @@ int npt_check_target(const struct npt *npt, hpa_t address, uint64_t size)
 
 struct npt_entry npt_lookup(const struct npt *npt, gpa_t address)
 {
-	struct npt_entry result = {.kind = NPT_HOLE, .level = (uint8_t)npt_top(npt)};
+	struct npt_entry result = {.kind = NPT_HOLE, .level = npt->top};
 
-	if (address >> npt->format.input_bits != 0) {
+	if (!npt_in_range(npt, address)) {
 		return result;
 	}
 	struct npt_place place = npt_walk(npt, address);
@@ -176,7 +229,7 @@ struct npt_entry npt_lookup(const struct npt *npt, gpa_t address)
 	result.raw = place.entry;
 	if (place.entry != 0) {
 		result.kind = NPT_LEAF;
-		result.attributes = npt_leaf_attributes(&npt->format, place.level, place.entry);
+		result.attributes = npt_leaf_attributes(&npt->format, place.entry);
 		result.address = npt_address(&npt->format, place.entry) + (address & (npt_span(place.level) - 1));
 	}
 	return result;
@@ -224,14 +277,22 @@ static int prepare_table(struct npt_mapping *mapping, const uint64_t *table, uns
 	return MM_OK;
 }
 
-static void fill_contiguous(const struct npt_mapping *mapping, uint64_t *slot, unsigned level, gpa_t start,
+static void fill_contiguous(const struct npt_mapping *mapping, uint64_t *slot, unsigned level, hpa_t address,
 			    size_t count)
 {
 	const struct npt_format *format = &mapping->npt->format;
 	uint64_t step = npt_leaf_step(format, level);
-	uint64_t entry = npt_leaf(format, level, start + mapping->to_address, mapping->attributes);
+	uint64_t entry = npt_leaf(format, level, address, mapping->attributes);
+	uint64_t *end = slot + count;
 
-	for (uint64_t *end = slot + count; slot < end; slot++) {
+	for (; end - slot >= 4; slot += 4) {
+		npt_store(&slot[0], entry);
+		npt_store(&slot[1], entry + step);
+		npt_store(&slot[2], entry + 2 * step);
+		npt_store(&slot[3], entry + 3 * step);
+		entry += 4 * step;
+	}
+	for (; slot < end; slot++) {
 		npt_store(slot, entry);
 		entry += step;
 	}
@@ -243,23 +304,29 @@ static void fill_frames(struct npt_mapping *mapping, uint64_t *slot, unsigned le
 	const struct mm_hal *hal = mapping->npt->hal;
 	struct frame_list *frames = &mapping->frames[level];
 	uint64_t template = npt_leaf(format, level, 0, mapping->attributes);
-	uint64_t step = npt_leaf_step(format, 0);
 	size_t bytes = npt_span(level);
 
 	for (uint64_t *end = slot + count; slot < end; slot++) {
 		hpa_t frame = frame_list_pop(frames, hal);
 
 		memset(mm_pointer(hal, frame), 0, bytes);
-		npt_store(slot, template + (frame >> FRAME_SHIFT) * step);
+		npt_store(slot, template + (frame >> format->address_shift));
 	}
 }
 
 static void fill_leaves(struct npt_mapping *mapping, uint64_t *slot, unsigned level, gpa_t start, gpa_t end)
 {
+	const struct mm_hal *hal = mapping->npt->hal;
 	size_t count = (end - start) >> npt_shift(level);
 
 	if (mapping->contiguous) {
-		fill_contiguous(mapping, slot, level, start, count);
+		fill_contiguous(mapping, slot, level, start + mapping->to_address, count);
+	} else if (level == 0 && start >= mapping->blocks.start && start < mapping->blocks.end) {
+		/* A level-0 table and a block are of one size. */
+		hpa_t block = frame_list_pop(&mapping->frames[1], hal);
+
+		memset(mm_pointer(hal, block), 0, npt_span(1));
+		fill_contiguous(mapping, slot, level, block, count);
 	} else {
 		fill_frames(mapping, slot, level, count);
 	}
@@ -289,7 +356,7 @@ static void fill_table(struct npt_mapping *mapping, uint64_t *table, unsigned le
 			continue;
 		}
 		hpa_t child = frame_list_pop(&mapping->tables, npt->hal);
-		uint64_t *entries = mm_pointer(npt->hal, child);
+		uint64_t *entries = npt_pointer(npt, child);
 
 		memset(entries, 0, FRAME_SIZE);
 		fill_table(mapping, entries, level - 1, at, next);
@@ -304,7 +371,7 @@ int npt_map_prepared(struct npt_mapping *mapping)
 
 	mapping->tables_needed = 0;
 	mapping->tables = FRAME_LIST_EMPTY;
-	int status = prepare_table(mapping, npt->root_table, npt_top(npt), range->start, range->end);
+	int status = prepare_table(mapping, npt->table, npt->top, range->start, range->end);
 
 	if (status == MM_OK) {
 		status = frame_list_take(&mapping->tables, npt->hal, mapping->tables_needed, 0, FRAME_TABLE);
@@ -312,14 +379,13 @@ int npt_map_prepared(struct npt_mapping *mapping)
 	if (status != MM_OK) {
 		return status;
 	}
-	fill_table(mapping, npt->root_table, npt_top(npt), range->start, range->end);
+	fill_table(mapping, npt->table, npt->top, range->start, range->end);
 	npt->statistics.tables += mapping->tables_needed;
 	return MM_OK;
 }
 
-/* The part of `range` that leaves of `level` can cover when it maps to GPA + `to_address`. */
-static struct gpa_range leaf_range(const struct npt_format *format, unsigned level, const struct gpa_range *range,
-				   uint64_t to_address)
+struct gpa_range npt_leaf_range(const struct npt_format *format, unsigned level, const struct gpa_range *range,
+				uint64_t to_address)
 {
 	struct gpa_range none = {range->end, range->end};
 	struct gpa_range inner = {align_up(range->start, npt_span(level)), align_down(range->end, npt_span(level))};
@@ -355,7 +421,7 @@ int npt_map(struct npt *npt, gpa_t start, hpa_t address, uint64_t size, struct n
 	mapping.leaves[0] = (struct gpa_range){start, start + size};
 	for (unsigned level = 1; level < npt->format.levels; level++) {
 		mapping.leaves[level] =
-			level <= largest_level ? leaf_range(&npt->format, level, &mapping.leaves[0], mapping.to_address)
+			level <= largest_level ? npt_leaf_range(&npt->format, level, &mapping.leaves[0], mapping.to_address)
 					       : (struct gpa_range){start + size, start + size};
 	}
 	return npt_map_prepared(&mapping);
@@ -373,7 +439,7 @@ int npt_fill_hole(struct npt *npt, const struct npt_place *place, gpa_t address,
 	npt->statistics.leaves[level]++;
 	for (; level < place->level; level++) {
 		hpa_t table = frame_list_pop(&tables, npt->hal);
-		uint64_t *entries = mm_pointer(npt->hal, table);
+		uint64_t *entries = npt_pointer(npt, table);
 
 		memset(entries, 0, FRAME_SIZE);
 		entries[npt_index(npt, level, address)] = entry;

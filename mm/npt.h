@@ -52,7 +52,7 @@ struct npt_format {
 	/* Never called with empty permissions. */
 	uint64_t (*make_leaf)(unsigned level, hpa_t address, struct npt_attributes attributes);
 	/* The permissions of a hidden leaf are not asked for, its type is. */
-	struct npt_attributes (*attributes)(unsigned level, uint64_t entry);
+	struct npt_attributes (*attributes)(uint64_t entry);
 };
 
 struct npt_statistics {
@@ -66,7 +66,16 @@ struct npt {
 	struct npt_format format; /* a copy: one machine's */
 	struct mm_hal *hal;	  /* not owned */
 	hpa_t root;
-	uint64_t *root_table; /* the host's pointer to it */
+	struct gpa_range range; /* nothing outside can be mapped */
+	/*
+	 * Where every walk starts: the root, or a table below it that covers the whole range. Such a one is
+	 * made with the root and stays as long. Its level, the shift of that level, its entries less one.
+	 */
+	uint64_t *table;
+	uint8_t top;
+	uint8_t shift;
+	uint64_t index_mask;
+	uintptr_t virtual_offset; /* the hal's */
 	struct npt_statistics statistics;
 };
 
@@ -84,6 +93,9 @@ struct npt_entry {
 
 /* Takes a zeroed root from `hal`. MM_ENOMEM. */
 int npt_init(struct npt *npt, const struct npt_format *format, struct mm_hal *hal);
+
+/* The same for a table in which only `range` (not empty, within input_bits) will ever be mapped: walks are shorter. */
+int npt_init_range(struct npt *npt, const struct npt_format *format, struct mm_hal *hal, struct gpa_range range);
 
 /* Frees every table; leaves' frames stay their owners'. The npt must not be in use by any CPU. */
 void npt_destroy(struct npt *npt);

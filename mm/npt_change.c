@@ -14,10 +14,15 @@
 
 struct update {
 	struct npt *npt;
+	gpa_t start, end;
 	struct frame_list tables; /* for splits */
 	uint64_t permission_bits; /* protect: what goes under permission_mask */
 	bool removes;		  /* unmap; else protect */
 	bool linked;		  /* the table being changed is in the CPU's reach */
+	/* The lowest table that holds all that changes: its level, and from there up the slots that lead to it. */
+	uint64_t *table;
+	unsigned level;
+	uint64_t *path[NPT_MAX_LEVELS];
 	unsigned flush_count;
 	unsigned broken_count;
 	struct gpa_range flush[FLUSH_RANGES];
@@ -60,7 +65,7 @@ static void flush(struct update *update)
 /* The level of the leaf that holds `address` inside it, or 0: nothing to split there. */
 static unsigned cut_level(const struct npt *npt, gpa_t address)
 {
-	if (address >> npt->format.input_bits != 0) {
+	if (!npt_in_range(npt, address)) {
 		return 0;
 	}
 	struct npt_place place = npt_walk(npt, address);
@@ -91,10 +96,10 @@ static hpa_t split_leaf(struct update *update, unsigned level, uint64_t entry)
 	struct npt *npt = update->npt;
 	const struct npt_format *format = &npt->format;
 	hpa_t table = frame_list_pop(&update->tables, npt->hal);
-	uint64_t *slot = mm_pointer(npt->hal, table);
+	uint64_t *slot = npt_pointer(npt, table);
 	uint64_t step = npt_leaf_step(format, level - 1);
 	uint64_t piece =
-		npt_leaf(format, level - 1, npt_address(format, entry), npt_leaf_attributes(format, level, entry));
+		npt_leaf(format, level - 1, npt_address(format, entry), npt_leaf_attributes(format, entry));
 
 	for (uint64_t *end = slot + NPT_ENTRIES; slot < end; slot++) {
 		*slot = piece;
@@ -123,7 +128,7 @@ static void change_part(struct update *update, uint64_t *slot, unsigned level, u
 		gather(update, base, base + npt_span(level));
 	}
 	update->linked = false;
-	change_table(update, mm_pointer(update->npt->hal, table), level - 1, start, end);
+	change_table(update, npt_pointer(update->npt, table), level - 1, start, end);
 	update->linked = linked;
 	if (in_use && format->break_before_make) {
 		npt_store(slot, 0);
@@ -172,6 +177,17 @@ static bool all_holes(const uint64_t *from, const uint64_t *to)
 	return true;
 }
 
+/* True if the table of `level` has nothing but holes outside [from, to). The topmost one always stays. */
+static bool only_holes_beside(const struct npt *npt, unsigned level, const uint64_t *from, const uint64_t *to)
+{
+	uintptr_t start = align_down((uintptr_t)from, FRAME_SIZE);
+
+	/* NOLINTBEGIN(performance-no-int-to-ptr) */
+	return level != npt->top && all_holes((const uint64_t *)start, from) &&
+	       all_holes(to, (const uint64_t *)(start + FRAME_SIZE));
+	/* NOLINTEND(performance-no-int-to-ptr) */
+}
+
 /*
  * Changes [start, end), which lies inside `table` of `level`. True if all that the table holds is being
  * removed, so that the table itself can go. Recurses once per level.
@@ -206,7 +222,7 @@ static bool change_table(struct update *update, uint64_t *table, unsigned level,
 			dies = false;
 		}
 	}
-	return dies && all_holes(table, first) && all_holes(slot, table + npt_table_entries(npt, level));
+	return dies && only_holes_beside(npt, level, first, slot);
 }
 
 /* After the flush: frees what [start, end) hides, and makes holes of it. */
@@ -242,20 +258,60 @@ static void reap_table(struct npt *npt, uint64_t *table, unsigned level, gpa_t s
 	}
 }
 
+/* Goes down while the whole range lies behind one table. False if there is nothing at all. */
+static bool narrow(struct update *update)
+{
+	const struct npt *npt = update->npt;
+	unsigned level = npt->top;
+	uint64_t *table = npt->table;
+	uint64_t entry = 1;
+
+	for (; level > 0 && update->start >> npt_shift(level) == (update->end - 1) >> npt_shift(level); level--) {
+		uint64_t *slot = &table[npt_index(npt, level, update->start)];
+
+		entry = npt_load(slot);
+		if (!npt_is_table(&npt->format, level, entry)) {
+			break;
+		}
+		update->path[level] = slot;
+		table = npt_table(npt, entry);
+	}
+	update->table = table;
+	update->level = level;
+	return entry != 0;
+}
+
+/* Changes the entries; where a table dies that was all that its own table held, that one goes too. */
+static void change_all(struct update *update)
+{
+	const struct npt *npt = update->npt;
+	bool dies = change_table(update, update->table, update->level, update->start, update->end);
+
+	while (dies) {
+		update->level++;
+		uint64_t *slot = update->path[update->level];
+
+		change_whole(update, slot, npt_load(slot), update->start, update->end);
+		/* Reaping starts at the table that stays. */
+		update->table = slot - npt_index(npt, update->level, update->start);
+		dies = only_holes_beside(npt, update->level, slot, slot + 1);
+	}
+}
+
 /* Takes the tables for splits, changes, flushes. MM_ENOMEM: nothing has changed. */
-static int run_update(struct update *update, gpa_t start, gpa_t end)
+static int run_update(struct update *update)
 {
 	struct npt *npt = update->npt;
-	unsigned splits = count_splits(npt, start, end);
+	unsigned splits = update->level > 0 ? count_splits(npt, update->start, update->end) : 0;
 
-	update->tables = FRAME_LIST_EMPTY;
 	update->linked = true;
+	update->tables = FRAME_LIST_EMPTY;
 	update->flush_count = 0;
 	update->broken_count = 0;
-	if (frame_list_take(&update->tables, npt->hal, splits, 0, FRAME_TABLE) != MM_OK) {
+	if (splits != 0 && frame_list_take(&update->tables, npt->hal, splits, 0, FRAME_TABLE) != MM_OK) {
 		return MM_ENOMEM;
 	}
-	change_table(update, npt->root_table, npt_top(npt), start, end);
+	change_all(update);
 	flush(update);
 	frame_list_give_back(&update->tables, npt->hal, 0, FRAME_TABLE); /* a split turned out needless */
 	return MM_OK;
@@ -270,10 +326,15 @@ int npt_unmap(struct npt *npt, gpa_t start, uint64_t size, npt_release *release,
 		return status;
 	}
 	update.npt = npt;
+	update.start = start;
+	update.end = start + size;
 	update.removes = true;
-	status = run_update(&update, start, start + size);
+	if (!narrow(&update)) {
+		return MM_OK;
+	}
+	status = run_update(&update);
 	if (status == MM_OK) {
-		reap_table(npt, npt->root_table, npt_top(npt), start, start + size, release, context);
+		reap_table(npt, update.table, update.level, start, start + size, release, context);
 	}
 	return status;
 }
@@ -295,7 +356,9 @@ int npt_protect(struct npt *npt, gpa_t start, uint64_t size, uint8_t permissions
 		return status;
 	}
 	update.npt = npt;
+	update.start = start;
+	update.end = start + size;
 	update.removes = false;
 	update.permission_bits = npt_leaf(format, 0, 0, attributes) & format->permission_mask;
-	return run_update(&update, start, start + size);
+	return narrow(&update) ? run_update(&update) : MM_OK;
 }

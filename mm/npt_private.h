@@ -28,11 +28,6 @@ static inline uint64_t npt_span(unsigned level)
 	return BIT(npt_shift(level));
 }
 
-static inline unsigned npt_top(const struct npt *npt)
-{
-	return npt->format.levels - 1U;
-}
-
 static inline uint64_t npt_load(const uint64_t *slot)
 {
 	return __atomic_load_n(slot, __ATOMIC_RELAXED);
@@ -58,9 +53,14 @@ static inline uint64_t npt_table_entry(const struct npt_format *format, hpa_t ta
 	return table >> format->address_shift | format->table_bits;
 }
 
+static inline uint64_t *npt_pointer(const struct npt *npt, hpa_t address)
+{
+	return (void *)(uintptr_t)(address + npt->virtual_offset); /* NOLINT(performance-no-int-to-ptr) */
+}
+
 static inline uint64_t *npt_table(const struct npt *npt, uint64_t entry)
 {
-	return mm_pointer(npt->hal, npt_address(&npt->format, entry));
+	return npt_pointer(npt, npt_address(&npt->format, entry));
 }
 
 static inline bool npt_is_hidden(const struct npt_format *format, uint64_t entry)
@@ -96,9 +96,9 @@ static inline uint64_t npt_leaf_step(const struct npt_format *format, unsigned l
 	return npt_span(level) >> format->address_shift;
 }
 
-static inline struct npt_attributes npt_leaf_attributes(const struct npt_format *format, unsigned level, uint64_t entry)
+static inline struct npt_attributes npt_leaf_attributes(const struct npt_format *format, uint64_t entry)
 {
-	struct npt_attributes attributes = format->attributes(level, entry);
+	struct npt_attributes attributes = format->attributes(entry);
 
 	if (npt_is_hidden(format, entry)) {
 		attributes.permissions = MM_NONE;
@@ -113,33 +113,59 @@ struct npt_place {
 	unsigned level;
 };
 
-/* `address` must be below 2^input_bits. */
+/* One step down to `level`, a constant; false if there is no table to step to. */
+static inline bool npt_descend(const struct npt *npt, struct npt_place *place, gpa_t address, unsigned level)
+{
+	uint64_t table = place->entry ^ npt->format.table_bits;
+
+	if ((table & ~npt->format.address_mask) != 0) {
+		return false;
+	}
+	place->slot = npt_pointer(npt, table << npt->format.address_shift) +
+		      (address >> npt_shift(level)) % NPT_ENTRIES;
+	place->entry = npt_load(place->slot);
+	place->level = level;
+	return true;
+}
+
+/* `address` must be in the npt's range. */
 static inline struct npt_place npt_walk(const struct npt *npt, gpa_t address)
 {
-	const struct npt_format *format = &npt->format;
-	struct npt_place place = {.level = npt_top(npt)};
+	struct npt_place place = {.slot = &npt->table[address >> npt->shift & npt->index_mask], .level = npt->top};
 
-	place.slot = npt->root_table + (address >> npt_shift(place.level));
 	place.entry = npt_load(place.slot);
-	while (npt_is_table(format, place.level, place.entry)) {
-		place.level--;
-		place.slot = npt_table(npt, place.entry) + (address >> npt_shift(place.level)) % NPT_ENTRIES;
-		place.entry = npt_load(place.slot);
+	switch (place.level) {
+	case 4:
+		if (!npt_descend(npt, &place, address, 3)) {
+			break;
+		}
+		__attribute__((fallthrough));
+	case 3:
+		if (!npt_descend(npt, &place, address, 2)) {
+			break;
+		}
+		__attribute__((fallthrough));
+	case 2:
+		if (!npt_descend(npt, &place, address, 1)) {
+			break;
+		}
+		__attribute__((fallthrough));
+	default:
+		npt_descend(npt, &place, address, 0);
+		break;
 	}
 	return place;
 }
 
-/* The index in its table of the entry for `address`; the root's may exceed NPT_ENTRIES. */
+/* The index in its table of the entry for `address`; that of the topmost table may exceed NPT_ENTRIES. */
 static inline size_t npt_index(const struct npt *npt, unsigned level, gpa_t address)
 {
-	uint64_t index = address >> npt_shift(level);
-
-	return level == npt_top(npt) ? index : index % NPT_ENTRIES;
+	return address >> npt_shift(level) & (level == npt->top ? npt->index_mask : NPT_ENTRIES - 1);
 }
 
-static inline size_t npt_table_entries(const struct npt *npt, unsigned level)
+static inline bool npt_in_range(const struct npt *npt, gpa_t address)
 {
-	return (size_t)1 << npt->format.level[level].bits;
+	return address - npt->range.start < npt->range.end - npt->range.start;
 }
 
 /*
@@ -175,10 +201,15 @@ struct npt_mapping {
 	struct gpa_range leaves[NPT_MAX_LEVELS];
 	bool contiguous;	     /* else frames come from the lists, zeroed on the way */
 	uint64_t to_address;	     /* contiguous: HPA = GPA + this */
-	struct frame_list frames[2]; /* by level: 4 KiB, 2 MiB */
+	struct frame_list frames[2]; /* 4 KiB, 2 MiB */
+	struct gpa_range blocks;     /* what the frames of 2 MiB are for, whatever the leaves */
 	uint64_t tables_needed;
 	struct frame_list tables;
 };
+
+/* The part of `range` that leaves of `level` can cover when it maps to GPA + `to_address`. */
+struct gpa_range npt_leaf_range(const struct npt_format *format, unsigned level, const struct gpa_range *range,
+				uint64_t to_address);
 
 /* All or nothing; leaves frames[] to its owner on failure. MM_EEXIST, MM_ENOMEM. */
 int npt_map_prepared(struct npt_mapping *mapping);
@@ -188,6 +219,9 @@ int npt_fill_hole(struct npt *npt, const struct npt_place *place, gpa_t address,
 
 /* Frees `table` of `level`, which no CPU reaches any more, and all below it; tells each leaf to `release`. */
 void npt_free_tree(struct npt *npt, hpa_t table, unsigned level, gpa_t start, npt_release *release, void *context);
+
+/* The first GPA that the topmost table has an entry for. */
+gpa_t npt_table_start(const struct npt *npt);
 
 /* npt_destroy, but tells each leaf to `release` (may be NULL). */
 void npt_destroy_releasing(struct npt *npt, npt_release *release, void *context);

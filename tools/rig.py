@@ -29,7 +29,8 @@ BUILD = TOP / "build"
 STATUS_USAGE, STATUS_HYPERVISOR, STATUS_TIMEOUT, STATUS_INTERRUPTED = 2, 3, 124, 130
 
 POWER_OFF_SECONDS = 10  # from the end line until the emulator must have ended by itself
-QUIET_SECONDS = 3  # of silence after a panic or a boot error, so that all of it is shown
+QUIET_SECONDS = 3  # of silence after a panic, so that all of it is shown
+FIRMWARE_SECONDS = 0.5  # that the firmware may talk after a boot error
 ESCAPE_KEY, ESCAPE_NAME = b"\x1d", "Ctrl-]"
 INPUT_CHUNK = 256  # bytes from the terminal at once
 
@@ -76,6 +77,7 @@ def parse(arguments: list[str]) -> tuple[Options, bool]:
     )
     add = parser.add_argument
     add("--rig", choices=RIGS, help="the rig; without it the best one that this machine offers")
+    add("--image", type=Path, metavar="FILE", help="boot a copy of FILE instead of build/caisson-ISA.img")
     add("--volume", type=Path, metavar="DIR", help="copy what is in DIR onto the image")
     add("--conf", type=Path, metavar="FILE", help="FILE becomes \\EFI\\caisson\\caisson.conf on the image")
     add("--cpus", type=positive, default=1, metavar="N", help="CPUs of the machine (1)")
@@ -97,6 +99,7 @@ def parse(arguments: list[str]) -> tuple[Options, bool]:
             raise UsageError(f"rig {rig} has no --{option.replace('_', '-')}")
     options = Options(
         rig=rig,
+        image=given.image,
         volume=given.volume,
         conf=given.conf,
         cpus=given.cpus,
@@ -124,6 +127,10 @@ def require(options: Options, rig: Rig) -> Path:
         raise UsageError(f"--volume {options.volume}: no such directory")
     if options.log and not options.log.absolute().parent.is_dir():
         raise UsageError(f"--log {options.log}: no such directory")
+    if options.image:
+        if not options.image.is_file():
+            raise UsageError(f"--image {options.image}: no such file")
+        return options.image
     image = BUILD / f"caisson-{rig.isa}.img"
     if not image.exists():
         raise UsageError(f"{image} is not built yet: make usb")
@@ -228,7 +235,7 @@ class Run:
         if self.watch.status is None:
             return STATUS_TIMEOUT if now >= self.end_at else None
         self.status_at = self.status_at or now
-        patience = POWER_OFF_SECONDS
+        patience = POWER_OFF_SECONDS if self.watch.taken else FIRMWARE_SECONDS
         quiet = not self.watch.clean_end and now - self.last_output >= QUIET_SECONDS
         return self.watch.status if quiet or now - self.status_at >= patience else None
 

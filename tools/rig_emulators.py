@@ -47,6 +47,7 @@ class UsageError(Exception):
 @dataclass
 class Options:
     rig: str = "svm"
+    image: "Path | None" = None
     volume: "Path | None" = None
     conf: "Path | None" = None
     cpus: int = 1

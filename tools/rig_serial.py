@@ -109,7 +109,7 @@ STAMP = rb"\[ *[0-9]+\.[0-9]+\] "
 _TAKEN = re.compile(STAMP + rb"caisson: ")
 _END = re.compile(STAMP + rb"caisson: [0-9]+ guests? ended: ([0-9]+) by themselves, ([0-9]+) stopped")
 _PANIC = re.compile(STAMP + rb"panic: ")
-_BOOT_ERROR = re.compile(rb"caisson: ")
+_BOOT_ERROR = re.compile(rb"caisson: (?!loading )")
 # What the firmware says when it goes on after an application that returned, and when it has nothing left to start.
 _RETURNED = re.compile(rb"BdsDxe: (failed to start|loading Boot)")
 _NOTHING_LEFT = re.compile(rb"BdsDxe: No bootable|UEFI Interactive Shell|Shell> |Boot Manager Menu")

@@ -273,7 +273,8 @@ static int firmware_call(struct arch_vcpu *vcpu, uint64_t esr, struct vm_exit *e
 		return VM_EXIT_POWER;
 	case PSCI_WAIT:
 		vcpu->x[0] = result;
-		return arch_vcpu_interrupt_pending(vcpu) ? ARM_RUN_ON : VM_EXIT_HALT;
+		/* Standby may end at any time, and with nothing that could end it, it does at once. */
+		return arch_vcpu_interrupt_pending(vcpu) || !arch_vcpu_wakeable(vcpu) ? ARM_RUN_ON : VM_EXIT_HALT;
 	case PSCI_RETURN:
 	default:
 		vcpu->x[0] = result;

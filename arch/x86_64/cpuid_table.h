@@ -23,7 +23,7 @@
 
 #include "lib/util.h"
 
-#define ALL UINT32_MAX
+#define ALL  UINT32_MAX
 #define B(n) (UINT32_C(1) << (n))
 
 /* Leaf 1. */
@@ -54,15 +54,15 @@
 #define LEAF7_ECX                                                                                                      \
 	(B(0) /* PREFETCHWT1 */ | B(2) /* UMIP */ | B(8) /* GFNI */ | B(22) /* RDPID */ | B(25) /* CLDEMOTE */ |       \
 	 B(27) /* MOVDIRI */ | B(28) /* MOVDIR64B */ | LEAF7_ECX_AVX | LEAF7_ECX_AVX512)
-#define LEAF7_EDX_AVX512 (B(2) | B(3) | B(8) | B(23)) /* 4VNNIW, 4FMAPS, VP2INTERSECT, FP16 */
-#define LEAF7_EDX	 (B(4) /* FSRM */ | B(10) /* MD_CLEAR */ | B(14) /* SERIALIZE */ | LEAF7_EDX_AVX512)
+#define LEAF7_EDX_AVX512   (B(2) | B(3) | B(8) | B(23)) /* 4VNNIW, 4FMAPS, VP2INTERSECT, FP16 */
+#define LEAF7_EDX	   (B(4) /* FSRM */ | B(10) /* MD_CLEAR */ | B(14) /* SERIALIZE */ | LEAF7_EDX_AVX512)
 #define LEAF7_1_EAX_AVX	   B(4) /* AVX-VNNI */
 #define LEAF7_1_EAX_AVX512 B(5) /* BF16 */
-#define LEAF7_1_EAX                                                                                                    \
-	(LEAF7_1_EAX_AVX | LEAF7_1_EAX_AVX512 | B(10) /* FZRM */ | B(11) /* FSRS */ | B(12) /* FSRCS */)
+#define LEAF7_1_EAX	   (LEAF7_1_EAX_AVX | LEAF7_1_EAX_AVX512 | B(10) /* FZRM */ | B(11) /* FSRS */ | B(12) /* FSRCS */)
 
 /* Leaf 0xd, subleaf 1: neither XSAVES nor XFD. */
-#define LEAFD_1_EAX (B(0) /* XSAVEOPT */ | B(1) /* XSAVEC */ | B(2) /* XGETBV with ECX = 1 */)
+#define LEAFD_1_EAX_XSAVEC B(1)
+#define LEAFD_1_EAX	   (B(0) /* XSAVEOPT */ | B(1) /* XSAVEC */ | B(2) /* XGETBV with ECX = 1 */)
 
 /* Leaf 0x80000001. AMD repeats part of leaf 1 in EDX. */
 #define EXT1_ECX_AVX (B(11) | B(16)) /* XOP, FMA4 */
@@ -73,7 +73,7 @@
 	((LEAF1_EDX & 0x0183ffff & ~B(11)) | B(11) /* SYSCALL */ | B(20) /* NX */ | B(22) /* MMX extensions */ |       \
 	 B(25) /* FFXSR */ | B(26) /* 1 GiB pages */ | B(27) /* RDTSCP */ | B(29) /* long mode */ |                    \
 	 B(30) /* 3DNow! extensions */ | B(31) /* 3DNow! */)
-#define EXT7_EDX B(8)			     /* invariant TSC */
+#define EXT7_EDX B(8) /* invariant TSC */
 #define EXT8_EBX (B(0) /* CLZERO */ | B(2) /* error pointers always saved */ | B(9) /* WBNOINVD */)
 #define EXT21_EAX                                                                                                      \
 	(B(0) /* no nested data breakpoints */ | B(2) /* LFENCE serializes */ | B(6) /* null selectors clear */)
@@ -118,7 +118,7 @@ static const struct cpuid_rule cpuid_rules[] = {
 	{0x80000006, 0, ALL, ALL, ALL, ALL},
 	{0x80000007, 0, 0, 0, 0, EXT7_EDX},
 	{0x80000008, 0, BITS(15, 0), EXT8_EBX, 0, 0},
-	{0x80000019, 0, ALL, ALL, 0, 0}, /* TLBs for 1 GiB pages */
+	{0x80000019, 0, ALL, ALL, 0, 0},      /* TLBs for 1 GiB pages */
 	{0x8000001a, 0, BITS(2, 0), 0, 0, 0}, /* widths of the vector units */
 	{0x8000001d, 5, (uint32_t)~CACHE_SHARING, ALL, ALL, ALL},
 	{0x8000001d, 5, (uint32_t)~CACHE_SHARING, ALL, ALL, ALL},

@@ -2,67 +2,68 @@
 /*
  * The pure part of instruction decoding: bytes and mode in, struct out. Called by fetch.c and by whoever has the
  * bytes already. It knows the moves with which software accesses device registers; what it does not know it
- * refuses. Never reads past the bytes it was given. SDM vol. 2A chapter 2, vol. 2D appendix A; APM vol. 3
- * chapter 1 and appendix A.
+ * refuses. Never reads past the bytes it was given. Every MMIO exit comes through here: what an opcode means is
+ * looked up, not branched over. SDM vol. 2A chapter 2, vol. 2D appendix A; APM vol. 3 chapter 1 and appendix A.
  */
 #include "decode.h"
 
 #include "lib/util.h"
 
-/* What an opcode stands for. Further forms (STOS, MOVS, AND, OR, TEST, CMP, XCHG) get a line here and in `finish`. */
-enum form {
-	UNKNOWN,
-	PREFIX,	      /* segment overrides and REP, which change nothing about a move */
-	OPERAND_SIZE, /* 66 */
-	ADDRESS_SIZE, /* 67 */
-	REX,	      /* 40 to 4f in 64-bit mode */
-	TWO_BYTE,     /* 0f */
-	LOAD,	      /* mov r, r/m */
-	STORE,	      /* mov r/m, r */
-	STORE_IMMEDIATE,
-	LOAD_OFFSET,	/* mov rax, moffs */
-	STORE_OFFSET,	/* mov moffs, rax */
-	LOAD_SIGN_LONG, /* movsxd; arpl outside 64-bit mode */
-	LOAD_ZERO,	/* movzx */
-	LOAD_SIGN,	/* movsx */
+/*
+ * What a byte of the opcode tables stands for; 0: unknown. Further forms (STOS, MOVS, AND, OR, TEST, CMP, XCHG) get
+ * a flag of their own.
+ */
+enum opcode_flags {
+	MODRM = BIT(0),	    /* register or memory operand by ModRM */
+	OFFSET = BIT(1),    /* the memory operand's address stands in the instruction, the register is rAX */
+	STORES = BIT(2),    /* the memory operand is written, else read */
+	IMMEDIATE = BIT(3), /* what is written follows; ModRM.reg must be 0 */
+	BYTE = BIT(4),	    /* the memory operand has one byte, */
+	WORD = BIT(5),	    /* two, */
+	LONG = BIT(6),	    /* four, or the full operand size if that is two; else always the full operand size */
+	EXTENDS = BIT(7),   /* the register has the full operand size */
+	SIGN = BIT(8),	    /* and is sign-extended */
+	ONLY_64 = BIT(9),   /* another instruction outside 64-bit mode */
+
+	PREFIX = BIT(10), /* alone: a segment or REP, which change nothing about a move */
+	OPERAND_SIZE = BIT(11),
+	ADDRESS_SIZE = BIT(12),
+	REX = BIT(13),
+	TWO_BYTE = BIT(14), /* the opcode goes on in the second table */
 };
 
-/* Opcodes whose memory operand is one byte wide; for LOAD_ZERO and LOAD_SIGN the other one is a word. */
-#define BYTE_OPERAND 0x80
-#define FORM_MASK    0x7f
-
 /* LOCK (f0) is unknown on purpose: no move takes it. */
-static const uint8_t one_byte[256] = {
+static const uint16_t one_byte[256] = {
 	[0x0f] = TWO_BYTE,
 	[0x26] = PREFIX,
 	[0x2e] = PREFIX,
 	[0x36] = PREFIX,
 	[0x3e] = PREFIX,
-	[0x40 ... 0x4f] = REX,
-	[0x63] = LOAD_SIGN_LONG,
+	[0x40 ... 0x4f] = PREFIX | REX,
+	[0x63] = MODRM | LONG | EXTENDS | SIGN | ONLY_64, /* movsxd */
 	[0x64] = PREFIX,
 	[0x65] = PREFIX,
-	[0x66] = OPERAND_SIZE,
-	[0x67] = ADDRESS_SIZE,
-	[0x88] = STORE | BYTE_OPERAND,
-	[0x89] = STORE,
-	[0x8a] = LOAD | BYTE_OPERAND,
-	[0x8b] = LOAD,
-	[0xa0] = LOAD_OFFSET | BYTE_OPERAND,
-	[0xa1] = LOAD_OFFSET,
-	[0xa2] = STORE_OFFSET | BYTE_OPERAND,
-	[0xa3] = STORE_OFFSET,
-	[0xc6] = STORE_IMMEDIATE | BYTE_OPERAND,
-	[0xc7] = STORE_IMMEDIATE,
+	[0x66] = PREFIX | OPERAND_SIZE,
+	[0x67] = PREFIX | ADDRESS_SIZE,
+	[0x88] = MODRM | STORES | BYTE, /* mov */
+	[0x89] = MODRM | STORES,
+	[0x8a] = MODRM | BYTE,
+	[0x8b] = MODRM,
+	[0xa0] = OFFSET | BYTE,
+	[0xa1] = OFFSET,
+	[0xa2] = OFFSET | STORES | BYTE,
+	[0xa3] = OFFSET | STORES,
+	[0xc6] = MODRM | STORES | IMMEDIATE | BYTE,
+	[0xc7] = MODRM | STORES | IMMEDIATE,
 	[0xf2] = PREFIX,
 	[0xf3] = PREFIX,
 };
 
-static const uint8_t two_byte[256] = {
-	[0xb6] = LOAD_ZERO | BYTE_OPERAND,
-	[0xb7] = LOAD_ZERO,
-	[0xbe] = LOAD_SIGN | BYTE_OPERAND,
-	[0xbf] = LOAD_SIGN,
+static const uint16_t two_byte[256] = {
+	[0xb6] = MODRM | BYTE | EXTENDS, /* movzx */
+	[0xb7] = MODRM | WORD | EXTENDS,
+	[0xbe] = MODRM | BYTE | EXTENDS | SIGN, /* movsx */
+	[0xbf] = MODRM | WORD | EXTENDS | SIGN,
 };
 
 #define REX_W 8
@@ -74,214 +75,160 @@ static const uint8_t two_byte[256] = {
 #define RM_DISPLACEMENT_16 6 /* with mod 0, 16-bit addressing */
 #define FIRST_HIGH_BYTE	   4 /* AH, CH, DH, BH without REX */
 
-/* The instruction while it is taken apart. */
-struct decoder {
-	const uint8_t *bytes;
-	size_t count; /* readable ones */
-	size_t at;    /* the next one */
-	enum x86_code_mode mode;
-	bool operand_prefix;
-	uint8_t rex; /* 0: none */
-	uint8_t address_bytes;
-	uint8_t opcode; /* table entry */
+/* Prefixes and opcode of one instruction, and what they say of operands and addresses. */
+struct opcode {
+	unsigned flags;	  /* enum opcode_flags */
+	unsigned rex;	  /* the last prefix, if it was a REX; else 0 */
+	size_t bytes;	  /* so far */
+	unsigned operand; /* the full operand size in bytes */
+	unsigned address; /* an address's size in bytes */
 };
 
-/* `bytes` little-endian from the cursor on, or false where they are cut off. */
-static bool take(struct decoder *decoder, unsigned bytes, uint64_t *value)
+/* 0 where there are fewer than `bytes` left: little-endian otherwise. */
+static uint64_t load(const uint8_t *from, unsigned bytes)
 {
-	*value = 0;
-	if (decoder->count - decoder->at < bytes) {
-		return false;
-	}
+	uint64_t value = 0;
+
 	for (unsigned i = 0; i < bytes; i++) {
-		*value |= (uint64_t)decoder->bytes[decoder->at + i] << (8 * i);
+		value |= (uint64_t)from[i] << (8 * i);
 	}
-	decoder->at += bytes;
-	return true;
+	return value;
 }
 
-/* Prefixes and opcode. A REX prefix counts only directly before the opcode (SDM vol. 2A 2.2.1). */
-static bool read_opcode(struct decoder *decoder)
+/* False: unknown, or cut off. A REX prefix counts only directly before the opcode (SDM vol. 2A 2.2.1). */
+static inline bool read_opcode(const uint8_t *bytes, size_t count, enum x86_code_mode mode, struct opcode *opcode)
 {
-	bool long_mode = decoder->mode == X86_CODE_64;
-	bool address_prefix = false;
+	unsigned prefixes = 0, flags;
+	uint8_t byte;
+	size_t at = 0;
 
-	while (decoder->at < decoder->count) {
-		uint8_t byte = decoder->bytes[decoder->at++];
-		decoder->opcode = one_byte[byte];
-		switch (decoder->opcode) {
-		case OPERAND_SIZE:
-			decoder->operand_prefix = true;
-			decoder->rex = 0;
-			continue;
-		case ADDRESS_SIZE:
-			address_prefix = true;
-			decoder->rex = 0;
-			continue;
-		case PREFIX:
-			decoder->rex = 0;
-			continue;
-		case REX:
-			if (!long_mode) {
-				return false;
-			}
-			decoder->rex = byte;
-			continue;
-		case TWO_BYTE:
-			if (decoder->at == decoder->count) {
-				return false;
-			}
-			decoder->opcode = two_byte[decoder->bytes[decoder->at++]];
-			break;
-		default:
+	opcode->rex = 0;
+	for (;;) {
+		if (at == count) {
+			return false;
+		}
+		byte = bytes[at++];
+		flags = one_byte[byte];
+		if ((flags & PREFIX) == 0) {
 			break;
 		}
-		decoder->address_bytes = long_mode ? (address_prefix ? 4 : 8)
-						   : ((decoder->mode == X86_CODE_16) != address_prefix ? 2 : 4);
-		return decoder->opcode != UNKNOWN;
-	}
-	return false;
-}
-
-/* Moves past SIB and displacement. SDM vol. 2A tables 2-1 to 2-3. */
-static bool skip_address(struct decoder *decoder, unsigned mod, unsigned rm)
-{
-	size_t displacement = mod == 1 ? 1 : mod == 2 ? 4 : 0;
-
-	if (decoder->address_bytes == 2) {
-		displacement = displacement == 4 || (mod == 0 && rm == RM_DISPLACEMENT_16) ? 2 : displacement;
-	} else {
-		if (rm == RM_SIB) {
-			if (decoder->at == decoder->count) {
-				return false;
-			}
-			rm = decoder->bytes[decoder->at++] & 7; /* the base, where 5 means the same as in ModRM */
+		if ((flags & REX) != 0 && mode != X86_CODE_64) {
+			return false;
 		}
-		displacement = mod == 0 && rm == RM_DISPLACEMENT ? 4 : displacement;
+		opcode->rex = (flags & REX) != 0 ? byte : 0;
+		prefixes |= flags;
 	}
-	if (decoder->count - decoder->at < displacement) {
+	if (flags == TWO_BYTE) {
+		flags = at < count ? two_byte[bytes[at++]] : 0;
+	}
+	if (flags == 0 || ((flags & ONLY_64) != 0 && mode != X86_CODE_64)) {
 		return false;
 	}
-	decoder->at += displacement;
+	bool operand_16 = (mode == X86_CODE_16) != ((prefixes & OPERAND_SIZE) != 0);
+	bool other_address = (prefixes & ADDRESS_SIZE) != 0;
+	opcode->flags = flags;
+	opcode->bytes = at;
+	opcode->operand = (opcode->rex & REX_W) != 0 ? 8 : operand_16 ? 2 : 4;
+	opcode->address = mode == X86_CODE_64			   ? (other_address ? 4 : 8)
+			  : (mode == X86_CODE_16) != other_address ? 2
+								   : 4;
 	return true;
 }
 
-static unsigned operand_bytes(const struct decoder *decoder)
+/*
+ * Bytes of SIB and displacement that follow a ModRM byte at `modrm` with a memory operand; more than are left where
+ * the SIB is cut off. SDM vol. 2A tables 2-1 to 2-3.
+ */
+static inline size_t address_bytes(const uint8_t *modrm, size_t left, unsigned address)
 {
-	if ((decoder->rex & REX_W) != 0) {
-		return 8;
+	unsigned mod = modrm[0] >> 6, rm = modrm[0] & 7;
+	size_t sib = 0;
+
+	if (address == 2) {
+		return mod == 1 ? 1 : mod == 2 || rm == RM_DISPLACEMENT_16 ? 2 : 0;
 	}
-	return (decoder->mode == X86_CODE_16) != decoder->operand_prefix ? 2 : 4;
+	if (rm == RM_SIB) {
+		if (left < 2) {
+			return left;
+		}
+		rm = modrm[1] & 7; /* the base, where 5 means the same as in ModRM */
+		sib = 1;
+	}
+	return sib + (mod == 1 ? 1U : mod == 2 || rm == RM_DISPLACEMENT ? 4U : 0U);
 }
 
-/* The register that a ModRM byte's reg field names in an operand of `bytes`. */
-static void set_register(const struct decoder *decoder, unsigned reg, unsigned bytes, struct x86_instruction *out)
+/* The value that C6 and C7 store; false: cut off, or one of the other instructions of these opcodes. */
+static bool read_immediate(const uint8_t *bytes, size_t left, unsigned reg, struct x86_instruction *out)
 {
-	if (bytes == 1 && decoder->rex == 0 && reg >= FIRST_HIGH_BYTE) {
-		out->high_byte = true;
-		reg -= FIRST_HIGH_BYTE;
-	}
-	out->gpr = (uint8_t)((decoder->rex & REX_R) != 0 ? reg + 8 : reg);
-}
+	unsigned size = MIN(out->width, 4U);
 
-static bool read_immediate(struct decoder *decoder, unsigned reg, unsigned width, struct x86_instruction *out)
-{
-	unsigned bytes = width == 8 ? 4 : width; /* sign-extended then */
-
-	if (reg != 0 || !take(decoder, bytes, &out->value)) {
-		return false; /* C6 and C7 have other instructions beside /0 */
+	if (reg != 0 || left < size) {
+		return false;
 	}
-	if (width == 8) {
+	out->value = load(bytes, size);
+	if (out->width == 8) {
 		out->value = (uint64_t)(int64_t)(int32_t)out->value;
 	}
 	out->immediate = true;
+	out->length = (uint8_t)(out->length + size);
 	return true;
 }
 
-/* The moves between the accumulator and an address that stands in the instruction. */
-static bool read_offset(struct decoder *decoder, unsigned width, struct x86_instruction *out)
+/* ModRM and what follows it. */
+static inline bool read_operands(const uint8_t *bytes, size_t count, const struct opcode *opcode,
+				 struct x86_instruction *out)
 {
-	uint64_t offset;
+	size_t at = opcode->bytes;
 
-	out->operation = (decoder->opcode & FORM_MASK) == LOAD_OFFSET ? MMIO_LOAD : MMIO_STORE;
-	out->width = (uint8_t)width;
-	out->result_width = (uint8_t)width;
-	return take(decoder, decoder->address_bytes, &offset);
-}
-
-/* Widths and register of a form that has a ModRM byte with a memory operand. */
-static bool finish(struct decoder *decoder, unsigned reg, struct x86_instruction *out)
-{
-	unsigned full = operand_bytes(decoder);
-	unsigned width = (decoder->opcode & BYTE_OPERAND) != 0 ? 1 : full;
-
-	out->operation = MMIO_LOAD;
-	out->width = (uint8_t)width;
-	out->result_width = (uint8_t)width;
-	switch (decoder->opcode & FORM_MASK) {
-	case LOAD:
-		break;
-	case STORE:
-		out->operation = MMIO_STORE;
-		break;
-	case STORE_IMMEDIATE:
-		out->operation = MMIO_STORE;
-		return read_immediate(decoder, reg, width, out);
-	case LOAD_SIGN:
-		out->sign_extend = true;
-		__attribute__((fallthrough));
-	case LOAD_ZERO:
-		out->width = (decoder->opcode & BYTE_OPERAND) != 0 ? 1 : 2;
-		out->result_width = (uint8_t)full;
-		width = full;
-		break;
-	case LOAD_SIGN_LONG:
-		if (decoder->mode != X86_CODE_64) {
-			return false;
-		}
-		out->sign_extend = true;
-		out->width = full == 2 ? 2 : 4;
-		out->result_width = (uint8_t)full;
-		break;
-	default:
+	if (at == count) {
 		return false;
 	}
-	set_register(decoder, reg, width, out);
+	unsigned reg = (bytes[at] >> 3) & 7;
+	size_t size = 1;
+	if (bytes[at] >> 6 == MOD_REGISTER) {
+		out->operation = MMIO_NONE;
+	} else {
+		size += address_bytes(bytes + at, count - at, opcode->address);
+	}
+	if (size > count - at) {
+		return false;
+	}
+	at += size;
+	out->length = (uint8_t)at;
+	if ((opcode->flags & IMMEDIATE) != 0) {
+		return read_immediate(bytes + at, count - at, reg, out);
+	}
+	if ((opcode->flags & (BYTE | EXTENDS)) == BYTE && opcode->rex == 0 && reg >= FIRST_HIGH_BYTE) {
+		out->high_byte = true;
+		reg -= FIRST_HIGH_BYTE;
+	}
+	out->gpr = (uint8_t)((opcode->rex & REX_R) * 2 + reg);
 	return true;
 }
 
 bool x86_decode(const uint8_t *bytes, size_t count, enum x86_code_mode mode, struct x86_instruction *instruction)
 {
-	struct decoder decoder = {.bytes = bytes, .count = MIN(count, X86_INSTRUCTION_MAX), .mode = mode};
+	struct opcode opcode;
 
-	*instruction = (struct x86_instruction){0};
-	if (!read_opcode(&decoder)) {
+	count = MIN(count, X86_INSTRUCTION_MAX);
+	if (!read_opcode(bytes, count, mode, &opcode)) {
 		return false;
 	}
-	unsigned form = decoder.opcode & FORM_MASK;
-	if (form == LOAD_OFFSET || form == STORE_OFFSET) {
-		unsigned width = (decoder.opcode & BYTE_OPERAND) != 0 ? 1 : operand_bytes(&decoder);
-		if (!read_offset(&decoder, width, instruction)) {
-			return false;
-		}
-	} else {
-		if (decoder.at == decoder.count) {
-			return false;
-		}
-		uint8_t modrm = bytes[decoder.at++];
-		unsigned mod = modrm >> 6;
-		if (mod != MOD_REGISTER && !skip_address(&decoder, mod, modrm & 7)) {
-			return false;
-		}
-		if (!finish(&decoder, (modrm >> 3) & 7, instruction)) {
-			return false;
-		}
-		if (mod == MOD_REGISTER) {
-			instruction->operation = MMIO_NONE;
-		}
+	unsigned flags = opcode.flags;
+	unsigned width = opcode.operand;
+	*instruction = (struct x86_instruction){0};
+	if ((flags & (BYTE | WORD | LONG)) != 0) {
+		width = (flags & BYTE) != 0 ? 1 : (flags & WORD) != 0 ? 2 : MIN(width, 4U);
 	}
-	instruction->length = (uint8_t)decoder.at;
-	return true;
+	instruction->operation = (flags & STORES) != 0 ? MMIO_STORE : MMIO_LOAD;
+	instruction->width = (uint8_t)width;
+	instruction->result_width = (uint8_t)((flags & EXTENDS) != 0 ? opcode.operand : width);
+	instruction->sign_extend = (flags & SIGN) != 0;
+	if (likely((flags & MODRM) != 0)) {
+		return read_operands(bytes, count, &opcode, instruction);
+	}
+	instruction->length = (uint8_t)(opcode.bytes + opcode.address);
+	return instruction->length <= count;
 }
 
 static bool starts_with(const uint8_t *bytes, size_t count, const uint8_t *opcode, size_t opcode_bytes)
@@ -306,9 +253,8 @@ unsigned x86_opcode_length(const uint8_t *bytes, size_t count, enum x86_code_mod
 		if (starts_with(bytes + at, count - at, opcode, opcode_bytes)) {
 			return (unsigned)(at + opcode_bytes);
 		}
-		uint8_t form = one_byte[bytes[at]];
-		bool prefix = form == PREFIX || form == OPERAND_SIZE || form == ADDRESS_SIZE;
-		if (!prefix && (form != REX || mode != X86_CODE_64)) {
+		unsigned flags = one_byte[bytes[at]];
+		if ((flags & PREFIX) == 0 || ((flags & REX) != 0 && mode != X86_CODE_64)) {
 			return 0;
 		}
 	}

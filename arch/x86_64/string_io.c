@@ -116,7 +116,8 @@ static bool locate(struct arch_vcpu *vcpu, uint64_t linear, uint8_t width, bool 
 	}
 	if (!there) {
 		vcpu->vm->ops->set(vcpu, X86_CR2, missing);
-		vcpu->vm->ops->inject(vcpu, X86_PF, (uint32_t)((write ? 0 : PF_WRITE) | (x86_cpl(vcpu) == 3 ? PF_USER : 0)));
+		vcpu->vm->ops->inject(vcpu, X86_PF,
+				      (uint32_t)((write ? 0 : PF_WRITE) | (x86_cpl(vcpu) == 3 ? PF_USER : 0)));
 	}
 	return there;
 }

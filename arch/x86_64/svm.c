@@ -10,9 +10,9 @@
 #include "lib/printf.h"
 #include "lib/string.h"
 
-#define DR6_RESET UINT64_C(0xffff0ff0)
-#define DR7_RESET UINT64_C(0x400)
-#define PAT_RESET UINT64_C(0x0007040600070406)
+#define DR6_RESET	UINT64_C(0xffff0ff0)
+#define DR7_RESET	UINT64_C(0x400)
+#define PAT_RESET	UINT64_C(0x0007040600070406)
 #define DPL(attributes) ((uint8_t)field(attributes, 6, 5))
 
 #define IOPM_ORDER  2 /* 12 KiB are needed; runs of frames come in powers of two */
@@ -54,8 +54,10 @@ static bool svm_check(char *message, size_t size)
 	}
 	uint64_t vm_cr = rdmsr(MSR_VM_CR);
 	if ((vm_cr & VM_CR_SVMDIS) && (vm_cr & VM_CR_LOCK)) {
-		(void)snprintf(message, size, "SVM: disabled and locked by the firmware (VM_CR 0x%llx): enable it in "
-			       "the firmware's setup, where it may be called SVM mode", (unsigned long long)vm_cr);
+		(void)snprintf(message, size,
+			       "SVM: disabled and locked by the firmware (VM_CR 0x%llx): enable it in "
+			       "the firmware's setup, where it may be called SVM mode",
+			       (unsigned long long)vm_cr);
 		return false;
 	}
 	struct cpuid_result leaf = x86_cpuid_leaf(CPUID_SVM, 0);
@@ -64,7 +66,8 @@ static bool svm_check(char *message, size_t size)
 		return false;
 	}
 	if (leaf.ebx < 2) {
-		(void)snprintf(message, size, "SVM: this CPU has no ASID for guests (CPUID 8000_000A EBX is %u)", leaf.ebx);
+		(void)snprintf(message, size, "SVM: this CPU has no ASID for guests (CPUID 8000_000A EBX is %u)",
+			       leaf.ebx);
 		return false;
 	}
 	svm_features = (struct svm_features){
@@ -87,7 +90,7 @@ static void allow_msr(void *context, uint32_t msr, bool read, bool write)
 		uint32_t index = msr - bases[i];
 		if (index < range) {
 			unsigned bits = (read ? 1U : 0U) | (write ? 2U : 0U);
-			map[i * (range / 4) + index / 4] &= (uint8_t)~(bits << (index % 4 * 2));
+			map[i * (range / 4) + index / 4] &= (uint8_t) ~(bits << (index % 4 * 2));
 		}
 	}
 }
@@ -329,7 +332,8 @@ static void svm_set(struct arch_vcpu *vcpu, enum x86_register name, uint64_t val
 		svm_dirty(vcpu, CLEAN_CONTROL_REGISTERS);
 		return;
 	case X86_CR8:
-		vmcb->control.virtual_interrupt = (vmcb->control.virtual_interrupt & ~VIRTUAL_TPR) | (value & VIRTUAL_TPR);
+		vmcb->control.virtual_interrupt =
+			(vmcb->control.virtual_interrupt & ~VIRTUAL_TPR) | (value & VIRTUAL_TPR);
 		svm_dirty(vcpu, CLEAN_TPR);
 		return;
 	case X86_EFER: /* VMRUN insists on SVME: 15.5.1 */
@@ -351,8 +355,8 @@ static struct vmcb_segment *find_segment(struct arch_vcpu *vcpu, enum x86_segmen
 {
 	struct vmcb_save *save = &vcpu->svm.vmcb->save;
 	struct vmcb_segment *const segments[] = {
-		[X86_ES] = &save->es,     [X86_CS] = &save->cs, [X86_SS] = &save->ss,     [X86_DS] = &save->ds,
-		[X86_FS] = &save->fs,     [X86_GS] = &save->gs, [X86_LDTR] = &save->ldtr, [X86_TR] = &save->tr,
+		[X86_ES] = &save->es,	  [X86_CS] = &save->cs,	    [X86_SS] = &save->ss,     [X86_DS] = &save->ds,
+		[X86_FS] = &save->fs,	  [X86_GS] = &save->gs,	    [X86_LDTR] = &save->ldtr, [X86_TR] = &save->tr,
 		[X86_GDTR] = &save->gdtr, [X86_IDTR] = &save->idtr,
 	};
 	return segments[name];

@@ -11,7 +11,7 @@
 #pragma once
 
 /* Offsets in struct arch_vcpu and struct vm_exit for svm_asm.S, held to the truth by svm.c. */
-#define VCPU_GPR(number)   ((number) * 8)
+#define VCPU_GPR(number)   ((number)*8)
 #define VCPU_SVM_VMCB	   128
 #define VCPU_SVM_HOST_VMCB 136
 #define VCPU_SVM_EXIT	   144

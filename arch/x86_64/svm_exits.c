@@ -129,8 +129,8 @@ static __attribute__((noinline)) void requeue_event(struct vmcb *vmcb)
 {
 	uint64_t event = vmcb->control.exit_interrupt_info;
 	unsigned type = EVENT_TYPE(event), vector = EVENT_VECTOR(event);
-	bool by_instruction = type == EVENT_TYPE_SOFTWARE ||
-			      (type == EVENT_TYPE_EXCEPTION && (vector == X86_BP || vector == X86_OF));
+	bool by_instruction =
+		type == EVENT_TYPE_SOFTWARE || (type == EVENT_TYPE_EXCEPTION && (vector == X86_BP || vector == X86_OF));
 	if (!by_instruction) {
 		vmcb->control.event_injection = event;
 	}
@@ -219,7 +219,9 @@ static int exit_npf(struct arch_vcpu *vcpu, struct vm_exit *exit, struct vmcb *v
 	enum vm_exit_kind kind;
 	struct nested_fault fault = {
 		.gpa = vmcb->control.exit_info2,
-		.access = info & NPF_FETCH ? MM_EXECUTE : info & NPF_WRITE ? MM_WRITE : MM_READ,
+		.access = info & NPF_FETCH   ? MM_EXECUTE
+			  : info & NPF_WRITE ? MM_WRITE
+					     : MM_READ,
 		.table_walk = info & NPF_TABLE_WALK,
 	};
 	if (unlikely(vmcb->control.exit_interrupt_info & EVENT_VALID)) {

@@ -127,7 +127,7 @@ static void backtrace(uintptr_t frame_pointer)
 		    !x86_paging_is_data(frame_pointer + sizeof(uint64_t))) {
 			return;
 		}
-		const uintptr_t *frame = (const uintptr_t *)frame_pointer; /* NOLINT(performance-no-int-to-ptr) */
+		const uintptr_t *frame = (const uintptr_t *)frame_pointer;
 		uintptr_t caller = frame[0];
 		if (frame[1] == 0) {
 			return;
@@ -189,7 +189,7 @@ static void panic_handler(void)
 	print_address("at", frame->rip, 0);
 	if (!in_text(frame->rip) && x86_paging_is_data(frame->rsp)) {
 		/* A call that went astray: who made it stands on top of the stack. */
-		print_address("called from", *(const uintptr_t *)frame->rsp, 1); /* NOLINT(performance-no-int-to-ptr) */
+		print_address("called from", *(const uintptr_t *)frame->rsp, 1);
 	}
 	backtrace(frame->rbp);
 }

@@ -318,10 +318,10 @@ bool x86_nested_fault(struct arch_vcpu *vcpu, const struct nested_fault *fault, 
 /* ---- XSETBV ---- */
 
 /* SDM vol. 1 13.3; APM vol. 2 11.5.2. */
-#define XCR0_X87     BIT(0)
-#define XCR0_SSE     BIT(1)
-#define XCR0_AVX     BIT(2)
-#define XCR0_AVX512  BITS(7, 5) /* opmask, ZMM_Hi256, Hi16_ZMM: all or none */
+#define XCR0_X87    BIT(0)
+#define XCR0_SSE    BIT(1)
+#define XCR0_AVX    BIT(2)
+#define XCR0_AVX512 BITS(7, 5) /* opmask, ZMM_Hi256, Hi16_ZMM: all or none */
 
 uint64_t x86_xcr0_allowed(void)
 {

@@ -10,13 +10,37 @@
 
 /* ModRM numbers, indexes of arch_vcpu.gpr. */
 enum x86_gpr {
-	GPR_RAX, GPR_RCX, GPR_RDX, GPR_RBX, GPR_RSP, GPR_RBP, GPR_RSI, GPR_RDI,
-	GPR_R8, GPR_R9, GPR_R10, GPR_R11, GPR_R12, GPR_R13, GPR_R14, GPR_R15,
+	GPR_RAX,
+	GPR_RCX,
+	GPR_RDX,
+	GPR_RBX,
+	GPR_RSP,
+	GPR_RBP,
+	GPR_RSI,
+	GPR_RDI,
+	GPR_R8,
+	GPR_R9,
+	GPR_R10,
+	GPR_R11,
+	GPR_R12,
+	GPR_R13,
+	GPR_R14,
+	GPR_R15,
 };
 
 /* State that lives in the VMCS or VMCB. */
 enum x86_register {
-	X86_RIP, X86_RSP, X86_RFLAGS, X86_CR0, X86_CR2, X86_CR3, X86_CR4, X86_CR8, X86_EFER, X86_DR7, X86_PAT,
+	X86_RIP,
+	X86_RSP,
+	X86_RFLAGS,
+	X86_CR0,
+	X86_CR2,
+	X86_CR3,
+	X86_CR4,
+	X86_CR8,
+	X86_EFER,
+	X86_DR7,
+	X86_PAT,
 };
 
 enum x86_segment_name { X86_ES, X86_CS, X86_SS, X86_DS, X86_FS, X86_GS, X86_LDTR, X86_TR, X86_GDTR, X86_IDTR };
@@ -31,7 +55,19 @@ struct x86_segment {
 	uint64_t base;
 };
 
-enum x86_vector { X86_DB = 1, X86_NMI = 2, X86_BP = 3, X86_OF = 4, X86_UD = 6, X86_NM = 7, X86_DF = 8, X86_GP = 13, X86_PF = 14, X86_AC = 17, X86_MC = 18 };
+enum x86_vector {
+	X86_DB = 1,
+	X86_NMI = 2,
+	X86_BP = 3,
+	X86_OF = 4,
+	X86_UD = 6,
+	X86_NM = 7,
+	X86_DF = 8,
+	X86_GP = 13,
+	X86_PF = 14,
+	X86_AC = 17,
+	X86_MC = 18
+};
 #define X86_NO_ERROR_CODE UINT32_MAX
 #define X86_RAW_NPF	  0x400 /* vm_exit.raw of X86_EXIT_COUNTER_NPF */
 
@@ -41,7 +77,7 @@ struct virt_ops {
 	 * while the firmware owns the machine: changes nothing but an unlocked FEATURE_CONTROL. */
 	bool (*check)(char *message, size_t size);
 	bool (*enable)(struct mm_hal *hal, char *message, size_t size); /* this CPU: VMXON / EFER.SVME */
-	void (*disable)(void);                                          /* VMXOFF, for a call into the firmware */
+	void (*disable)(void);						/* VMXOFF, for a call into the firmware */
 	void (*nested_format)(struct npt_format *format);
 	int (*vm_init)(struct arch_vm *vm); /* nested_root, permission maps */
 	void (*vm_destroy)(struct arch_vm *vm);
@@ -79,7 +115,7 @@ extern struct mm_hal *x86_hal;
  * *kind (MMIO where the instruction could be decoded, else NESTED_FAULT) and returns false.
  */
 bool x86_nested_fault(struct arch_vcpu *vcpu, const struct nested_fault *fault, struct vm_exit *exit,
-                      enum vm_exit_kind *kind);
+		      enum vm_exit_kind *kind);
 
 /*
  * io_access.detail, for arch_vcpu_finish_io. A plain IN or OUT has 0: IN fills RAX. io_access.length is what
@@ -88,7 +124,7 @@ bool x86_nested_fault(struct arch_vcpu *vcpu, const struct nested_fault *fault, 
 #define X86_IO_STRING	    BIT(0) /* INS or OUTS: goes on by what string_io.c remembers */
 #define X86_IO_MMIO	    BIT(1)
 #define X86_IO_SIGN_EXTEND  BIT(2)
-#define X86_IO_HIGH_BYTE    BIT(3) /* AH, CH, DH, BH */
+#define X86_IO_HIGH_BYTE    BIT(3)			  /* AH, CH, DH, BH */
 #define X86_IO_RESULT(bits) ((unsigned)field(bits, 7, 4)) /* bytes of the register that are written */
 #define X86_IO_RESULT_SHIFT 4
 
@@ -120,6 +156,8 @@ void x86_cpuid(struct arch_vcpu *vcpu);
 
 /* ---- msr.c ---- */
 
+/* Reads what the table needs of the host once; part of x86_cpuid_init. */
+void x86_msr_init(void);
 /* RDMSR/WRMSR exits: false means #GP(0). One table of known MSRs; unknown ones are #GP. */
 bool x86_msr_read(struct arch_vcpu *vcpu, uint32_t msr, uint64_t *value);
 bool x86_msr_write(struct arch_vcpu *vcpu, uint32_t msr, uint64_t value);

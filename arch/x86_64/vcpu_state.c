@@ -27,18 +27,19 @@
 #define BOOT_CS 0x10
 #define BOOT_DS 0x18
 
-#define PAT_RESET  UINT64_C(0x0007040600070406)
-#define DR7_RESET  UINT64_C(0x400)
-#define TSS_LIMIT  0x67U
+#define PAT_RESET UINT64_C(0x0007040600070406)
+#define DR7_RESET UINT64_C(0x400)
+#define TSS_LIMIT 0x67U
 
 static void set_flat(struct arch_vcpu *vcpu, enum x86_segment_name name, uint16_t selector, uint64_t attributes)
 {
-	vcpu->vm->ops->set_segment(vcpu, name, &(struct x86_segment){
-						       .selector = selector,
-						       .attributes = (uint32_t)(attributes | SEGMENT_CODE_OR_DATA |
-										SEGMENT_PRESENT | SEGMENT_PAGES),
-						       .limit = UINT32_MAX,
-					       });
+	vcpu->vm->ops->set_segment(
+		vcpu, name,
+		&(struct x86_segment){
+			.selector = selector,
+			.attributes = (uint32_t)(attributes | SEGMENT_CODE_OR_DATA | SEGMENT_PRESENT | SEGMENT_PAGES),
+			.limit = UINT32_MAX,
+		});
 }
 
 static void reset_segments(struct arch_vcpu *vcpu, const struct arch_entry *entry)
@@ -51,8 +52,9 @@ static void reset_segments(struct arch_vcpu *vcpu, const struct arch_entry *entr
 	for (unsigned i = 0; i < ARRAY_SIZE(data); i++) {
 		set_flat(vcpu, data[i], BOOT_DS, SEGMENT_TYPE_DATA | SEGMENT_DEFAULT);
 	}
-	ops->set_segment(vcpu, X86_TR, &(struct x86_segment){.attributes = (uint32_t)(SEGMENT_TYPE_TSS | SEGMENT_PRESENT),
-							     .limit = TSS_LIMIT});
+	ops->set_segment(vcpu, X86_TR,
+			 &(struct x86_segment){.attributes = (uint32_t)(SEGMENT_TYPE_TSS | SEGMENT_PRESENT),
+					       .limit = TSS_LIMIT});
 	ops->set_segment(vcpu, X86_LDTR,
 			 &(struct x86_segment){.attributes = (uint32_t)(SEGMENT_TYPE_LDT | X86_SEGMENT_UNUSABLE)});
 	ops->set_segment(vcpu, X86_GDTR, &(struct x86_segment){.base = entry->gdt, .limit = entry->gdt_limit});
@@ -97,9 +99,11 @@ static void report_general(struct arch_vcpu *vcpu, const char *subsystem)
 	const uint64_t *r = vcpu->gpr;
 	log_line(subsystem, "rip %016lx rsp %016lx rflags %08lx", ops->get(vcpu, X86_RIP), ops->get(vcpu, X86_RSP),
 		 ops->get(vcpu, X86_RFLAGS));
-	log_line(subsystem, "rax %016lx rbx %016lx rcx %016lx rdx %016lx", r[GPR_RAX], r[GPR_RBX], r[GPR_RCX], r[GPR_RDX]);
+	log_line(subsystem, "rax %016lx rbx %016lx rcx %016lx rdx %016lx", r[GPR_RAX], r[GPR_RBX], r[GPR_RCX],
+		 r[GPR_RDX]);
 	log_line(subsystem, "rsi %016lx rdi %016lx rbp %016lx", r[GPR_RSI], r[GPR_RDI], r[GPR_RBP]);
-	log_line(subsystem, "r8  %016lx r9  %016lx r10 %016lx r11 %016lx", r[GPR_R8], r[GPR_R9], r[GPR_R10], r[GPR_R11]);
+	log_line(subsystem, "r8  %016lx r9  %016lx r10 %016lx r11 %016lx", r[GPR_R8], r[GPR_R9], r[GPR_R10],
+		 r[GPR_R11]);
 	log_line(subsystem, "r12 %016lx r13 %016lx r14 %016lx r15 %016lx", r[GPR_R12], r[GPR_R13], r[GPR_R14],
 		 r[GPR_R15]);
 	log_line(subsystem, "cr0 %08lx cr2 %016lx cr3 %016lx cr4 %08lx efer %04lx", ops->get(vcpu, X86_CR0),
@@ -119,7 +123,8 @@ static void report_segments(struct arch_vcpu *vcpu, const char *subsystem)
 
 static void report_code(struct arch_vcpu *vcpu, const char *subsystem)
 {
-	static const char *const modes[] = {[X86_CODE_16] = "16-bit", [X86_CODE_32] = "32-bit", [X86_CODE_64] = "64-bit"};
+	static const char *const modes[] = {
+		[X86_CODE_16] = "16-bit", [X86_CODE_32] = "32-bit", [X86_CODE_64] = "64-bit"};
 	uint8_t bytes[X86_INSTRUCTION_MAX];
 	char text[3 * X86_INSTRUCTION_MAX + 1] = "";
 	size_t count = x86_fetch(vcpu, bytes, sizeof(bytes));

@@ -6,36 +6,36 @@
 #pragma once
 
 /* Exit codes, APM vol. 2 appendix C. */
-#define VMEXIT_EXCP_BASE	0x40 /* + vector */
-#define VMEXIT_INTR		0x60
-#define VMEXIT_NMI		0x61
-#define VMEXIT_SMI		0x62
-#define VMEXIT_INIT		0x63
-#define VMEXIT_RDPMC		0x6f
-#define VMEXIT_CPUID		0x72
-#define VMEXIT_INVD		0x76
-#define VMEXIT_HLT		0x78
-#define VMEXIT_INVLPGA		0x7a
-#define VMEXIT_IOIO		0x7b
-#define VMEXIT_MSR		0x7c
-#define VMEXIT_SHUTDOWN		0x7f
-#define VMEXIT_VMRUN		0x80
-#define VMEXIT_VMMCALL		0x81
-#define VMEXIT_VMLOAD		0x82
-#define VMEXIT_VMSAVE		0x83
-#define VMEXIT_STGI		0x84
-#define VMEXIT_CLGI		0x85
-#define VMEXIT_SKINIT		0x86
-#define VMEXIT_ICEBP		0x88
-#define VMEXIT_WBINVD		0x89
-#define VMEXIT_MONITOR		0x8a
-#define VMEXIT_MWAIT		0x8b
+#define VMEXIT_EXCP_BASE	 0x40 /* + vector */
+#define VMEXIT_INTR		 0x60
+#define VMEXIT_NMI		 0x61
+#define VMEXIT_SMI		 0x62
+#define VMEXIT_INIT		 0x63
+#define VMEXIT_RDPMC		 0x6f
+#define VMEXIT_CPUID		 0x72
+#define VMEXIT_INVD		 0x76
+#define VMEXIT_HLT		 0x78
+#define VMEXIT_INVLPGA		 0x7a
+#define VMEXIT_IOIO		 0x7b
+#define VMEXIT_MSR		 0x7c
+#define VMEXIT_SHUTDOWN		 0x7f
+#define VMEXIT_VMRUN		 0x80
+#define VMEXIT_VMMCALL		 0x81
+#define VMEXIT_VMLOAD		 0x82
+#define VMEXIT_VMSAVE		 0x83
+#define VMEXIT_STGI		 0x84
+#define VMEXIT_CLGI		 0x85
+#define VMEXIT_SKINIT		 0x86
+#define VMEXIT_ICEBP		 0x88
+#define VMEXIT_WBINVD		 0x89
+#define VMEXIT_MONITOR		 0x8a
+#define VMEXIT_MWAIT		 0x8b
 #define VMEXIT_MWAIT_CONDITIONAL 0x8c
-#define VMEXIT_XSETBV		0x8d
-#define VMEXIT_RDPRU		0x8e
-#define VMEXIT_MCOMMIT		0xa3
-#define VMEXIT_LAST		0xa5 /* the last of the small ones */
-#define VMEXIT_NPF		0x400
+#define VMEXIT_XSETBV		 0x8d
+#define VMEXIT_RDPRU		 0x8e
+#define VMEXIT_MCOMMIT		 0xa3
+#define VMEXIT_LAST		 0xa5 /* the last of the small ones */
+#define VMEXIT_NPF		 0x400
 
 /* Offsets for svm_asm.S, held to the truth by svm.c. */
 #define VMCB_EXIT_CODE	      0x070
@@ -167,16 +167,16 @@ _Static_assert(offsetof(struct vmcb_save, pat) == 0x268, "appendix B, table B-2"
 #define TLB_CONTROL_FLUSH_ASID 3
 
 /* virtual_interrupt, 15.21. */
-#define VIRTUAL_TPR	    BITS(3, 0)
-#define V_INTR_MASKING	    BIT(24)
-#define NESTED_PAGING	    BIT(0) /* nested_control */
+#define VIRTUAL_TPR    BITS(3, 0)
+#define V_INTR_MASKING BIT(24)
+#define NESTED_PAGING  BIT(0) /* nested_control */
 
 /* clean, 15.15.3: a bit that is set lets the CPU use what it has kept of that part of the VMCB. */
-#define CLEAN_INTERCEPTS BIT(0)
-#define CLEAN_MAPS	 BIT(1)
-#define CLEAN_ASID	 BIT(2)
-#define CLEAN_TPR	 BIT(3)
-#define CLEAN_NESTED	 BIT(4)
+#define CLEAN_INTERCEPTS	BIT(0)
+#define CLEAN_MAPS		BIT(1)
+#define CLEAN_ASID		BIT(2)
+#define CLEAN_TPR		BIT(3)
+#define CLEAN_NESTED		BIT(4)
 #define CLEAN_CONTROL_REGISTERS BIT(5)
 #define CLEAN_DEBUG_REGISTERS	BIT(6)
 #define CLEAN_TABLES		BIT(7) /* GDTR and IDTR */
@@ -186,16 +186,16 @@ _Static_assert(offsetof(struct vmcb_save, pat) == 0x268, "appendix B, table B-2"
 #define CLEAN_ALL		BITS(10, 0)
 
 /* event_injection and exit_interrupt_info, 15.20 and 15.7.2. */
-#define EVENT_VECTOR(event)	((unsigned)field(event, 7, 0))
-#define EVENT_TYPE(event)	((unsigned)field(event, 10, 8))
-#define EVENT_TYPE_INTERRUPT	0u
-#define EVENT_TYPE_NMI		2u
-#define EVENT_TYPE_EXCEPTION	3u
-#define EVENT_TYPE_SOFTWARE	4u
-#define EVENT_TYPE_SHIFT	8
-#define EVENT_HAS_ERROR_CODE	BIT(11)
-#define EVENT_VALID		BIT(31)
-#define EVENT_ERROR_CODE_SHIFT	32
+#define EVENT_VECTOR(event)    ((unsigned)field(event, 7, 0))
+#define EVENT_TYPE(event)      ((unsigned)field(event, 10, 8))
+#define EVENT_TYPE_INTERRUPT   0u
+#define EVENT_TYPE_NMI	       2u
+#define EVENT_TYPE_EXCEPTION   3u
+#define EVENT_TYPE_SOFTWARE    4u
+#define EVENT_TYPE_SHIFT       8
+#define EVENT_HAS_ERROR_CODE   BIT(11)
+#define EVENT_VALID	       BIT(31)
+#define EVENT_ERROR_CODE_SHIFT 32
 
 /* exit_info1 of IOIO, 15.10.2. */
 #define IOIO_IN		   BIT(0)
@@ -207,11 +207,11 @@ _Static_assert(offsetof(struct vmcb_save, pat) == 0x268, "appendix B, table B-2"
 #define IOIO_PORT(info)	   ((uint16_t)field(info, 31, 16))
 
 /* exit_info1 of MSR: 0 RDMSR, 1 WRMSR; of NPF, 15.25.6: a page fault's error code and where it came from. */
-#define MSR_WRITE	BIT(0)
-#define NPF_WRITE	BIT(1)
-#define NPF_FETCH	BIT(4)
-#define NPF_FINAL	BIT(32)
-#define NPF_TABLE_WALK	BIT(33)
+#define MSR_WRITE      BIT(0)
+#define NPF_WRITE      BIT(1)
+#define NPF_FETCH      BIT(4)
+#define NPF_FINAL      BIT(32)
+#define NPF_TABLE_WALK BIT(33)
 
 /* The segment attributes that SVM and the boot protocols speak of. */
 #define SEGMENT_PRESENT BIT(7)
@@ -219,20 +219,20 @@ _Static_assert(offsetof(struct vmcb_save, pat) == 0x268, "appendix B, table B-2"
 #define SEGMENT_DEFAULT BIT(10)
 
 /* CPUID 8000_0001 ECX and leaf 8000_000A, APM vol. 3 appendix E. */
-#define CPUID_EXTENDED_FEATURES	  0x80000001
-#define CPUID_EXTENDED_ECX_SVM	  BIT(2)
-#define CPUID_SVM		  0x8000000a
-#define CPUID_SVM_EDX_NP	  BIT(0)
-#define CPUID_SVM_EDX_LOCK	  BIT(2)
-#define CPUID_SVM_EDX_NRIPS	  BIT(3)
-#define CPUID_SVM_EDX_CLEAN	  BIT(5)
-#define CPUID_SVM_EDX_FLUSH_ASID  BIT(6)
-#define CPUID_SVM_EDX_DECODE	  BIT(7)
+#define CPUID_EXTENDED_FEATURES	 0x80000001
+#define CPUID_EXTENDED_ECX_SVM	 BIT(2)
+#define CPUID_SVM		 0x8000000a
+#define CPUID_SVM_EDX_NP	 BIT(0)
+#define CPUID_SVM_EDX_LOCK	 BIT(2)
+#define CPUID_SVM_EDX_NRIPS	 BIT(3)
+#define CPUID_SVM_EDX_CLEAN	 BIT(5)
+#define CPUID_SVM_EDX_FLUSH_ASID BIT(6)
+#define CPUID_SVM_EDX_DECODE	 BIT(7)
 
 /* 15.30. */
-#define MSR_VM_CR      0xc0010114
-#define VM_CR_LOCK     BIT(3)
-#define VM_CR_SVMDIS   BIT(4)
+#define MSR_VM_CR	0xc0010114
+#define VM_CR_LOCK	BIT(3)
+#define VM_CR_SVMDIS	BIT(4)
 #define MSR_VM_HSAVE_PA 0xc0010117
 
 /* Permission maps, 15.10.1 and 15.11. */

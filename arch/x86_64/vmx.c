@@ -15,10 +15,25 @@
 #define DR7_FIXED  BIT(10)
 #define NO_CURRENT UINT64_MAX /* what VMPTRST stores when no VMCS is current */
 
-_Static_assert(offsetof(struct vmx_vcpu, host_rsp) == VMX_VCPU_HOST_RSP, "vmx_asm.S");
-_Static_assert(offsetof(struct vmx_vcpu, launched) == VMX_VCPU_LAUNCHED, "vmx_asm.S");
-_Static_assert(offsetof(struct arch_vcpu, gpr) == 0, "vmx_asm.S");
-_Static_assert(VMX_RUN_ON < 0 && VMX_ENTRY_VMFAIL < 0, "no enum vm_exit_kind is negative");
+/* vmx_asm.S */
+_Static_assert(offsetof(struct arch_vcpu, gpr) == VCPU_GPR(0), "vmx.h, for vmx_asm.S");
+_Static_assert(offsetof(struct arch_vcpu, vmx.exit) == VCPU_VMX_EXIT, "vmx.h, for vmx_asm.S");
+_Static_assert(offsetof(struct arch_vcpu, vmx.stack) == VCPU_VMX_STACK, "vmx.h, for vmx_asm.S");
+_Static_assert(offsetof(struct arch_vcpu, exits) == VCPU_EXITS, "vmx.h, for vmx_asm.S");
+_Static_assert(offsetof(struct vm_exit, raw) == EXIT_RAW, "vmx.h, for vmx_asm.S");
+_Static_assert(offsetof(struct vm_exit, call.number) == EXIT_CALL_NUMBER, "vmx.h, for vmx_asm.S");
+_Static_assert(offsetof(struct vm_exit, call.argument) == EXIT_CALL_ARGUMENT, "vmx.h, for vmx_asm.S");
+_Static_assert(VM_EXIT_HYPERCALL == KIND_HYPERCALL && X86_RUN_ON < 0, "vmx.h, for vmx_asm.S");
+_Static_assert(EXIT_VMCALL == REASON_VMCALL && RFLAGS_TF == RFLAGS_TF_BIT, "vmx.h, for vmx_asm.S");
+_Static_assert((BLOCKING_BY_STI | BLOCKING_BY_MOV_SS) == SHADOW_BITS, "vmx.h, for vmx_asm.S");
+_Static_assert(BITS(6, 5) == RIGHTS_DPL_BITS, "ACCESS_RIGHTS_DPL");
+_Static_assert(VMCS_EXIT_REASON == FIELD_EXIT_REASON && VMCS_INSTRUCTION_ERROR == FIELD_INSTRUCTION_ERROR,
+	       "vmx.h, for vmx_asm.S");
+_Static_assert(VMCS_EXIT_INSTRUCTION_LENGTH == FIELD_EXIT_INSTRUCTION_LENGTH, "vmx.h, for vmx_asm.S");
+_Static_assert(VMCS_GUEST_ACCESS_RIGHTS + 2 * X86_SS == FIELD_GUEST_SS_RIGHTS, "vmx.h, for vmx_asm.S");
+_Static_assert(VMCS_GUEST_INTERRUPTIBILITY == FIELD_GUEST_INTERRUPTIBILITY, "vmx.h, for vmx_asm.S");
+_Static_assert(VMCS_GUEST_RIP == FIELD_GUEST_RIP && VMCS_GUEST_RFLAGS == FIELD_GUEST_RFLAGS, "vmx.h, for vmx_asm.S");
+_Static_assert(VMCS_HOST_RSP == FIELD_HOST_RSP, "vmx.h, for vmx_asm.S");
 
 /* ---- this CPU ---- */
 
@@ -40,12 +55,10 @@ static hpa_t alloc_region(struct mm_hal *hal, uint32_t first_word, int fill)
 static void log_capabilities(void)
 {
 	uint64_t ept = vmx_capabilities.ept_vpid, cpu2 = vmx_capabilities.cpu2;
-	log_line("vmx", "VMCS revision 0x%x, unrestricted guest, EPT%s%s%s%s%s%s%s", vmx_capabilities.revision,
+	log_line("vmx", "VMCS revision 0x%x, unrestricted guest, EPT%s%s%s%s%s%s", vmx_capabilities.revision,
 		 ept & EPT_CAP_2M ? " 2M" : "", ept & EPT_CAP_1G ? " 1G" : "",
 		 ept & EPT_CAP_EXECUTE_ONLY ? " execute-only" : "", ept & EPT_CAP_ACCESSED_DIRTY ? " A/D" : "",
-		 cpu2 & CPU2_VPID ? ", VPID" : "",
-		 vmx_capabilities.pin & PIN_PREEMPTION_TIMER ? ", preemption timer" : "",
-		 cpu2 & CPU2_XSAVES ? ", XSAVES" : "");
+		 cpu2 & CPU2_VPID ? ", VPID" : "", cpu2 & CPU2_XSAVES ? ", XSAVES" : "");
 }
 
 static bool vmx_enable(struct mm_hal *hal, char *message, size_t size)
@@ -86,7 +99,6 @@ static void vmx_disable(void)
 	}
 	if (this_cpu()->loaded) {
 		this_cpu()->loaded->vmx.cpu = NULL;
-		this_cpu()->loaded->vmx.launched = 0;
 	}
 	vmxoff();
 	write_cr4(read_cr4() & ~CR4_VMXE);
@@ -206,7 +218,6 @@ static void release_vmcs(struct arch_vcpu *vcpu, struct borrowed borrowed)
 		return;
 	}
 	vcpu->vmx.cpu = NULL;
-	vcpu->vmx.launched = 0;
 	if (!vmclear(&vcpu->vmx.vmcs) || (borrowed.previous != NO_CURRENT && !vmptrld(&borrowed.previous))) {
 		panic("VMCLEAR or VMPTRLD failed");
 	}
@@ -229,7 +240,6 @@ static void vmx_put(struct arch_vcpu *vcpu)
 {
 	vcpu->vmx.cr2 = read_cr2();
 	vcpu->vmx.cpu = NULL;
-	vcpu->vmx.launched = 0;
 	if (!vmclear(&vcpu->vmx.vmcs)) {
 		panic("VMCLEAR failed for the VMCS at 0x%llx", (unsigned long long)vcpu->vmx.vmcs);
 	}
@@ -269,24 +279,6 @@ static void vmx_start(struct arch_vcpu *vcpu, const struct arch_entry *entry)
 	vmwrite(VMCS_GUEST_PENDING_DEBUG, 0);
 	vmx_flush_vpid(vcpu->vm);
 	release_vmcs(vcpu, borrowed);
-}
-
-static enum vm_exit_kind vmx_run(struct arch_vcpu *vcpu, struct vm_exit *exit)
-{
-	if (unlikely(!vmx_arm_deadline(vcpu))) {
-		exit->raw = EXIT_PREEMPTION_TIMER;
-		return VM_EXIT_DEADLINE;
-	}
-	if (unlikely(!(vmx_capabilities.pin & PIN_PREEMPTION_TIMER))) {
-		x86_host_timer_set(vcpu->deadline);
-	}
-	int answer = vmx_run_loop(vcpu, exit, &vcpu->vmx);
-	if (unlikely(answer < 0)) {
-		vmx_report_vmfail(vcpu);
-		exit->raw = EXIT_REASON_ENTRY_FAILURE;
-		return VM_EXIT_FAILED;
-	}
-	return (enum vm_exit_kind)answer;
 }
 
 /* ---- registers ---- */
@@ -331,8 +323,8 @@ static uint64_t vmx_get(struct arch_vcpu *vcpu, enum x86_register name)
 static void set_current(struct arch_vcpu *vcpu, enum x86_register name, uint64_t value)
 {
 	switch (name) {
-	case X86_RIP: /* it goes past an instruction that was emulated: shadow and single step as in a skip */
-		vmx_skip_to(vmread(VMCS_GUEST_RIP), value);
+	case X86_RIP: /* past an instruction that was emulated: shadow and single step as in a skip */
+		vmx_skip_slowly(value);
 		break;
 	case X86_RSP:
 		vmwrite(VMCS_GUEST_RSP, value);

@@ -5,13 +5,30 @@
  */
 #pragma once
 
-/* What a handler answers where it is no enum vm_exit_kind. The assembly knows that this one is negative. */
-#define VMX_RUN_ON	 (-1) /* answered: enter the guest again */
-#define VMX_ENTRY_VMFAIL (-2) /* VMLAUNCH or VMRESUME was refused; the guest did not run */
+/* What vmx_asm.S needs of structs and of the manual's numbers, held to the truth by vmx.c. */
+#define VCPU_GPR(number)   ((number)*8)
+#define VCPU_VMX_EXIT	   128
+#define VCPU_VMX_STACK	   136
+#define REASON_VMCALL	   18
+#define VCPU_EXITS_VMCALL  (VCPU_EXITS + REASON_VMCALL * 8)
+#define VCPU_EXITS	   216
+#define EXIT_RAW	   0
+#define EXIT_CALL_NUMBER   40
+#define EXIT_CALL_ARGUMENT 48
+#define KIND_HYPERCALL	   3
+#define ERROR_NOT_LAUNCHED 5
+#define SHADOW_BITS	   3
+#define RFLAGS_TF_BIT	   0x100
+#define RIGHTS_DPL_BITS	   0x60
 
-/* Offsets in struct vmx_vcpu for vmx_asm.S, held to the truth by vmx.c. */
-#define VMX_VCPU_HOST_RSP 8
-#define VMX_VCPU_LAUNCHED 16
+#define FIELD_EXIT_REASON	      0x4402
+#define FIELD_INSTRUCTION_ERROR	      0x4400
+#define FIELD_EXIT_INSTRUCTION_LENGTH 0x440c
+#define FIELD_GUEST_SS_RIGHTS	      0x4818
+#define FIELD_GUEST_INTERRUPTIBILITY  0x4824
+#define FIELD_GUEST_RIP		      0x681e
+#define FIELD_GUEST_RFLAGS	      0x6820
+#define FIELD_HOST_RSP		      0x6c14
 
 #ifndef __ASSEMBLER__
 
@@ -26,7 +43,6 @@ struct vmx_capabilities {
 	uint32_t pin, cpu, cpu2, exit, entry; /* the control fields, every bit allowed by the capability MSRs */
 	uint64_t ept_vpid;		      /* IA32_VMX_EPT_VPID_CAP */
 	uint64_t cr0_fixed0, cr0_fixed1, cr4_fixed0, cr4_fixed1;
-	uint32_t timer_shift; /* the preemption timer counts TSC >> timer_shift */
 };
 extern struct vmx_capabilities vmx_capabilities; /* valid after vmx_check */
 
@@ -43,52 +59,33 @@ void vmx_setup_host(void);
 
 /* ---- vmx_asm.S ---- */
 
-/*
- * Enters the guest and calls vmx_handle_exit after every exit until that answers something else than
- * VMX_RUN_ON; returns that, or VMX_ENTRY_VMFAIL.
- */
-int vmx_run_loop(struct arch_vcpu *vcpu, struct vm_exit *exit, struct vmx_vcpu *vmx);
+/* ops->run: enters the guest and calls vmx_handle_exit after each exit until that answers an enum vm_exit_kind. */
+enum vm_exit_kind vmx_run(struct arch_vcpu *vcpu, struct vm_exit *exit);
 extern const char vmx_exit_point[]; /* HOST_RIP */
 
 /* ---- vmx_exits.c ---- */
 
-/* For vmx_asm.S. An enum vm_exit_kind, or VMX_RUN_ON. */
-int vmx_handle_exit(struct arch_vcpu *vcpu, struct vm_exit *exit);
-
-/* Arms the preemption timer for the vCPU's deadline. False: the deadline has passed. */
-static inline bool vmx_arm_deadline(const struct arch_vcpu *vcpu)
-{
-	uint64_t now = rdtsc();
-	if (unlikely(now >= vcpu->deadline)) {
-		return false;
-	}
-	if (likely(vmx_capabilities.pin & PIN_PREEMPTION_TIMER)) {
-		uint64_t units = (vcpu->deadline - now) >> vmx_capabilities.timer_shift;
-		vmwrite(VMCS_PREEMPTION_TIMER, MIN(units, UINT32_MAX));
-	}
-	return true;
-}
+/* For vmx_asm.S: an enum vm_exit_kind, or X86_RUN_ON. */
+int vmx_handle_exit(struct arch_vcpu *vcpu, struct vm_exit *exit, uint32_t reason);
+/* For vmx_asm.S: neither VMRESUME nor VMLAUNCH would enter. */
+enum vm_exit_kind vmx_entry_refused(struct arch_vcpu *vcpu, struct vm_exit *exit);
 
 /*
- * Goes on at `new_rip`, behind the instruction that exited. vmx_skip_slowly ends a STI or MOV SS shadow, owes the
- * guest its single step, and wraps EIP at 4 GiB.
+ * Steps over the instruction that exited. vmx_skip_slowly also ends a STI or MOV SS shadow and owes the guest its
+ * single step. Outside 64-bit mode EIP may come out as 2^32: the next entry fails for that and mends it.
  */
 #define RFLAGS_TF BIT(8)
-void vmx_skip_slowly(uint64_t new_rip);
-static inline void vmx_skip_to(uint64_t old_rip, uint64_t new_rip)
-{
-	uint64_t shadow = vmread(VMCS_GUEST_INTERRUPTIBILITY) & (BLOCKING_BY_STI | BLOCKING_BY_MOV_SS);
-	uint64_t step = vmread(VMCS_GUEST_RFLAGS) & RFLAGS_TF;
-	if (unlikely(shadow | step | ((old_rip ^ new_rip) >> 32))) {
-		vmx_skip_slowly(new_rip);
-		return;
-	}
-	vmwrite(VMCS_GUEST_RIP, new_rip);
-}
+void vmx_skip_slowly(uint64_t next_rip);
 static inline void vmx_skip(void)
 {
-	uint64_t rip = vmread(VMCS_GUEST_RIP);
-	vmx_skip_to(rip, rip + vmread(VMCS_EXIT_INSTRUCTION_LENGTH));
+	uint64_t next_rip = vmread(VMCS_GUEST_RIP) + vmread(VMCS_EXIT_INSTRUCTION_LENGTH);
+	uint64_t shadow = vmread(VMCS_GUEST_INTERRUPTIBILITY) & (BLOCKING_BY_STI | BLOCKING_BY_MOV_SS);
+	uint64_t step = vmread(VMCS_GUEST_RFLAGS) & RFLAGS_TF;
+	if (unlikely(shadow | step)) {
+		vmx_skip_slowly(next_rip);
+		return;
+	}
+	vmwrite(VMCS_GUEST_RIP, next_rip);
 }
 
 /* Queues an exception for the next entry of the current VMCS. */
@@ -127,8 +124,8 @@ void vmx_flush_vpid(const struct arch_vm *vm);
 
 /* ---- vmx_report.c: cold paths ---- */
 
-/* A VM entry that VMLAUNCH or VMRESUME refused, or (reason has bit 31 set) that failed on the guest's state. */
-void vmx_report_vmfail(struct arch_vcpu *vcpu);
+/* A VM entry that the CPU refused (VMfail), or that failed on the guest's state (reason has bit 31 set). */
+void vmx_report_refusal(struct arch_vcpu *vcpu);
 void vmx_report_entry_failure(struct arch_vcpu *vcpu, uint64_t reason);
 void vmx_report_misconfiguration(struct arch_vcpu *vcpu, gpa_t gpa);
 

@@ -1,119 +1,152 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The VMX world switch: into the guest by VMLAUNCH or VMRESUME, out of it at HOST_RIP, and round again for as
- * long as vmx_handle_exit answers the exits. Called by vmx.c's run with the vCPU's VMCS current.
+ * The VMX world switch: into the guest by VMRESUME, out of it at HOST_RIP, and round again for as long as
+ * vmx_handle_exit answers the exits. A VMCALL of supervisor code, whose cost is mostly this switch, is answered
+ * right here. Nothing but vmx_ops calls it, with the vCPU's VMCS current and interrupts off. SDM vol. 3C 26, 27.
  *
- * The stack while the guest runs; HOST_RSP points at its lowest word:
+ * HOST_RSP is the vCPU itself, so that an exit can store the guest's registers before it needs one of its own;
+ * nothing is pushed until RSP is back on the stack of vmx_run:
  *
- *      +64  %rbp of the caller            <- %rbp, so that backtraces go through
- *      +56  %rbx
- *      +48  %r12
- *      +40  %r13
- *      +32  %r14
- *      +24  %r15
- *      +16  struct vmx_vcpu *             (keeps the stack aligned to 16 for the call)
- *       +8  struct vm_exit *
- *       +0  struct arch_vcpu *            <- HOST_RSP; its first member is gpr[16], in ModRM's order
+ *	48(%rsp)	return address
+ *	40(%rsp)	the caller's RBP, to which RBP points while C runs, so that backtraces go on
+ *	32(%rsp)	RBX
+ *	24(%rsp)	R12
+ *	16(%rsp)	R13
+ *	 8(%rsp)	R14
+ *	 0(%rsp)	R15		<- vmx_vcpu.stack
  *
- * The CPU itself switches RIP, RSP, RFLAGS, CR0, CR3, CR4, the segments, EFER and PAT. Nothing else is ours to
- * switch here: FPU and the rest of the lazy state stay the guest's until the vCPU is put.
+ * The CPU itself switches RIP, RSP, RFLAGS, CR0, CR3, CR4, the segments, EFER and PAT; the other general registers
+ * are moved here. FPU and the rest of the lazy state stay the guest's until the vCPU is put.
  */
 #include "vmx.h"
 
-#define GPR_OFFSET(n)        (8 * (n))
-#define RAX_OFFSET           GPR_OFFSET(0)
-#define RCX_OFFSET           GPR_OFFSET(1)
-#define RDX_OFFSET           GPR_OFFSET(2)
-#define RBX_OFFSET           GPR_OFFSET(3)
-#define RBP_OFFSET           GPR_OFFSET(5)
-#define RSI_OFFSET           GPR_OFFSET(6)
-#define RDI_OFFSET           GPR_OFFSET(7)
-#define FRAME_BYTES          64
-#define VMCS_HOST_RSP_FIELD  0x6c14 /* appendix B.4.4 */
+/* In ModRM's order; RSP (4) lives in the VMCS. */
+.macro	load_guest
+	movq	VCPU_GPR(0)(%rdi), %rax
+	movq	VCPU_GPR(1)(%rdi), %rcx
+	movq	VCPU_GPR(2)(%rdi), %rdx
+	movq	VCPU_GPR(3)(%rdi), %rbx
+	movq	VCPU_GPR(5)(%rdi), %rbp
+	movq	VCPU_GPR(6)(%rdi), %rsi
+	movq	VCPU_GPR(8)(%rdi), %r8
+	movq	VCPU_GPR(9)(%rdi), %r9
+	movq	VCPU_GPR(10)(%rdi), %r10
+	movq	VCPU_GPR(11)(%rdi), %r11
+	movq	VCPU_GPR(12)(%rdi), %r12
+	movq	VCPU_GPR(13)(%rdi), %r13
+	movq	VCPU_GPR(14)(%rdi), %r14
+	movq	VCPU_GPR(15)(%rdi), %r15
+	movq	VCPU_GPR(7)(%rdi), %rdi
+.endm
+
+/* A field of the current VMCS into a register, which also carries the field's encoding. */
+.macro	vmcs_read field, low, register
+	movl	$\field, \low
+	vmread	\register, \register
+.endm
 
 	.text
-	.globl vmx_run_loop
-	.hidden vmx_run_loop
-	.type vmx_run_loop, @function
-/* int vmx_run_loop(struct arch_vcpu *%rdi, struct vm_exit *%rsi, struct vmx_vcpu *%rdx) */
-vmx_run_loop:
-	push %rbp
-	mov %rsp, %rbp
-	push %rbx
-	push %r12
-	push %r13
-	push %r14
-	push %r15
-	push %rdx
-	push %rsi
-	push %rdi
-	cmp %rsp, VMX_VCPU_HOST_RSP(%rdx)
-	je 1f
-	mov %rsp, VMX_VCPU_HOST_RSP(%rdx)
-	mov $VMCS_HOST_RSP_FIELD, %eax
-	vmwrite %rsp, %rax
-1:	/* ZF: never launched. The moves below leave the flags alone. */
-	cmpq $0, VMX_VCPU_LAUNCHED(%rdx)
-	movq $1, VMX_VCPU_LAUNCHED(%rdx)
-
+	.globl	vmx_run
+	.hidden	vmx_run
+	.type	vmx_run, @function
+	.balign	16
+vmx_run:
+	pushq	%rbp
+	pushq	%rbx
+	pushq	%r12
+	pushq	%r13
+	pushq	%r14
+	pushq	%r15
+	movq	%rsi, VCPU_VMX_EXIT(%rdi)
+	movq	%rsp, VCPU_VMX_STACK(%rdi)
 .Lenter:
-	mov RAX_OFFSET(%rdi), %rax
-	mov RCX_OFFSET(%rdi), %rcx
-	mov RDX_OFFSET(%rdi), %rdx
-	mov RBX_OFFSET(%rdi), %rbx
-	mov RBP_OFFSET(%rdi), %rbp
-	mov RSI_OFFSET(%rdi), %rsi
-	mov GPR_OFFSET(8)(%rdi), %r8
-	mov GPR_OFFSET(9)(%rdi), %r9
-	mov GPR_OFFSET(10)(%rdi), %r10
-	mov GPR_OFFSET(11)(%rdi), %r11
-	mov GPR_OFFSET(12)(%rdi), %r12
-	mov GPR_OFFSET(13)(%rdi), %r13
-	mov GPR_OFFSET(14)(%rdi), %r14
-	mov GPR_OFFSET(15)(%rdi), %r15
-	mov RDI_OFFSET(%rdi), %rdi
-	je 2f
+	load_guest
 	vmresume
-	jmp .Lvmfail
-2:	vmlaunch
-.Lvmfail: /* refused: the next instruction runs, on our stack, with the guest's registers */
-	mov $VMX_ENTRY_VMFAIL, %eax
-	jmp .Lleave
 
-	.globl vmx_exit_point
-	.hidden vmx_exit_point
-vmx_exit_point: /* every exit arrives here, interrupts off, %rsp = HOST_RSP */
-	push %rdi
-	mov 8(%rsp), %rdi
-	mov %rax, RAX_OFFSET(%rdi)
-	mov %rcx, RCX_OFFSET(%rdi)
-	mov %rdx, RDX_OFFSET(%rdi)
-	mov %rbx, RBX_OFFSET(%rdi)
-	mov %rbp, RBP_OFFSET(%rdi)
-	mov %rsi, RSI_OFFSET(%rdi)
-	mov %r8, GPR_OFFSET(8)(%rdi)
-	mov %r9, GPR_OFFSET(9)(%rdi)
-	mov %r10, GPR_OFFSET(10)(%rdi)
-	mov %r11, GPR_OFFSET(11)(%rdi)
-	mov %r12, GPR_OFFSET(12)(%rdi)
-	mov %r13, GPR_OFFSET(13)(%rdi)
-	mov %r14, GPR_OFFSET(14)(%rdi)
-	mov %r15, GPR_OFFSET(15)(%rdi)
-	pop RDI_OFFSET(%rdi)
-	mov 8(%rsp), %rsi
-	lea FRAME_BYTES(%rsp), %rbp
-	call vmx_handle_exit
-	mov (%rsp), %rdi
-	test %eax, %eax /* negative, so not zero: VMX_RUN_ON, and the next entry is a VMRESUME */
-	js .Lenter
+	/* Refused: this runs on our stack with the guest's registers. A VMCS that was never entered wants VMLAUNCH. */
+	vmcs_read FIELD_HOST_RSP, %edi, %rdi
+	vmcs_read FIELD_INSTRUCTION_ERROR, %eax, %rax
+	cmpl	$ERROR_NOT_LAUNCHED, %eax
+	jne	.Lrefused
+	load_guest
+	vmlaunch
+	vmcs_read FIELD_HOST_RSP, %edi, %rdi
+.Lrefused:
+	movq	VCPU_VMX_EXIT(%rdi), %rsi
+	subq	$8, %rsp
+	leaq	48(%rsp), %rbp
+	call	vmx_entry_refused
+	addq	$8, %rsp
+	jmp	.Lreturn
 
-.Lleave:
-	add $24, %rsp
-	pop %r15
-	pop %r14
-	pop %r13
-	pop %r12
-	pop %rbx
-	pop %rbp
+	.globl	vmx_exit_point
+	.hidden	vmx_exit_point
+	.balign	16
+vmx_exit_point:
+	movq	%rax, VCPU_GPR(0)(%rsp)
+	movq	%rcx, VCPU_GPR(1)(%rsp)
+	movq	%rdx, VCPU_GPR(2)(%rsp)
+	movq	%rbx, VCPU_GPR(3)(%rsp)
+	movq	%rbp, VCPU_GPR(5)(%rsp)
+	movq	%rsi, VCPU_GPR(6)(%rsp)
+	movq	%rdi, VCPU_GPR(7)(%rsp)
+	movq	%r8, VCPU_GPR(8)(%rsp)
+	movq	%r9, VCPU_GPR(9)(%rsp)
+	movq	%r10, VCPU_GPR(10)(%rsp)
+	movq	%r11, VCPU_GPR(11)(%rsp)
+	movq	%r12, VCPU_GPR(12)(%rsp)
+	movq	%r13, VCPU_GPR(13)(%rsp)
+	movq	%r14, VCPU_GPR(14)(%rsp)
+	movq	%r15, VCPU_GPR(15)(%rsp)
+	movq	%rsp, %rdi
+	movq	VCPU_VMX_STACK(%rdi), %rsp
+	vmcs_read FIELD_EXIT_REASON, %r8d, %r8
+	cmpl	$REASON_VMCALL, %r8d
+	jne	.Lgeneral
+
+	/* RAX, RBX, RCX, RDX and RSI are still the guest's. A shadow, a single step or user code goes the long way. */
+	vmcs_read FIELD_GUEST_INTERRUPTIBILITY, %r9d, %r9
+	vmcs_read FIELD_GUEST_RFLAGS, %r10d, %r10
+	vmcs_read FIELD_GUEST_SS_RIGHTS, %r11d, %r11
+	andl	$SHADOW_BITS, %r9d
+	andl	$RFLAGS_TF_BIT, %r10d
+	andl	$RIGHTS_DPL_BITS, %r11d
+	orl	%r10d, %r9d
+	orl	%r11d, %r9d
+	jne	.Lgeneral
+	vmcs_read FIELD_EXIT_INSTRUCTION_LENGTH, %r9d, %r9
+	movl	$FIELD_GUEST_RIP, %r10d
+	vmread	%r10, %r11
+	addq	%r9, %r11
+	vmwrite	%r11, %r10
+	incq	VCPU_EXITS_VMCALL(%rdi)
+	movq	VCPU_VMX_EXIT(%rdi), %r9
+	movq	%rax, EXIT_CALL_NUMBER(%r9)
+	movq	%rbx, EXIT_CALL_ARGUMENT(%r9)
+	movq	%rcx, EXIT_CALL_ARGUMENT + 8(%r9)
+	movq	%rdx, EXIT_CALL_ARGUMENT + 16(%r9)
+	movq	%rsi, EXIT_CALL_ARGUMENT + 24(%r9)
+	movq	%r8, EXIT_RAW(%r9)
+	movl	$KIND_HYPERCALL, %eax
+.Lreturn:
+	popq	%r15
+	popq	%r14
+	popq	%r13
+	popq	%r12
+	popq	%rbx
+	popq	%rbp
 	ret
-	.size vmx_run_loop, . - vmx_run_loop
+
+.Lgeneral:
+	movq	VCPU_VMX_EXIT(%rdi), %rsi
+	movl	%r8d, %edx
+	pushq	%rdi /* and RSP is a multiple of 16 */
+	leaq	48(%rsp), %rbp
+	call	vmx_handle_exit
+	popq	%rdi
+	testl	%eax, %eax
+	js	.Lenter
+	jmp	.Lreturn
+	.size	vmx_run, . - vmx_run
+
+	.section .note.GNU-stack, "", @progbits

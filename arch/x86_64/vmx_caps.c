@@ -23,7 +23,7 @@ static const struct {
 	uint32_t *value;
 } controls[] = {
 	{VMX_PIN, MSR_IA32_VMX_PINBASED_CTLS, MSR_IA32_VMX_TRUE_PINBASED_CTLS,
-	 PIN_EXTERNAL_INTERRUPT | PIN_NMI | PIN_VIRTUAL_NMI, PIN_PREEMPTION_TIMER, &vmx_capabilities.pin},
+	 PIN_EXTERNAL_INTERRUPT | PIN_NMI | PIN_VIRTUAL_NMI, 0, &vmx_capabilities.pin},
 	{VMX_CPU, MSR_IA32_VMX_PROCBASED_CTLS, MSR_IA32_VMX_TRUE_PROCBASED_CTLS,
 	 CPU_HLT | CPU_MWAIT | CPU_MONITOR | CPU_RDPMC | CPU_CR8_LOAD | CPU_CR8_STORE | CPU_UNCONDITIONAL_IO |
 		 CPU_MSR_BITMAPS | CPU_SECONDARY,
@@ -123,7 +123,6 @@ bool vmx_check(char *message, size_t size)
 		return false;
 	}
 	vmx_capabilities.revision = VMX_BASIC_REVISION(basic);
-	vmx_capabilities.timer_shift = VMX_MISC_TIMER_SHIFT(misc);
 	vmx_capabilities.cr0_fixed0 = rdmsr(MSR_IA32_VMX_CR0_FIXED0);
 	vmx_capabilities.cr0_fixed1 = rdmsr(MSR_IA32_VMX_CR0_FIXED1);
 	vmx_capabilities.cr4_fixed0 = rdmsr(MSR_IA32_VMX_CR4_FIXED0);

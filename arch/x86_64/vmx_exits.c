@@ -20,16 +20,14 @@ typedef int exit_handler(struct arch_vcpu *vcpu, struct vm_exit *exit);
 
 /* ---- stepping over the instruction, and exceptions ---- */
 
-void vmx_skip_slowly(uint64_t new_rip)
+void vmx_skip_slowly(uint64_t next_rip)
 {
 	uint64_t interruptibility = vmread(VMCS_GUEST_INTERRUPTIBILITY);
-	bool long_code = vmread(VMCS_GUEST_ACCESS_RIGHTS + VMCS_SEGMENT(X86_CS)) & ACCESS_RIGHTS_L;
-	bool long_mode = vmread(VMCS_ENTRY_CONTROLS) & ENTRY_IA32E;
 	vmwrite(VMCS_GUEST_INTERRUPTIBILITY, interruptibility & ~(BLOCKING_BY_STI | BLOCKING_BY_MOV_SS));
 	if (vmread(VMCS_GUEST_RFLAGS) & RFLAGS_TF) {
 		vmwrite(VMCS_GUEST_PENDING_DEBUG, vmread(VMCS_GUEST_PENDING_DEBUG) | PENDING_DEBUG_BS);
 	}
-	vmwrite(VMCS_GUEST_RIP, long_mode && long_code ? new_rip : (uint32_t)new_rip);
+	vmwrite(VMCS_GUEST_RIP, next_rip);
 }
 
 void vmx_inject(enum x86_vector vector, uint32_t error_code)
@@ -93,16 +91,20 @@ static int exit_cpuid(struct arch_vcpu *vcpu, struct vm_exit *exit)
 	(void)exit;
 	x86_cpuid(vcpu);
 	vmx_skip();
-	return VMX_RUN_ON;
+	return X86_RUN_ON;
 }
 
+/* What vmx_asm.S leaves over. Hypercalls are supervisor code's, as in KVM. */
 static int exit_vmcall(struct arch_vcpu *vcpu, struct vm_exit *exit)
 {
-	exit->call.number = vcpu->gpr[GPR_RAX];
-	exit->call.argument[0] = vcpu->gpr[GPR_RBX];
-	exit->call.argument[1] = vcpu->gpr[GPR_RCX];
-	exit->call.argument[2] = vcpu->gpr[GPR_RDX];
-	exit->call.argument[3] = vcpu->gpr[GPR_RSI];
+	if (ACCESS_RIGHTS_DPL(vmread(VMCS_GUEST_ACCESS_RIGHTS + VMCS_SEGMENT(X86_SS))) != 0) {
+		vmx_inject(X86_UD, X86_NO_ERROR_CODE);
+		return X86_RUN_ON;
+	}
+	exit->call = (struct hypercall){
+		.number = vcpu->gpr[GPR_RAX],
+		.argument = {vcpu->gpr[GPR_RBX], vcpu->gpr[GPR_RCX], vcpu->gpr[GPR_RDX], vcpu->gpr[GPR_RSI]},
+	};
 	vmx_skip();
 	return VM_EXIT_HYPERCALL;
 }
@@ -113,12 +115,12 @@ static int exit_rdmsr(struct arch_vcpu *vcpu, struct vm_exit *exit)
 	uint64_t value;
 	if (unlikely(!x86_msr_read(vcpu, (uint32_t)vcpu->gpr[GPR_RCX], &value))) {
 		vmx_inject(X86_GP, 0);
-		return VMX_RUN_ON;
+		return X86_RUN_ON;
 	}
 	vcpu->gpr[GPR_RAX] = (uint32_t)value;
 	vcpu->gpr[GPR_RDX] = value >> 32;
 	vmx_skip();
-	return VMX_RUN_ON;
+	return X86_RUN_ON;
 }
 
 static int exit_wrmsr(struct arch_vcpu *vcpu, struct vm_exit *exit)
@@ -127,23 +129,30 @@ static int exit_wrmsr(struct arch_vcpu *vcpu, struct vm_exit *exit)
 	uint64_t value = vcpu->gpr[GPR_RDX] << 32 | (uint32_t)vcpu->gpr[GPR_RAX];
 	if (unlikely(!x86_msr_write(vcpu, (uint32_t)vcpu->gpr[GPR_RCX], value))) {
 		vmx_inject(X86_GP, 0);
-		return VMX_RUN_ON;
+		return X86_RUN_ON;
 	}
 	vmx_skip();
-	return VMX_RUN_ON;
+	return X86_RUN_ON;
 }
 
 static int exit_io(struct arch_vcpu *vcpu, struct vm_exit *exit)
 {
 	uint64_t qualification = vmread(VMCS_EXIT_QUALIFICATION);
 	struct io_access *io = &exit->io;
+	if (unlikely(qualification & IO_STRING)) {
+		return x86_string_io(vcpu, exit, IO_PORT(qualification), IO_WIDTH(qualification),
+				     !(qualification & IO_IN));
+	}
 	io->address = IO_PORT(qualification);
 	io->width = IO_WIDTH(qualification);
 	io->write = !(qualification & IO_IN);
-	io->length = (uint8_t)vmread(VMCS_EXIT_INSTRUCTION_LENGTH);
+	io->length = 0; /* skipped below */
 	io->target = GPR_RAX;
-	io->value = io->write ? vcpu->gpr[GPR_RAX] & BITS(8U * io->width - 1, 0) : 0;
 	io->detail = 0;
+	if (io->write) {
+		io->value = vcpu->gpr[GPR_RAX] & BITS(8U * io->width - 1, 0);
+	}
+	vmx_skip();
 	return VM_EXIT_PORT;
 }
 
@@ -163,30 +172,26 @@ static int exit_ept_violation(struct arch_vcpu *vcpu, struct vm_exit *exit)
 		/* The access was the CPU's own, for the event: the instruction at RIP has nothing to do with it. */
 		exit->fault = fault;
 		exit->status = addr_space_handle_fault(vcpu->vm->space, &fault);
-		return exit->status == MM_OK ? VMX_RUN_ON : VM_EXIT_NESTED_FAULT;
+		return exit->status == MM_OK ? X86_RUN_ON : VM_EXIT_NESTED_FAULT;
 	}
 	if (unlikely(qualification & EPT_VIOLATION_NMI_UNBLOCK)) {
 		block_nmi_again();
 	}
 	enum vm_exit_kind kind;
-	return likely(x86_nested_fault(vcpu, &fault, exit, &kind)) ? VMX_RUN_ON : (int)kind;
+	return likely(x86_nested_fault(vcpu, &fault, exit, &kind)) ? X86_RUN_ON : (int)kind;
 }
 
 static int exit_external_interrupt(struct arch_vcpu *vcpu, struct vm_exit *exit)
 {
-	(void)vcpu;
 	(void)exit;
 	(void)requeue_event();
 	/* The interrupt is still in the local APIC: it comes in through our own IDT right here. */
 	__asm__ volatile("sti; nop; cli" : : : "memory");
+	if (rdtsc() >= vcpu->deadline) {
+		return VM_EXIT_DEADLINE;
+	}
+	x86_host_timer_set(vcpu->deadline); /* it may have been this timer, before its time */
 	return VM_EXIT_INTERRUPT;
-}
-
-static int exit_preemption_timer(struct arch_vcpu *vcpu, struct vm_exit *exit)
-{
-	(void)vcpu;
-	(void)exit;
-	return VMX_RUN_ON; /* vmx_handle_exit looks at the deadline after every exit */
 }
 
 static int exit_hlt(struct arch_vcpu *vcpu, struct vm_exit *exit)
@@ -223,13 +228,13 @@ static int exit_exception_or_nmi(struct arch_vcpu *vcpu, struct vm_exit *exit)
 	uint8_t vector = INTERRUPTION_VECTOR(info);
 	if (type == INTERRUPTION_NMI) {
 		(void)requeue_event();
-		__asm__ volatile("int %0" : : "i"(NMI) : "memory"); /* NMIs are blocked until the handler's IRET */
-		return VMX_RUN_ON;
+		__asm__ volatile("int %0" : : "i"(X86_NMI) : "memory"); /* NMIs are blocked until the handler's IRET */
+		return X86_RUN_ON;
 	}
 	if (vector == X86_MC) {
 		(void)requeue_event();
 		__asm__ volatile("int %0" : : "i"(X86_MC) : "memory");
-		return VMX_RUN_ON;
+		return X86_RUN_ON;
 	}
 	/* #DB and #AC are the guest's own. What was being delivered when they came gives way: it is raised again by
 	 * the instruction that they return to. */
@@ -245,7 +250,7 @@ static int exit_exception_or_nmi(struct arch_vcpu *vcpu, struct vm_exit *exit)
 		vmwrite(VMCS_GUEST_PENDING_DEBUG, vmread(VMCS_GUEST_PENDING_DEBUG) | PENDING_DEBUG_BS);
 	}
 	deliver_again(info, vmread(VMCS_EXIT_ERROR_CODE));
-	return VMX_RUN_ON;
+	return X86_RUN_ON;
 }
 
 /* INVD would lose the host's data and WBINVD everybody's time; guests' memory is write-back and coherent. */
@@ -254,7 +259,7 @@ static int exit_skip(struct arch_vcpu *vcpu, struct vm_exit *exit)
 	(void)vcpu;
 	(void)exit;
 	vmx_skip();
-	return VMX_RUN_ON;
+	return X86_RUN_ON;
 }
 
 static int exit_xsetbv(struct arch_vcpu *vcpu, struct vm_exit *exit)
@@ -265,7 +270,7 @@ static int exit_xsetbv(struct arch_vcpu *vcpu, struct vm_exit *exit)
 	} else {
 		vmx_inject(X86_GP, 0);
 	}
-	return VMX_RUN_ON;
+	return X86_RUN_ON;
 }
 
 /* Instructions of features that the guest's CPUID does not show. */
@@ -274,7 +279,7 @@ static int exit_undefined(struct arch_vcpu *vcpu, struct vm_exit *exit)
 	(void)vcpu;
 	(void)exit;
 	vmx_inject(X86_UD, X86_NO_ERROR_CODE);
-	return VMX_RUN_ON;
+	return X86_RUN_ON;
 }
 
 static int exit_general_protection(struct arch_vcpu *vcpu, struct vm_exit *exit)
@@ -282,7 +287,7 @@ static int exit_general_protection(struct arch_vcpu *vcpu, struct vm_exit *exit)
 	(void)vcpu;
 	(void)exit;
 	vmx_inject(X86_GP, 0);
-	return VMX_RUN_ON;
+	return X86_RUN_ON;
 }
 
 /* INIT is blocked in root operation and means nothing to a guest here. */
@@ -291,7 +296,7 @@ static int exit_ignored(struct arch_vcpu *vcpu, struct vm_exit *exit)
 	(void)vcpu;
 	(void)exit;
 	(void)requeue_event();
-	return VMX_RUN_ON;
+	return X86_RUN_ON;
 }
 
 static int exit_task_switch(struct arch_vcpu *vcpu, struct vm_exit *exit)
@@ -311,15 +316,41 @@ static int exit_ept_misconfiguration(struct arch_vcpu *vcpu, struct vm_exit *exi
 /* Reasons that the manual reserves, or whose control is off on every vCPU. */
 static int exit_unexpected(struct arch_vcpu *vcpu, struct vm_exit *exit)
 {
-	(void)exit;
-	uint64_t reason = vmread(VMCS_EXIT_REASON);
-	if (reason & EXIT_REASON_ENTRY_FAILURE) {
-		vmx_report_entry_failure(vcpu, reason);
-	} else {
-		log_line("vmx", "vCPU %u of VPID %u: unexpected exit: %s (exit reason %u, qualification 0x%llx)",
-			 vcpu->index, vcpu->vm->tag, vmx_exit_name(reason), EXIT_REASON_BASIC(reason),
-			 (unsigned long long)vmread(VMCS_EXIT_QUALIFICATION));
+	log_line("vmx", "vCPU %u of VPID %u: unexpected exit: %s (exit reason %u, qualification 0x%llx)", vcpu->index,
+		 vcpu->vm->tag, vmx_exit_name(exit->raw), (unsigned)exit->raw,
+		 (unsigned long long)vmread(VMCS_EXIT_QUALIFICATION));
+	return VM_EXIT_FAILED;
+}
+
+/* EIP has wrapped at 4 GiB behind an instruction that was skipped: mended here, so that no skip has to look. */
+static bool mend_eip(void)
+{
+	uint64_t rip = vmread(VMCS_GUEST_RIP);
+	bool long_code = (vmread(VMCS_ENTRY_CONTROLS) & ENTRY_IA32E) &&
+			 (vmread(VMCS_GUEST_ACCESS_RIGHTS + VMCS_SEGMENT(X86_CS)) & ACCESS_RIGHTS_L);
+	if (long_code || !(rip >> 32)) {
+		return false;
 	}
+	vmwrite(VMCS_GUEST_RIP, (uint32_t)rip);
+	return true;
+}
+
+static int entry_failed(struct arch_vcpu *vcpu, uint32_t reason)
+{
+	if (EXIT_REASON_BASIC(reason) == EXIT_ENTRY_GUEST_STATE && mend_eip()) {
+		return X86_RUN_ON;
+	}
+	if (EXIT_REASON_BASIC(reason) == EXIT_ENTRY_MACHINE_CHECK) {
+		__asm__ volatile("int %0" : : "i"(X86_MC) : "memory");
+	}
+	vmx_report_entry_failure(vcpu, reason);
+	return VM_EXIT_FAILED;
+}
+
+enum vm_exit_kind vmx_entry_refused(struct arch_vcpu *vcpu, struct vm_exit *exit)
+{
+	vmx_report_refusal(vcpu);
+	exit->raw = EXIT_REASON_ENTRY_FAILURE;
 	return VM_EXIT_FAILED;
 }
 
@@ -364,8 +395,7 @@ static exit_handler *const handlers[EXIT_REASONS] = {
 	[EXIT_EPT_VIOLATION] = exit_ept_violation,
 	[EXIT_EPT_MISCONFIGURATION] = exit_ept_misconfiguration,
 	[EXIT_INVEPT] = exit_undefined,
-	UNEXPECTED(EXIT_INVEPT + 1, EXIT_PREEMPTION_TIMER - 1), /* RDTSCP */
-	[EXIT_PREEMPTION_TIMER] = exit_preemption_timer,
+	UNEXPECTED(EXIT_INVEPT + 1, EXIT_INVVPID - 1), /* RDTSCP, preemption timer */
 	[EXIT_INVVPID] = exit_undefined,
 	[EXIT_WBINVD] = exit_skip,
 	[EXIT_XSETBV] = exit_xsetbv,
@@ -384,22 +414,12 @@ static exit_handler *const handlers[EXIT_REASONS] = {
 	[EXIT_TDCALL] = exit_undefined,
 };
 
-int vmx_handle_exit(struct arch_vcpu *vcpu, struct vm_exit *exit)
+int vmx_handle_exit(struct arch_vcpu *vcpu, struct vm_exit *exit, uint32_t reason)
 {
-	uint64_t reason = vmread(VMCS_EXIT_REASON);
-	int answer;
+	exit->raw = reason;
 	if (likely(reason < EXIT_REASONS)) {
 		vcpu->exits[reason]++;
-		answer = handlers[reason](vcpu, exit);
-	} else {
-		answer = exit_unexpected(vcpu, exit);
+		return handlers[reason](vcpu, exit);
 	}
-	if (likely(answer == VMX_RUN_ON)) {
-		if (likely(vmx_arm_deadline(vcpu))) {
-			return VMX_RUN_ON;
-		}
-		answer = VM_EXIT_DEADLINE;
-	}
-	exit->raw = reason;
-	return answer;
+	return reason & EXIT_REASON_ENTRY_FAILURE ? entry_failed(vcpu, reason) : exit_unexpected(vcpu, exit);
 }

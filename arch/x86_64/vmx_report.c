@@ -73,10 +73,9 @@ static void check_state(void)
 	}
 }
 
-void vmx_report_vmfail(struct arch_vcpu *vcpu)
+void vmx_report_refusal(struct arch_vcpu *vcpu)
 {
 	uint64_t error = vmread(VMCS_INSTRUCTION_ERROR);
-	vcpu->vmx.launched = 0;
 	log_line("vmx", "vCPU %u of VPID %u: VM entry refused: %s (VM-instruction error %u)", vcpu->index,
 		 vcpu->vm->tag, vmx_instruction_error_name(error), (unsigned)error);
 	log_line("vmx", "controls: pin 0x%x, processor 0x%x and 0x%x, exit 0x%x, entry 0x%x, interruption 0x%x",
@@ -89,7 +88,6 @@ void vmx_report_entry_failure(struct arch_vcpu *vcpu, uint64_t reason)
 {
 	uint64_t qualification = vmread(VMCS_EXIT_QUALIFICATION);
 	const char *detail = "";
-	vcpu->vmx.launched = 0;
 	switch ((enum entry_failure_qualification)qualification) {
 	case ENTRY_FAILURE_PDPTE:
 		detail = ", loading the PDPTEs";

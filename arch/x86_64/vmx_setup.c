@@ -153,13 +153,11 @@ static void setup_controls(struct arch_vcpu *vcpu)
 	if (secondary & CPU2_ENCLS) {
 		vmwrite(VMCS_ENCLS_EXITING_BITMAP, UINT64_MAX);
 	}
-	if (vmx_capabilities.pin & PIN_PREEMPTION_TIMER) {
-		vmwrite(VMCS_PREEMPTION_TIMER, UINT32_MAX);
-	}
 }
 
 void vmx_setup(struct arch_vcpu *vcpu)
 {
+	vmwrite(VMCS_HOST_RSP, (uintptr_t)vcpu); /* vmx_asm.S */
 	vcpu->vmx.cr4_allowed = cr4_allowed(vcpu);
 	setup_controls(vcpu);
 	vmx_setup_host();

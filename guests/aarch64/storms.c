@@ -8,7 +8,7 @@
 #define EC_UNKNOWN	 0x00
 #define EXCEPTION(class) ((class) + 1)
 
-#define PSCI_CPU_OFF 0x84000002u
+#define PSCI_CPU_SUSPEND 0x84000001u
 
 static uint64_t random_state = 362436069;
 
@@ -25,7 +25,7 @@ static uint64_t harmless_number(void)
 {
 	for (;;) {
 		uint64_t number = random64() % 2 ? 0x84000000u + random64() % 32 : random64();
-		if ((number & ~0x40000000ul) - PSCI_CPU_OFF > 0x20) {
+		if ((number & ~0x40000000ul) - PSCI_CPU_SUSPEND > 0x20) {
 			return number;
 		}
 		if (number == PSCI_VERSION) {
@@ -137,12 +137,19 @@ const unsigned isa_storm_count = sizeof(isa_storms) / sizeof(isa_storms[0]);
 
 #define UART_IBRD 0x09000024ul
 
+static void bench_hypercall(void)
+{
+	register uint64_t x0 __asm__("x0") = CALL_VERSION;
+	__asm__ volatile("hvc #0" : "+r"(x0));
+}
+
 static void bench_mmio(void)
 {
 	(void)*(volatile uint32_t *)UART_IBRD;
 }
 
 const struct exit_benchmark isa_benchmarks[] = {
+	{"exit.hypercall", bench_hypercall},
 	{"exit.mmio_read", bench_mmio},
 };
 const unsigned isa_benchmark_count = sizeof(isa_benchmarks) / sizeof(isa_benchmarks[0]);

@@ -35,7 +35,9 @@ static struct gate idt[VECTORS];
 void guest_entry(const struct pvh_start_info *info);
 void unexpected_exception(uint64_t vector, const uint64_t *stack);
 
-static bool is_amd;
+/* AMD's hypercall instruction is VMMCALL, Intel's VMCALL; the other one is #UD there. */
+extern bool vendor_is_amd;
+bool vendor_is_amd;
 
 void console_putc(char c)
 {
@@ -49,7 +51,7 @@ uint64_t hypercall(uint64_t number, uint64_t a, uint64_t b, uint64_t c)
 {
 	uint64_t result;
 	register uint64_t rsi __asm__("rsi") = 0;
-	if (is_amd) {
+	if (vendor_is_amd) {
 		__asm__ volatile("vmmcall" : "=a"(result) : "a"(number), "b"(a), "c"(b), "d"(c), "r"(rsi) : "memory");
 	} else {
 		__asm__ volatile("vmcall" : "=a"(result) : "a"(number), "b"(a), "c"(b), "d"(c), "r"(rsi) : "memory");
@@ -101,8 +103,7 @@ static void load_idt(void)
 	__asm__ volatile("lidt %0" : : "m"(pointer));
 }
 
-/* AMD's hypercall instruction is VMMCALL, Intel's VMCALL; the other one is #UD there. */
-static bool vendor_is_amd(void)
+static bool cpu_is_amd(void)
 {
 	uint32_t eax = 0, ebx, ecx = 0, edx;
 	__asm__ volatile("cpuid" : "+a"(eax), "=b"(ebx), "+c"(ecx), "=d"(edx));
@@ -112,7 +113,7 @@ static bool vendor_is_amd(void)
 void guest_entry(const struct pvh_start_info *info)
 {
 	const struct pvh_memory *memory = (const struct pvh_memory *)(uintptr_t)info->memmap;
-	is_amd = vendor_is_amd();
+	vendor_is_amd = cpu_is_amd();
 	load_idt();
 	guest.cmdline = info->cmdline ? (const char *)(uintptr_t)info->cmdline : "";
 	for (unsigned i = 0; i < info->memmap_entries; i++) {

@@ -4,6 +4,8 @@
  */
 #include "guest.h"
 
+extern bool vendor_is_amd; /* isa.c */
+
 #define STORM_ROUNDS	  2000
 #define VECTOR_UD	  6
 #define VECTOR_GP	  13
@@ -185,6 +187,16 @@ static void bench_cpuid(void)
 	__asm__ volatile("cpuid" : "+a"(eax), "+c"(ecx) : : "ebx", "edx");
 }
 
+static void bench_hypercall(void)
+{
+	uint64_t rax = CALL_VERSION;
+	if (vendor_is_amd) {
+		__asm__ volatile("vmmcall" : "+a"(rax));
+	} else {
+		__asm__ volatile("vmcall" : "+a"(rax));
+	}
+}
+
 static void bench_port(void)
 {
 	uint8_t value;
@@ -204,6 +216,7 @@ static void bench_mmio(void)
 
 const struct exit_benchmark isa_benchmarks[] = {
 	{"exit.cpuid", bench_cpuid},
+	{"exit.hypercall", bench_hypercall},
 	{"exit.port_read", bench_port},
 	{"exit.msr_read", bench_msr},
 	{"exit.mmio_read", bench_mmio},

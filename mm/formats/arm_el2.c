@@ -55,11 +55,10 @@ static uint64_t el2_leaf(unsigned level, hpa_t address, struct npt_attributes at
 	return level > 0 ? entry : entry | EL2_TABLE_OR_PAGE;
 }
 
-static struct npt_attributes el2_attributes(unsigned level, uint64_t entry)
+static struct npt_attributes el2_attributes(uint64_t entry)
 {
 	unsigned permissions = MM_READ;
 
-	(void)level;
 	permissions |= entry & EL2_READ_ONLY ? 0U : MM_WRITE;
 	permissions |= entry & EL2_EXECUTE_NEVER ? 0U : MM_EXECUTE;
 	return (struct npt_attributes){

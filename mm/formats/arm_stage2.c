@@ -70,11 +70,10 @@ static uint64_t stage2_leaf(unsigned level, hpa_t address, struct npt_attributes
 	return level > 0 ? entry : entry | STAGE2_TABLE_OR_PAGE;
 }
 
-static struct npt_attributes stage2_attributes(unsigned level, uint64_t entry)
+static struct npt_attributes stage2_attributes(uint64_t entry)
 {
 	unsigned permissions = MM_NONE;
 
-	(void)level;
 	permissions |= entry & STAGE2_READ ? MM_READ : 0U;
 	permissions |= entry & STAGE2_WRITE ? MM_WRITE : 0U;
 	permissions |= entry & STAGE2_EXECUTE_NEVER ? 0U : MM_EXECUTE;

@@ -59,11 +59,10 @@ static uint64_t ept_leaf(unsigned level, hpa_t address, struct npt_attributes at
 	return level > 0 ? entry | EPT_PAGE : entry;
 }
 
-static struct npt_attributes ept_attributes(unsigned level, uint64_t entry)
+static struct npt_attributes ept_attributes(uint64_t entry)
 {
 	uint8_t type = type_of_ept[field(entry, EPT_TYPE_HIGH, EPT_TYPE_LOW)];
 
-	(void)level;
 	return (struct npt_attributes){
 		.permissions = (uint8_t)(entry & EPT_RWX),
 		.type = entry & EPT_DEVICE ? MM_DEVICE : type,

@@ -74,9 +74,8 @@ static uint64_t gstage_leaf_pbmt(unsigned level, hpa_t address, struct npt_attri
 	return gstage_leaf(level, address, attributes) | pbmt << GSTAGE_PBMT_LOW;
 }
 
-static struct npt_attributes gstage_attributes(unsigned level, uint64_t entry)
+static struct npt_attributes gstage_attributes(uint64_t entry)
 {
-	(void)level;
 	return (struct npt_attributes){
 		.permissions = (uint8_t)field(entry, GSTAGE_PERMISSIONS_HIGH, GSTAGE_PERMISSIONS_LOW),
 		.type = type_of_rsw[field(entry, GSTAGE_RSW_HIGH, GSTAGE_RSW_LOW)],

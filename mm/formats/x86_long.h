@@ -56,11 +56,10 @@ static inline uint64_t long_leaf(unsigned level, hpa_t address, struct npt_attri
 	return level > 0 ? entry | LONG_PAGE : entry;
 }
 
-static inline struct npt_attributes long_attributes(unsigned level, uint64_t entry)
+static inline struct npt_attributes long_attributes(uint64_t entry)
 {
 	unsigned permissions = MM_READ;
 
-	(void)level;
 	permissions |= entry & LONG_WRITABLE ? MM_WRITE : 0U;
 	permissions |= entry & LONG_NO_EXECUTE ? 0U : MM_EXECUTE;
 	return (struct npt_attributes){

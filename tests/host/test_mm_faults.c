@@ -184,7 +184,7 @@ static void the_2m_policy_insists(void **state)
 	}
 }
 
-static void the_4k_policy_never_takes_2m(void **state)
+static void the_4k_policy_never_maps_2m(void **state)
 {
 	(void)state;
 	FOR_EACH_FORMAT(format) {
@@ -361,7 +361,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_whole_2m_is_filled_at_once, setup, teardown),
 		cmocka_unit_test_setup_teardown(without_a_2m_frame_a_page_of_4k_will_do, setup, teardown),
 		cmocka_unit_test_setup_teardown(the_2m_policy_insists, setup, teardown),
-		cmocka_unit_test_setup_teardown(the_4k_policy_never_takes_2m, setup, teardown),
+		cmocka_unit_test_setup_teardown(the_4k_policy_never_maps_2m, setup, teardown),
 		cmocka_unit_test_setup_teardown(populate_fills_everything_with_zeros, setup, teardown),
 		cmocka_unit_test_setup_teardown(populate_goes_on_with_4k_where_2m_run_out, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_fault_that_finds_no_frame_changes_nothing, setup, teardown),

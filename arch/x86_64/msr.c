@@ -1,0 +1,240 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The MSRs that a guest has: one table of those that exit, sorted by number, and a list of those that it reaches
+ * without an exit because the hardware or fpu.c keeps them apart. All others are #GP, as on a CPU without them.
+ * Called on MSR exits; a look-up is a binary search. SDM vol. 4; APM vol. 2 appendix A.
+ */
+#include "cpu.h"
+#include "vcpu.h"
+
+#define MSR_IA32_TSC		 0x10
+#define MSR_IA32_PLATFORM_ID	 0x17
+#define MSR_IA32_FEATURE_CONTROL 0x3a
+#define MSR_IA32_BIOS_UPDT_TRIG	 0x79
+#define MSR_IA32_BIOS_SIGN_ID	 0x8b
+#define MSR_IA32_SYSENTER_CS	 0x174
+#define MSR_IA32_SYSENTER_ESP	 0x175
+#define MSR_IA32_SYSENTER_EIP	 0x176
+#define MSR_IA32_MISC_ENABLE	 0x1a0
+#define MSR_IA32_DEBUGCTL	 0x1d9
+#define MSR_AMD_HWCR		 0xc0010015
+#define MSR_AMD_NB_CFG		 0xc001001f
+#define MSR_AMD_PATCH_LOADER	 0xc0010020
+#define MSR_AMD_INT_PENDING	 0xc0010055
+#define MSR_AMD_MMIO_CFG_BASE	 0xc0010058
+#define MSR_AMD_LS_CFG		 0xc0011020
+#define MSR_AMD_IC_CFG		 0xc0011021
+#define MSR_AMD_DC_CFG		 0xc0011022
+#define MSR_AMD_BU_CFG		 0xc0011023
+#define MSR_AMD_DE_CFG		 0xc0011029
+#define MSR_AMD_BU_CFG2		 0xc001102a
+
+/* The local APIC's address at reset, of the boot CPU, globally disabled: a guest has none. */
+#define APIC_BASE_DISABLED	 UINT64_C(0xfee00100)
+#define FEATURE_CONTROL_LOCK	 BIT(0)
+#define MISC_ENABLE_FAST_STRING	 BIT(0)
+#define MISC_ENABLE_NO_BTS	 BIT(11)
+#define MISC_ENABLE_NO_PEBS	 BIT(12)
+#define MTRR_DEF_TYPE_ENABLED	 BIT(11)
+#define MTRR_WRITE_BACK		 UINT64_C(6)
+#define HWCR_TSC_FREQ_SEL	 BIT(24) /* the TSC counts at the P0 frequency */
+#define DE_CFG_LFENCE		 BIT(1)	 /* LFENCE serializes dispatch */
+#define EFER_FFXSR		 BIT(14)
+#define CPUID_EXTENDED_FEATURES	 0x80000001
+#define CPUID_EXTENDED_EDX_NX	 BIT(20)
+#define CPUID_EXTENDED_EDX_FFXSR BIT(25)
+/* Memory types that a PAT entry may hold: 0 UC, 1 WC, 4 WT, 5 WP, 6 WB, 7 UC-. SDM vol. 3A 11.12.2. */
+#define PAT_TYPES   (BIT(0) | BIT(1) | BIT(4) | BIT(5) | BIT(6) | BIT(7))
+#define PAT_ENTRIES 8
+
+/* What of the host shows in the table. */
+static struct {
+	uint64_t patch_level; /* of the microcode, for guests that mind errata */
+	uint64_t de_cfg;
+	uint64_t efer_allowed;
+} host;
+
+typedef uint64_t msr_reader(struct arch_vcpu *vcpu);
+typedef bool msr_writer(struct arch_vcpu *vcpu, uint64_t value);
+
+struct msr_rule {
+	uint32_t msr;
+	enum { ON_ALL, ON_INTEL, ON_AMD } vendor;
+	msr_reader *read; /* NULL: reads give `value` */
+	uint64_t value;
+	msr_writer *write; /* NULL: #GP */
+};
+
+/* ---- the functions of the table ---- */
+
+static uint64_t read_tsc(struct arch_vcpu *vcpu)
+{
+	(void)vcpu;
+	return rdtsc();
+}
+
+static uint64_t read_patch_level(struct arch_vcpu *vcpu)
+{
+	(void)vcpu;
+	return host.patch_level;
+}
+
+static uint64_t read_de_cfg(struct arch_vcpu *vcpu)
+{
+	(void)vcpu;
+	return host.de_cfg;
+}
+
+static uint64_t read_efer(struct arch_vcpu *vcpu)
+{
+	return vcpu->vm->ops->get(vcpu, X86_EFER);
+}
+
+static uint64_t read_pat(struct arch_vcpu *vcpu)
+{
+	return vcpu->vm->ops->get(vcpu, X86_PAT);
+}
+
+/* A write that changes nothing: what it asks for is the host's, or is so already. */
+static bool drop(struct arch_vcpu *vcpu, uint64_t value)
+{
+	(void)vcpu;
+	(void)value;
+	return true;
+}
+
+static bool only_zero(struct arch_vcpu *vcpu, uint64_t value)
+{
+	(void)vcpu;
+	return value == 0;
+}
+
+/* SDM vol. 3A 4.1.1: LME cannot change while paging is on; LMA is the CPU's. */
+static bool write_efer(struct arch_vcpu *vcpu, uint64_t value)
+{
+	const struct virt_ops *ops = vcpu->vm->ops;
+	uint64_t now = ops->get(vcpu, X86_EFER);
+	if (value & ~(host.efer_allowed | EFER_LMA)) {
+		return false;
+	}
+	if (((value ^ now) & EFER_LME) && (ops->get(vcpu, X86_CR0) & CR0_PG)) {
+		return false;
+	}
+	ops->set(vcpu, X86_EFER, (value & ~EFER_LMA) | (now & EFER_LMA));
+	return true;
+}
+
+static bool write_pat(struct arch_vcpu *vcpu, uint64_t value)
+{
+	for (unsigned i = 0; i < PAT_ENTRIES; i++) {
+		uint64_t type = field(value, 8 * i + 7, 8 * i);
+		if (type > 7 || !(PAT_TYPES & BIT(type))) {
+			return false;
+		}
+	}
+	vcpu->vm->ops->set(vcpu, X86_PAT, value);
+	return true;
+}
+
+/* ---- the table ---- */
+
+/* Ascending. The TSC can be read without an exit; it cannot be set, as deadlines and the host share it. */
+static const struct msr_rule rules[] = {
+	{MSR_IA32_TSC, ON_ALL, read_tsc, 0, drop},
+	{MSR_IA32_PLATFORM_ID, ON_INTEL, NULL, 0, NULL},
+	{MSR_IA32_APIC_BASE, ON_ALL, NULL, APIC_BASE_DISABLED, drop},
+	{MSR_IA32_FEATURE_CONTROL, ON_INTEL, NULL, FEATURE_CONTROL_LOCK, NULL}, /* no VMX, and that is final */
+	{MSR_IA32_BIOS_UPDT_TRIG, ON_INTEL, NULL, 0, drop},
+	{MSR_IA32_BIOS_SIGN_ID, ON_ALL, read_patch_level, 0, drop},
+	{MSR_IA32_MTRRCAP, ON_ALL, NULL, 0, NULL}, /* neither fixed nor variable ranges */
+	{MSR_IA32_MCG_CAP, ON_ALL, NULL, 0, NULL}, /* no banks */
+	{MSR_IA32_MCG_STATUS, ON_ALL, NULL, 0, only_zero},
+	{MSR_IA32_MISC_ENABLE, ON_INTEL, NULL, MISC_ENABLE_FAST_STRING | MISC_ENABLE_NO_BTS | MISC_ENABLE_NO_PEBS,
+	 drop},
+	{MSR_IA32_DEBUGCTL, ON_ALL, NULL, 0, only_zero},
+	{MSR_IA32_PAT, ON_ALL, read_pat, 0, write_pat},
+	{MSR_IA32_MTRR_DEF_TYPE, ON_ALL, NULL, MTRR_DEF_TYPE_ENABLED | MTRR_WRITE_BACK, drop},
+	{MSR_EFER, ON_ALL, read_efer, 0, write_efer},
+	/* What kernels read or set by the CPU's family, without asking CPUID. */
+	{MSR_AMD_SYSCFG, ON_AMD, NULL, 0, drop},
+	{MSR_AMD_HWCR, ON_AMD, NULL, HWCR_TSC_FREQ_SEL, drop},
+	{MSR_AMD_NB_CFG, ON_AMD, NULL, 0, drop},
+	{MSR_AMD_PATCH_LOADER, ON_AMD, NULL, 0, drop},
+	{MSR_AMD_INT_PENDING, ON_AMD, NULL, 0, drop},
+	{MSR_AMD_MMIO_CFG_BASE, ON_AMD, NULL, 0, drop},
+	{MSR_AMD_LS_CFG, ON_AMD, NULL, 0, drop},
+	{MSR_AMD_IC_CFG, ON_AMD, NULL, 0, drop},
+	{MSR_AMD_DC_CFG, ON_AMD, NULL, 0, drop},
+	{MSR_AMD_BU_CFG, ON_AMD, NULL, 0, drop},
+	{MSR_AMD_DE_CFG, ON_AMD, read_de_cfg, 0, drop},
+	{MSR_AMD_BU_CFG2, ON_AMD, NULL, 0, drop},
+};
+
+static const struct msr_rule *find(uint32_t msr)
+{
+	unsigned low = 0, high = ARRAY_SIZE(rules);
+	/* Invariant: rules below `low` have smaller numbers, those from `high` on larger ones. */
+	while (low < high) {
+		unsigned middle = (low + high) / 2;
+		if (rules[middle].msr == msr) {
+			const struct msr_rule *rule = &rules[middle];
+			bool there = rule->vendor == ON_ALL || (rule->vendor == ON_AMD) == x86_features.svm;
+			return there ? rule : NULL;
+		}
+		if (rules[middle].msr < msr) {
+			low = middle + 1;
+		} else {
+			high = middle;
+		}
+	}
+	return NULL;
+}
+
+bool x86_msr_read(struct arch_vcpu *vcpu, uint32_t msr, uint64_t *value)
+{
+	const struct msr_rule *rule = find(msr);
+	if (unlikely(!rule)) {
+		return false;
+	}
+	*value = rule->read ? rule->read(vcpu) : rule->value;
+	return true;
+}
+
+bool x86_msr_write(struct arch_vcpu *vcpu, uint32_t msr, uint64_t value)
+{
+	const struct msr_rule *rule = find(msr);
+	return rule && rule->write && rule->write(vcpu, value);
+}
+
+void x86_msr_passthrough(void (*allow)(void *context, uint32_t msr, bool read, bool write), void *context)
+{
+	static const uint32_t own[] = {
+		MSR_IA32_SYSENTER_CS,
+		MSR_IA32_SYSENTER_ESP,
+		MSR_IA32_SYSENTER_EIP,
+		MSR_STAR,
+		MSR_LSTAR,
+		MSR_CSTAR,
+		MSR_SFMASK,
+		MSR_FS_BASE,
+		MSR_GS_BASE,
+		MSR_KERNEL_GS_BASE,
+	};
+	for (unsigned i = 0; i < ARRAY_SIZE(own); i++) {
+		allow(context, own[i], true, true);
+	}
+	if (x86_features.rdtscp) {
+		allow(context, MSR_TSC_AUX, true, true);
+	}
+	allow(context, MSR_IA32_TSC, true, false);
+}
+
+void x86_msr_init(void)
+{
+	uint32_t extended = x86_cpuid_leaf(CPUID_EXTENDED_FEATURES, 0).edx;
+	uint64_t value;
+	host.patch_level = rdmsr_safe(MSR_IA32_BIOS_SIGN_ID, &value) ? value : 0;
+	host.de_cfg = x86_features.svm && rdmsr_safe(MSR_AMD_DE_CFG, &value) ? value & DE_CFG_LFENCE : 0;
+	host.efer_allowed = EFER_SCE | EFER_LME | (extended & CPUID_EXTENDED_EDX_NX ? EFER_NXE : 0) |
+			    (extended & CPUID_EXTENDED_EDX_FFXSR ? EFER_FFXSR : 0);
+}

@@ -1,0 +1,131 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""Runs the tests: `make test T=PATTERN`, or tests/run.py [PATTERN].
+
+Host tests, fuzzers, lint and everything under tests/rigs, two at a time, the longest first. One line a test, the
+end of the log of a failed one, and at the end how many there were. Logs are kept in build/tests.
+"""
+
+import importlib.util
+import os
+import re
+import shutil
+import sys
+import threading
+import time
+import traceback
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Iterator
+
+sys.path.append(str(Path(__file__).resolve().parent / "rigs"))
+
+from harness import BUILD, TOP, Failure, Skip, Test, logging_to, run_logged  # noqa: E402
+
+LOGS = BUILD / "tests"
+WORKERS = max(2, os.cpu_count() or 2)
+TAIL_LINES = 40
+FUZZ_SECONDS = 10
+
+
+# ---- what runs on the build machine itself ----
+
+
+def host_test(program: str) -> None:
+    if not (BUILD / "host" / program).exists():
+        raise Failure("it is not built: make host-test-programs")
+    status, output = run_logged([BUILD / "host" / program], timeout=300)
+    if status != 0:
+        raise Failure(f"exit status {status}")
+    if not re.search(r"^\[ +OK \]", output, re.MULTILINE):
+        raise Failure("it ran no test")
+
+
+def make(target: str, timeout: float, *arguments: str) -> None:
+    status, _ = run_logged(["make", "--no-print-directory", target, *arguments], timeout)
+    if status != 0:
+        raise Failure(f"make {target} failed")
+
+
+def host_tests() -> Iterator[Test]:
+    for source in sorted(TOP.glob("tests/host/test_*.c")):
+        yield Test(f"host/{source.stem[5:]}: all cases pass under ASan and UBSan", partial(host_test, source.stem), 2)
+    for source in sorted(TOP.glob("tests/host/fuzz_*.c")):
+        name = source.stem[5:]
+        fuzz = partial(make, f"fuzz-{name}", 300, f"FUZZ_SECONDS={FUZZ_SECONDS}")
+        yield Test(f"host/fuzz-{name}: {FUZZ_SECONDS} seconds of random input find nothing", fuzz, 25)
+    yield Test("source/lint: clang-format, clang-tidy, cppcheck and shellcheck find nothing", partial(make, "lint", 900), 120)
+    yield Test("source/layers: no floor includes what is above it", partial(make, "check-layers", 60), 1)
+
+
+def rig_tests() -> Iterator[Test]:
+    for path in sorted(TOP.glob("tests/rigs/test_*.py")):
+        specification = importlib.util.spec_from_file_location(path.stem, path)
+        assert specification and specification.loader
+        module = importlib.util.module_from_spec(specification)
+        specification.loader.exec_module(module)
+        for test in module.tests():
+            yield Test(f"{path.stem[5:]}/{test.name}", test.run, test.seconds)
+
+
+# ---- running ----
+
+
+class Results:
+    """Counts and prints; called by all workers."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.counts = {"PASS": 0, "FAIL": 0, "SKIP": 0}
+        self.skipped: list[str] = []
+
+    def add(self, verdict: str, test: Test, seconds: float, message: str, log: Path) -> None:
+        with self.lock:
+            self.counts[verdict] += 1
+            print(f"{verdict}  {test.name}  {seconds:.1f} s", flush=True)
+            if verdict == "SKIP":
+                self.skipped.append(f"skipped {test.name}: {message}")
+            if verdict == "FAIL":
+                print(f"    {message}\n    the end of {log.relative_to(TOP)}:")
+                lines = log.read_text(errors="replace").replace("\r", "").splitlines()
+                print("".join(f"    | {line}\n" for line in lines[-TAIL_LINES:]), end="", flush=True)
+
+    def close(self) -> int:
+        passed, failed, skipped = self.counts.values()
+        for line in self.skipped:
+            print(line)
+        print(f"{passed} passed, {failed} failed" + (f", {skipped} skipped" if skipped else ""), flush=True)
+        return 1 if failed or not passed else 0
+
+
+def run_test(test: Test, results: Results) -> None:
+    log = LOGS / (re.sub(r"[^A-Za-z0-9.-]+", "_", test.name)[:100] + ".log")
+    start = time.monotonic()
+    verdict, message = "PASS", ""
+    with logging_to(log):
+        try:
+            test.run()
+        except Skip as reason:
+            verdict, message = "SKIP", str(reason)
+        except Failure as reason:
+            verdict, message = "FAIL", str(reason)
+        except Exception:  # pylint: disable=broad-except  # a mistake in the test fails that test only
+            verdict, message = "FAIL", traceback.format_exc()
+    results.add(verdict, test, time.monotonic() - start, message, log)
+
+
+def main() -> int:
+    pattern = re.compile(" ".join(sys.argv[1:]))
+    tests = [test for test in (*host_tests(), *rig_tests()) if pattern.search(test.name)]
+    tests.sort(key=lambda test: -test.seconds)
+    shutil.rmtree(LOGS, ignore_errors=True)
+    LOGS.mkdir(parents=True)
+    results = Results()
+    with ThreadPoolExecutor(WORKERS) as pool:
+        list(pool.map(lambda test: run_test(test, results), tests))
+    return results.close()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
