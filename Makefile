@@ -232,21 +232,50 @@ bench: deps ## instruction counts on the rigs: a table and build/bench.json
 OURS := boot hv arch mm drivers lib guests tests tools examples
 OUR_C = $(shell find $(OURS) -name '*.[ch]' 2>/dev/null | sort)
 OUR_SHELL = $(shell grep -rlE '^\#!/(usr/)?bin/(env )?(ba)?sh' $(OURS) run-qemu.sh .ci 2>/dev/null | sort)
-TIDY_x86_64 = $(filter-out guests/% boot/%,$(filter %.c,$(SOURCES_x86_64)))
+
+TIDY_FLAGS := -std=gnu11 -ffreestanding -fshort-wchar -I.
+TIDY_x86_64 = $(filter-out boot/%,$(filter %.c,$(SOURCES_x86_64)))
 TIDY_aarch64 = $(wildcard arch/aarch64/*.c)
-TIDY_FLAGS := -std=gnu11 -ffreestanding -I. -fshort-wchar
+# $(1): files, $(2): the compiler's flags. A few files a run, as many runs as there are CPUs.
+tidy = @echo $(1) | xargs -n 4 -P $(JOBS) sh -c 'clang-tidy --quiet "$$@" -- $(2) 2>/dev/null' tidy
+
+CPPCHECK := cppcheck --quiet --error-exitcode=1 --inline-suppr --std=c11 --enable=warning,performance,portability \
+	--suppressions-list=tools/cppcheck.suppressions -I.
+
+LINTS := lint-format lint-tidy-x86_64 lint-tidy-aarch64 lint-tidy-boot lint-cppcheck-x86_64 lint-cppcheck-aarch64 \
+	lint-cppcheck-guests lint-shell
+.PHONY: $(LINTS) format
 
 lint: ## clang-format, clang-tidy, cppcheck and shellcheck over our files
-	clang-format --dry-run -Werror $(OUR_C)
-	clang-tidy --quiet $(TIDY_x86_64) -- --target=x86_64-linux-gnu $(TIDY_FLAGS) -mgeneral-regs-only -Iarch/x86_64
-	$(if $(TIDY_aarch64),clang-tidy --quiet $(TIDY_aarch64) -- --target=aarch64-linux-gnu $(TIDY_FLAGS) -Iarch/aarch64)
-	clang-tidy --quiet $(wildcard boot/*.c) -- --target=x86_64-linux-gnu $(TIDY_FLAGS) -Iarch/x86_64 $(BOOT_x86_64) \
-		-isystem /usr/include/efi -isystem /usr/include/efi/x86_64
-	cppcheck --quiet --error-exitcode=1 --inline-suppr --std=c11 -j$(JOBS) --enable=warning,performance,portability \
-		--suppressions-list=tools/cppcheck.suppressions -I. -Iarch/x86_64 -Iguests $(filter-out arch/aarch64/%,$(filter %.c,$(OUR_C)))
-	cppcheck --quiet --error-exitcode=1 --inline-suppr --std=c11 -j$(JOBS) --enable=warning,performance,portability \
-		--suppressions-list=tools/cppcheck.suppressions -I. -Iarch/aarch64 $(wildcard arch/aarch64/*.c)
-	shellcheck $(OUR_SHELL)
+	@$(MAKE) --no-print-directory -k $(LINTS)
+
+lint-format:
+	@clang-format --dry-run -Werror $(OUR_C)
+
+lint-tidy-x86_64:
+	$(call tidy,$(TIDY_x86_64),--target=x86_64-linux-gnu $(TIDY_FLAGS) -Iarch/x86_64)
+
+lint-tidy-aarch64:
+	$(call tidy,$(TIDY_aarch64),--target=aarch64-linux-gnu $(TIDY_FLAGS) -Iarch/aarch64)
+
+lint-tidy-boot:
+	$(call tidy,$(wildcard boot/*.c),--target=x86_64-linux-gnu $(TIDY_FLAGS) $(BOOT_x86_64) \
+		-isystem /usr/include/efi -isystem /usr/include/efi/x86_64)
+
+lint-cppcheck-x86_64:
+	@$(CPPCHECK) -j$(JOBS) -D__x86_64__ -Iarch/x86_64 $(filter %.c,$(SOURCES_x86_64)) $(wildcard tests/host/*.c)
+
+lint-cppcheck-aarch64:
+	@$(CPPCHECK) -j$(JOBS) -D__aarch64__ -Iarch/aarch64 $(wildcard arch/aarch64/*.c)
+
+lint-cppcheck-guests:
+	@$(CPPCHECK) -D__x86_64__ -Iguests $(wildcard guests/*.c guests/lib/*.c guests/x86_64/*.c)
+
+lint-shell:
+	@shellcheck $(OUR_SHELL)
+
+format: ## clang-format over our files, in place
+	@clang-format -i $(OUR_C)
 
 check-layers: ## the floors' table of includes: calls go down only
 	tools/check-layers.sh

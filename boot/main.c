@@ -40,7 +40,7 @@ static void print_text(const char *text)
 {
 	static CHAR16 line[LINE_MAX + 2];
 	size_t length = 0;
-	while (text[length] != '\0' && length < LINE_MAX - 1) {
+	while (length < LINE_MAX - 1 && text[length] != '\0') {
 		line[length] = (CHAR16)(unsigned char)text[length];
 		length++;
 	}

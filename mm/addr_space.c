@@ -87,13 +87,14 @@ static int map_area(struct addr_space *space, const struct area *wanted)
 /* `size` and the fields of `wanted` come from the caller as they are. */
 static int check_and_map(struct addr_space *space, struct area *wanted, uint64_t size)
 {
+	const struct npt_format *format = &space->npt.format;
 	int status = check_range(space, wanted->range.start, size);
 
 	if (status == MM_OK && wanted->attributes.type > MM_DEVICE) {
 		status = MM_EINVAL;
 	}
 	if (status == MM_OK) {
-		status = npt_check_permissions(&space->npt.format, wanted->attributes.permissions);
+		status = npt_check_permissions(format, wanted->attributes.permissions);
 	}
 	if (status == MM_OK && wanted->backend == AREA_LINEAR) {
 		status = npt_check_target(&space->npt, wanted->range.start - (uint64_t)wanted->offset, size);
@@ -101,6 +102,8 @@ static int check_and_map(struct addr_space *space, struct area *wanted, uint64_t
 	if (status != MM_OK) {
 		return status;
 	}
+	/* A format without this type makes another of it: the area shall not claim more. */
+	wanted->attributes.type = format->attributes(npt_leaf(format, 0, 0, wanted->attributes)).type;
 	wanted->range.end = wanted->range.start + size;
 	spin_lock(&space->lock);
 	status = map_area(space, wanted);
@@ -352,7 +355,8 @@ bool addr_space_find_area(struct addr_space *space, gpa_t gpa, struct gpa_range 
 	return area != NULL;
 }
 
-static int fault_in(struct addr_space *space, gpa_t gpa, unsigned access, bool force)
+static inline __attribute__((always_inline)) int fault_in(struct addr_space *space, gpa_t gpa, unsigned access,
+							  bool force)
 {
 	const struct area *area = area_set_find(&space->areas, gpa);
 
@@ -361,7 +365,7 @@ static int fault_in(struct addr_space *space, gpa_t gpa, unsigned access, bool f
 	}
 	unsigned permissions = area->attributes.permissions;
 
-	if (((access & ~permissions) != 0 || permissions == MM_NONE) && !force) {
+	if (!force && ((access & ~permissions) != 0 || permissions == MM_NONE)) {
 		return MM_EACCES;
 	}
 	struct npt_place place = npt_walk(&space->npt, gpa);
@@ -371,7 +375,7 @@ static int fault_in(struct addr_space *space, gpa_t gpa, unsigned access, bool f
 		space->statistics.faults_raced++;
 		return MM_OK;
 	}
-	return area->backend == AREA_ALLOC ? backend_alloc_fill(space, area, gpa, &place) : MM_EFAULT;
+	return area->backend == AREA_ALLOC ? backend_alloc_fill(space, area, gpa, place.slot, place.level) : MM_EFAULT;
 }
 
 int addr_space_fault_locked(struct addr_space *space, gpa_t gpa, unsigned access, bool force)
@@ -387,57 +391,61 @@ int addr_space_fault_locked(struct addr_space *space, gpa_t gpa, unsigned access
 int addr_space_handle_fault(struct addr_space *space, const struct nested_fault *fault)
 {
 	spin_lock(&space->lock);
-	int status = addr_space_fault_locked(space, fault->gpa, fault->access, false);
+	int status = fault_in(space, fault->gpa, fault->access, false);
 
+	if (unlikely(status != MM_OK)) {
+		space->statistics.faults_refused++;
+	}
 	spin_unlock(&space->lock);
 	return status;
 }
 
-/* A linear area with leaves of one size needs no walk, and is contiguous as a whole. */
-static void look_up_linear(const struct area *area, gpa_t address, struct translation *result)
-{
-	result->address = address - (uint64_t)area->offset;
-	result->bytes = area->range.end - address;
-	result->attributes = area->attributes;
-	result->leaf_shift = area->leaf_shift;
-}
-
-static inline int look_up(const struct addr_space *space, gpa_t address, struct translation *result)
+/* `area`: what area_set_last says, may be NULL; `guards`: a leaf without permissions is found too. */
+static int look_up_in_tables(const struct addr_space *space, const struct area *area, gpa_t address, bool guards,
+			     struct translation *result)
 {
 	const struct npt *npt = &space->npt;
-	const struct area *area = area_set_last(&space->areas, address);
 
-	if (area != NULL && area->backend == AREA_LINEAR && area->leaf_shift != 0) {
-		look_up_linear(area, address, result);
-		return MM_OK;
-	}
-	if (unlikely(!npt_in_range(npt, address))) {
+	if (area == NULL && !npt_in_range(npt, address)) {
 		return MM_EFAULT;
 	}
 	struct npt_place place = npt_walk(npt, address);
 
-	if (unlikely(place.entry == 0)) {
+	if (unlikely(place.entry == 0 || (!guards && npt_is_hidden(&npt->format, place.entry)))) {
 		return MM_EFAULT;
 	}
-	uint64_t span = npt_span(place.level);
-	uint64_t into = address & (span - 1);
+	unsigned shift = npt_shift(place.level);
+	uint64_t into = address & ~(UINT64_MAX << shift);
 
 	/* Leaves never reach past their area, and have its permissions. */
 	result->address = npt_address(&npt->format, place.entry) + into;
-	result->bytes = span - into;
+	result->bytes = BIT(shift) - into;
+	result->leaf_shift = (uint8_t)shift;
 	result->attributes = area != NULL ? area->attributes : npt_leaf_attributes(&npt->format, place.entry);
-	result->leaf_shift = (uint8_t)npt_shift(place.level);
+	return MM_OK;
+}
+
+static inline int look_up(const struct addr_space *space, gpa_t address, bool guards, struct translation *result)
+{
+	const struct area *area = area_set_last(&space->areas, address);
+
+	if (area == NULL || area->leaf_shift == 0) {
+		return look_up_in_tables(space, area, address, guards, result);
+	}
+	/* Linear, no guard, with leaves of one size: no need to walk, and contiguous as a whole. */
+	result->address = address - (uint64_t)area->offset;
+	result->bytes = area->range.end - address;
+	result->attributes = area->attributes;
+	result->leaf_shift = area->leaf_shift;
 	return MM_OK;
 }
 
 int addr_space_look_up(const struct addr_space *space, gpa_t address, struct translation *result)
 {
-	return look_up(space, address, result);
+	return look_up(space, address, true, result);
 }
 
 int addr_space_translate(const struct addr_space *space, gpa_t address, struct translation *result)
 {
-	int status = look_up(space, address, result);
-
-	return status == MM_OK && result->attributes.permissions == MM_NONE ? MM_EFAULT : status;
+	return look_up(space, address, false, result);
 }

@@ -27,8 +27,8 @@ int backend_linear_map(struct addr_space *space, const struct area *area);
 /* Fills the whole area, in which nothing is filled yet, with zeroed frames. MM_ENOMEM. */
 int backend_alloc_populate(struct addr_space *space, const struct area *area);
 
-/* Fills the hole found at `place` for `gpa` with a zeroed frame. MM_ENOMEM. */
-int backend_alloc_fill(struct addr_space *space, const struct area *area, gpa_t gpa, const struct npt_place *place);
+/* Fills the hole in `slot` of `level`, where the walk for `gpa` ended, with a zeroed frame. MM_ENOMEM. */
+int backend_alloc_fill(struct addr_space *space, const struct area *area, gpa_t gpa, uint64_t *slot, unsigned level);
 
 /* An npt_release with the space as context: frees what belongs to an alloc area. The areas must still be there. */
 void backend_release(void *context, gpa_t gpa, hpa_t address, unsigned level);

@@ -83,7 +83,8 @@ static bool covers_block(const struct area *area, gpa_t gpa)
 }
 
 /* Fills a hole above level 0: with 2 MiB if they may and can be had, else with a page and the tables to it. */
-static int fill_high_hole(struct addr_space *space, const struct area *area, gpa_t gpa, const struct npt_place *place)
+static int fill_high_hole(struct addr_space *space, const struct area *area, gpa_t gpa, uint64_t *slot,
+			  unsigned hole_level)
 {
 	struct npt *npt = &space->npt;
 	struct mm_hal *hal = npt->hal;
@@ -98,7 +99,8 @@ static int fill_high_hole(struct addr_space *space, const struct area *area, gpa
 		return MM_ENOMEM;
 	}
 	memset(mm_pointer(hal, frame), 0, npt_span(level));
-	int status = npt_fill_hole(npt, place, gpa, level, npt_leaf(&npt->format, level, frame, area->attributes));
+	int status = npt_fill_hole(npt, slot, hole_level, gpa, level,
+				   npt_leaf(&npt->format, level, frame, area->attributes));
 
 	if (status != MM_OK) {
 		hal->free_frames(hal, frame, level * NPT_INDEX_BITS, FRAME_GUEST);
@@ -109,12 +111,12 @@ static int fill_high_hole(struct addr_space *space, const struct area *area, gpa
 	return MM_OK;
 }
 
-int backend_alloc_fill(struct addr_space *space, const struct area *area, gpa_t gpa, const struct npt_place *place)
+int backend_alloc_fill(struct addr_space *space, const struct area *area, gpa_t gpa, uint64_t *slot, unsigned level)
 {
 	struct npt *npt = &space->npt;
 
-	if (unlikely(place->level != LEVEL_4K)) {
-		return fill_high_hole(space, area, gpa, place);
+	if (unlikely(level != LEVEL_4K)) {
+		return fill_high_hole(space, area, gpa, slot, level);
 	}
 	hpa_t frame = npt->hal->alloc_frames(npt->hal, ORDER_4K, FRAME_GUEST);
 
@@ -122,7 +124,7 @@ int backend_alloc_fill(struct addr_space *space, const struct area *area, gpa_t 
 		return MM_ENOMEM;
 	}
 	memset(npt_pointer(npt, frame), 0, FRAME_SIZE);
-	npt_store(place->slot, area->page_entry + (frame >> npt->format.address_shift));
+	npt_store(slot, area->page_entry + (frame >> npt->format.address_shift));
 	npt->statistics.leaves[LEVEL_4K]++;
 	space->statistics.frames_owned++;
 	space->statistics.faults_filled++;

@@ -22,8 +22,8 @@ void backend_linear_derive(const struct addr_space *space, struct area *area)
 {
 	const struct npt_format *format = &space->npt.format;
 
-	area->leaf_shift = FRAME_SHIFT;
-	for (unsigned level = format->levels - 1U; level > 0; level--) {
+	area->leaf_shift = area->attributes.permissions == MM_NONE ? 0 : FRAME_SHIFT;
+	for (unsigned level = format->levels - 1U; level > 0 && area->leaf_shift != 0; level--) {
 		struct gpa_range large = npt_leaf_range(format, level, &area->range, -(uint64_t)area->offset);
 
 		if (large.start < large.end) {

@@ -60,6 +60,7 @@ int npt_init_range(struct npt *npt, const struct npt_format *format, struct mm_h
 	npt->format = *format;
 	npt->hal = hal;
 	npt->virtual_offset = hal->virtual_offset;
+	npt->flag_mask = ~format->address_mask;
 	npt->range = range;
 	npt->statistics = (struct npt_statistics){.tables = 0};
 	uint64_t *table = new_table(npt, format->root_order, &npt->root);
@@ -427,17 +428,17 @@ int npt_map(struct npt *npt, gpa_t start, hpa_t address, uint64_t size, struct n
 	return npt_map_prepared(&mapping);
 }
 
-int npt_fill_hole(struct npt *npt, const struct npt_place *place, gpa_t address, unsigned level, uint64_t entry)
+int npt_fill_hole(struct npt *npt, uint64_t *slot, unsigned hole_level, gpa_t address, unsigned level, uint64_t entry)
 {
 	struct frame_list tables = FRAME_LIST_EMPTY;
-	unsigned needed = place->level - level;
+	unsigned needed = hole_level - level;
 
 	if (frame_list_take(&tables, npt->hal, needed, 0, FRAME_TABLE) != MM_OK) {
 		return MM_ENOMEM;
 	}
 	npt->statistics.tables += needed;
 	npt->statistics.leaves[level]++;
-	for (; level < place->level; level++) {
+	for (; level < hole_level; level++) {
 		hpa_t table = frame_list_pop(&tables, npt->hal);
 		uint64_t *entries = npt_pointer(npt, table);
 
@@ -445,6 +446,6 @@ int npt_fill_hole(struct npt *npt, const struct npt_place *place, gpa_t address,
 		entries[npt_index(npt, level, address)] = entry;
 		entry = npt_table_entry(&npt->format, table);
 	}
-	npt_store(place->slot, entry);
+	npt_store(slot, entry);
 	return MM_OK;
 }

@@ -65,12 +65,9 @@ static void flush(struct update *update)
 /* The level of the leaf that holds `address` inside it, or 0: nothing to split there. */
 static unsigned cut_level(const struct npt *npt, gpa_t address)
 {
-	if (!npt_in_range(npt, address)) {
-		return 0;
-	}
-	struct npt_place place = npt_walk(npt, address);
+	struct npt_entry entry = npt_lookup(npt, address);
 
-	return place.entry != 0 && !is_aligned(address, npt_span(place.level)) ? place.level : 0;
+	return entry.kind == NPT_LEAF && !is_aligned(address, npt_span(entry.level)) ? entry.level : 0;
 }
 
 /* How many tables it takes to have leaf boundaries at both `start` and `end`. */

@@ -113,12 +113,13 @@ struct npt_place {
 	unsigned level;
 };
 
-/* One step down to `level`, a constant; false if there is no table to step to. */
-static inline bool npt_descend(const struct npt *npt, struct npt_place *place, gpa_t address, unsigned level)
+/* One step down to `level`; false if there is no table to step to. */
+static inline __attribute__((always_inline)) bool npt_descend(const struct npt *npt, struct npt_place *place,
+							      gpa_t address, unsigned level)
 {
 	uint64_t table = place->entry ^ npt->format.table_bits;
 
-	if ((table & ~npt->format.address_mask) != 0) {
+	if ((table & npt->flag_mask) != 0) {
 		return false;
 	}
 	place->slot = npt_pointer(npt, table << npt->format.address_shift) +
@@ -128,32 +129,21 @@ static inline bool npt_descend(const struct npt *npt, struct npt_place *place, g
 	return true;
 }
 
-/* `address` must be in the npt's range. */
-static inline struct npt_place npt_walk(const struct npt *npt, gpa_t address)
+/* `address` must be in the npt's range. For hot paths, hence unrolled: others call npt_lookup. */
+static inline __attribute__((always_inline)) struct npt_place npt_walk(const struct npt *npt, gpa_t address)
 {
 	struct npt_place place = {.slot = &npt->table[address >> npt->shift & npt->index_mask], .level = npt->top};
 
 	place.entry = npt_load(place.slot);
-	switch (place.level) {
-	case 4:
-		if (!npt_descend(npt, &place, address, 3)) {
-			break;
+	while (unlikely(place.level > 2)) {
+		if (!npt_descend(npt, &place, address, place.level - 1)) {
+			return place;
 		}
-		__attribute__((fallthrough));
-	case 3:
-		if (!npt_descend(npt, &place, address, 2)) {
-			break;
-		}
-		__attribute__((fallthrough));
-	case 2:
-		if (!npt_descend(npt, &place, address, 1)) {
-			break;
-		}
-		__attribute__((fallthrough));
-	default:
-		npt_descend(npt, &place, address, 0);
-		break;
 	}
+	if (likely(place.level == 2) && !npt_descend(npt, &place, address, 1)) {
+		return place;
+	}
+	npt_descend(npt, &place, address, 0);
 	return place;
 }
 
@@ -214,8 +204,8 @@ struct gpa_range npt_leaf_range(const struct npt_format *format, unsigned level,
 /* All or nothing; leaves frames[] to its owner on failure. MM_EEXIST, MM_ENOMEM. */
 int npt_map_prepared(struct npt_mapping *mapping);
 
-/* Puts a leaf's `entry` for `level` at the hole found at `place`, adding tables. MM_ENOMEM. */
-int npt_fill_hole(struct npt *npt, const struct npt_place *place, gpa_t address, unsigned level, uint64_t entry);
+/* Puts a leaf's `entry` for `level` at the hole in `slot` of `hole_level`, adding tables. MM_ENOMEM. */
+int npt_fill_hole(struct npt *npt, uint64_t *slot, unsigned hole_level, gpa_t address, unsigned level, uint64_t entry);
 
 /* Frees `table` of `level`, which no CPU reaches any more, and all below it; tells each leaf to `release`. */
 void npt_free_tree(struct npt *npt, hpa_t table, unsigned level, gpa_t start, npt_release *release, void *context);

@@ -79,10 +79,21 @@ struct arm_fp {
 	uint64_t fpcr, fpsr;
 } __attribute__((aligned(16)));
 
+/*
+ * A page that mm was last asked for in vain: device registers. The answer holds while the areas are the same, that
+ * is while neither has one been added (their number) nor anything taken away or changed (the space's generation).
+ */
+#define ARM_MMIO_NONE UINT64_C(1)
+struct arm_mmio_page {
+	uint64_t hpfar; /* HPFAR_EL2, or ARM_MMIO_NONE, which that never is */
+	uint64_t generation, areas;
+};
+
 struct arch_vcpu {
-	uint64_t x[31];	  /* layout.h knows this and the next one's places */
+	uint64_t x[31];	  /* layout.h knows the places of the first four */
 	uint64_t host_sp; /* while the guest runs */
-	bool work;	  /* something to do before the next entry: vcpu.c's prepare */
+	bool work;	  /* something to do before the next entry: arm_prepare */
+	uint64_t exits[ARM_EXIT_COUNTERS];
 	bool loaded;
 	unsigned index;
 	struct arch_vm *vm;
@@ -92,6 +103,6 @@ struct arch_vcpu {
 	uint64_t cntp_ctl, cntp_cval; /* the emulated physical timer */
 	struct arm_el1 el1;
 	struct vgic_cpu vgic;
-	uint64_t exits[ARM_EXIT_COUNTERS];
+	struct arm_mmio_page mmio;
 	struct arm_fp fp;
 } __attribute__((aligned(16)));

@@ -14,7 +14,14 @@
 #define CRASH_STACK_FRAMES 2
 #define IPA_BITS	   40 /* what a guest gets where the CPU has more: 1 TiB, walked from level 1 */
 
-_Static_assert(offsetof(struct arch_vcpu, x) == VCPU_X && offsetof(struct arch_vcpu, host_sp) == VCPU_HOST_SP,
+_Static_assert(offsetof(struct arch_vcpu, x) == VCPU_X && offsetof(struct arch_vcpu, host_sp) == VCPU_HOST_SP &&
+		       offsetof(struct arch_vcpu, work) == VCPU_WORK && offsetof(struct arch_vcpu, exits) == VCPU_EXITS,
+	       "layout.h");
+_Static_assert(offsetof(struct vm_exit, raw) == EXIT_RAW && offsetof(struct vm_exit, call.number) == EXIT_CALL_NUMBER &&
+		       offsetof(struct vm_exit, call.argument) == EXIT_CALL_ARGUMENT &&
+		       (int)VM_EXIT_HYPERCALL == EXIT_KIND_HYPERCALL,
+	       "layout.h");
+_Static_assert((int)EC_HVC64 == CLASS_HVC64 && (int)EC_DATA_ABORT_LOWER == CLASS_DATA_ABORT && ESR_EC_LOW == CLASS_LOW,
 	       "layout.h");
 _Static_assert(offsetof(struct arm_cpu, crash_stack) == CPU_CRASH_STACK &&
 		       offsetof(struct arm_cpu, crash_x) == CPU_CRASH_X &&

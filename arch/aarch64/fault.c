@@ -5,11 +5,7 @@
  */
 #include "vcpu.h"
 
-/* io_access.detail */
-#define DETAIL_SIGN_EXTEND 1U
-#define DETAIL_64_BIT	   2U
-#define REGISTER_ZERO	   31 /* SRT: XZR */
-#define INSTRUCTION_BYTES  4
+#define REGISTER_ZERO 31 /* SRT: XZR */
 
 bool arm_guest_translate(uint64_t address, gpa_t *ipa)
 {
@@ -32,7 +28,7 @@ bool arm_guest_translate(uint64_t address, gpa_t *ipa)
 static bool faulting_address(uint64_t esr, gpa_t *gpa)
 {
 	uint64_t far = sysreg_read(far_el2);
-	if ((esr & FSC_TYPE) == FSC_PERMISSION && !(esr & ESR_ABORT_S1PTW)) {
+	if ((esr & ESR_ABORT_TYPE) == FSC_PERMISSION && !(esr & ESR_ABORT_S1PTW)) {
 		return arm_guest_translate(far, gpa);
 	}
 	*gpa = field(sysreg_read(hpfar_el2), HPFAR_FIPA_HIGH, HPFAR_FIPA_LOW) << IPA_PAGE_SHIFT;
@@ -48,7 +44,7 @@ static bool faulting_address(uint64_t esr, gpa_t *gpa)
  */
 static uint8_t access_of(uint64_t esr, bool instruction)
 {
-	bool permission = (esr & FSC_TYPE) == FSC_PERMISSION;
+	bool permission = (esr & ESR_ABORT_TYPE) == FSC_PERMISSION;
 	if (esr & ESR_ABORT_S1PTW) {
 		return permission ? MM_WRITE : MM_READ;
 	}
@@ -62,7 +58,7 @@ static uint8_t access_of(uint64_t esr, bool instruction)
 }
 
 /* Without FEAT_S2FWB a guest whose caches are off must not find what mm's zeroing left in the cache, see vm.c. */
-static void clean_filled(struct arch_vcpu *vcpu, gpa_t gpa)
+static __attribute__((noinline)) void clean_filled(struct arch_vcpu *vcpu, gpa_t gpa)
 {
 	struct translation translation;
 	if (addr_space_translate(vcpu->vm->space, gpa, &translation) == MM_OK) {
@@ -71,7 +67,10 @@ static void clean_filled(struct arch_vcpu *vcpu, gpa_t gpa)
 	}
 }
 
-static void fill_io(struct arch_vcpu *vcpu, uint64_t esr, gpa_t gpa, struct io_access *io)
+/* ---- device registers ---- */
+
+/* io->detail is ESR_EL2's low half. */
+static inline void fill_io(const struct arch_vcpu *vcpu, uint64_t esr, gpa_t gpa, struct io_access *io)
 {
 	unsigned source = (unsigned)field(esr, ESR_ABORT_SRT_HIGH, ESR_ABORT_SRT_LOW);
 	unsigned size = (unsigned)field(esr, ESR_ABORT_SAS_HIGH, ESR_ABORT_SAS_LOW);
@@ -80,86 +79,18 @@ static void fill_io(struct arch_vcpu *vcpu, uint64_t esr, gpa_t gpa, struct io_a
 	io->width = (uint8_t)(1U << size);
 	io->write = esr & ESR_ABORT_WNR;
 	io->target = (uint8_t)source;
-	io->length = INSTRUCTION_BYTES;
-	io->detail = (esr & ESR_ABORT_SSE ? DETAIL_SIGN_EXTEND : 0) | (esr & ESR_ABORT_SF ? DETAIL_64_BIT : 0);
-	uint64_t value = source == REGISTER_ZERO ? 0 : vcpu->x[source];
-	io->value = value & (UINT64_MAX >> (64 - 8 * io->width));
+	io->detail = (uint32_t)esr;
+	if (io->write) {
+		uint64_t value = source == REGISTER_ZERO ? 0 : vcpu->x[source];
+		io->value = value & (UINT64_MAX >> (64U - 8U * io->width));
+	}
 }
 
-static bool answered_by_vgic(struct arch_vcpu *vcpu, uint64_t esr, gpa_t gpa)
+static uint64_t sign_extended(uint64_t value, unsigned width, uint32_t esr)
 {
-	struct io_access io;
-	fill_io(vcpu, esr, gpa, &io);
-	if (!vgic_access(vcpu, io.address, io.width, io.write, &io.value)) {
-		return false;
-	}
-	arch_vcpu_finish_io(vcpu, &io);
-	return true;
-}
-
-static int refused(struct arch_vcpu *vcpu, uint64_t esr, bool instruction, struct vm_exit *exit)
-{
-	if (exit->status == MM_EFAULT && !instruction && !(esr & ESR_ABORT_S1PTW)) {
-		if (esr & ESR_ABORT_CM) {
-			arm_skip_instruction(); /* nothing is cached of what is not memory */
-			return ARM_RUN_ON;
-		}
-		if (esr & ESR_ABORT_ISV) {
-			fill_io(vcpu, esr, exit->fault.gpa, &exit->io);
-			return VM_EXIT_MMIO;
-		}
-	}
-	return VM_EXIT_NESTED_FAULT;
-}
-
-static int stage2_fault(struct arch_vcpu *vcpu, uint64_t esr, bool instruction, struct vm_exit *exit)
-{
-	gpa_t gpa;
-	if (unlikely(!faulting_address(esr, &gpa))) {
-		return ARM_RUN_ON;
-	}
-	if (gpa - VGIC_DISTRIBUTOR_BASE < VGIC_WINDOW_BYTES && !instruction &&
-	    (esr & (ESR_ABORT_ISV | ESR_ABORT_S1PTW)) == ESR_ABORT_ISV && answered_by_vgic(vcpu, esr, gpa)) {
-		return ARM_RUN_ON;
-	}
-	exit->fault = (struct nested_fault){
-		.gpa = gpa,
-		.access = access_of(esr, instruction),
-		.linear_valid = !(esr & ESR_ABORT_FNV),
-		.table_walk = esr & ESR_ABORT_S1PTW,
-		.linear_address = sysreg_read(far_el2),
-	};
-	exit->raw = esr;
-	exit->status = addr_space_handle_fault(vcpu->vm->space, &exit->fault);
-	if (likely(exit->status == MM_OK)) {
-		if (!arm_features.force_write_back) {
-			clean_filled(vcpu, gpa);
-		}
-		dsb(ishst); /* the new entry before the guest's next walk */
-		return ARM_RUN_ON;
-	}
-	return refused(vcpu, esr, instruction, exit);
-}
-
-int arm_abort(struct arch_vcpu *vcpu, uint64_t esr, struct vm_exit *exit)
-{
-	bool instruction = field(esr, ESR_EC_HIGH, ESR_EC_LOW) == EC_INSTRUCTION_ABORT_LOWER;
-	uint64_t status = esr & ESR_ABORT_FSC;
-
-	if (likely(status < FSC_EXTERNAL)) {
-		return stage2_fault(vcpu, esr, instruction, exit);
-	}
-	if (status == FSC_EXTERNAL || (status & FSC_TYPE) == FSC_EXTERNAL_WALK) {
-		/* What the guest touched (its CPU interface, say) answered with an error: it gets to know. */
-		uint64_t far = sysreg_read(far_el2);
-		bool lower = field(sysreg_read(spsr_el2), PSTATE_MODE_EL_HIGH, PSTATE_MODE_EL_LOW) == 0;
-		uint64_t own = instruction ? (lower ? EC_INSTRUCTION_ABORT_LOWER : EC_INSTRUCTION_ABORT)
-					   : (lower ? EC_DATA_ABORT_LOWER : EC_DATA_ABORT);
-		arm_inject(own << ESR_EC_LOW | ESR_IL | FSC_EXTERNAL, &far);
-		return ARM_RUN_ON;
-	}
-	exit->raw = esr;
-	return VM_EXIT_FAILED;
+	unsigned shift = 64U - 8U * width;
+	value = (uint64_t)((int64_t)(value << shift) >> shift);
+	return esr & ESR_ABORT_SF ? value : (uint32_t)value;
 }
 
 void arch_vcpu_finish_io(struct arch_vcpu *vcpu, const struct io_access *io)
@@ -168,13 +99,147 @@ void arch_vcpu_finish_io(struct arch_vcpu *vcpu, const struct io_access *io)
 	if (io->write || io->target == REGISTER_ZERO) {
 		return;
 	}
-	unsigned shift = 64U - 8U * io->width;
-	uint64_t value = io->value << shift;
-	if (io->detail & DETAIL_SIGN_EXTEND) {
-		value = (uint64_t)((int64_t)value >> shift);
-		value = io->detail & DETAIL_64_BIT ? value : (uint32_t)value;
-	} else {
-		value >>= shift;
+	uint64_t value = io->value;
+	vcpu->x[io->target] =
+		unlikely(io->detail & ESR_ABORT_SSE) ? sign_extended(value, io->width, io->detail) : value;
+}
+
+static __attribute__((noinline)) bool answered_by_vgic(struct arch_vcpu *vcpu, uint64_t esr, gpa_t gpa)
+{
+	struct io_access io;
+	fill_io(vcpu, esr, gpa, &io);
+	if (!vgic_access(vcpu, io.address, io.width, io.write, &io.value)) {
+		return false;
 	}
-	vcpu->x[io->target] = value;
+	if (!io.write) {
+		io.value &= UINT64_MAX >> (64U - 8U * io.width);
+	}
+	arch_vcpu_finish_io(vcpu, &io);
+	return true;
+}
+
+/* A data access where no area is: an exit for hv if the CPU tells what was accessed. */
+static int no_area(struct arch_vcpu *vcpu, struct vm_exit *exit, uint64_t esr)
+{
+	if (esr & ESR_ABORT_CM) {
+		arm_skip_instruction(); /* nothing is cached of what is not memory */
+		return ARM_RUN_ON;
+	}
+	if (!(esr & ESR_ABORT_ISV)) {
+		return VM_EXIT_NESTED_FAULT;
+	}
+	fill_io(vcpu, esr, exit->fault.gpa, &exit->io);
+	vcpu->mmio = (struct arm_mmio_page){
+		.hpfar = sysreg_read(hpfar_el2),
+		.generation = vcpu->vm->space->generation,
+		.areas = vcpu->vm->space->areas.count,
+	};
+	return VM_EXIT_MMIO;
+}
+
+/* ---- memory ---- */
+
+/* exit->fault is filled. `data`: an access of the guest's own, which may have been one to a device. */
+static inline int ask_mm(struct arch_vcpu *vcpu, struct vm_exit *exit, uint64_t esr, bool data)
+{
+	int status = addr_space_handle_fault(vcpu->vm->space, &exit->fault);
+	if (likely(status == MM_OK)) {
+		if (!arm_features.force_write_back) {
+			clean_filled(vcpu, exit->fault.gpa);
+		}
+		dsb(ishst); /* the new entry before the guest's next walk */
+		return ARM_RUN_ON;
+	}
+	exit->status = status;
+	return status == MM_EFAULT && data ? no_area(vcpu, exit, esr) : VM_EXIT_NESTED_FAULT;
+}
+
+static int stage2_fault(struct arch_vcpu *vcpu, struct vm_exit *exit, uint64_t esr, bool instruction)
+{
+	gpa_t gpa;
+	if (!faulting_address(esr, &gpa)) {
+		return ARM_RUN_ON;
+	}
+	exit->raw = esr;
+	exit->fault.gpa = gpa;
+	exit->fault.access = access_of(esr, instruction);
+	exit->fault.linear_valid = !(esr & ESR_ABORT_FNV);
+	exit->fault.table_walk = esr & ESR_ABORT_S1PTW;
+	exit->fault.linear_address = sysreg_read(far_el2);
+	return ask_mm(vcpu, exit, esr, !instruction && !(esr & ESR_ABORT_S1PTW));
+}
+
+/* What the guest touched (its CPU interface, say) answered with an error: it gets to know. */
+static int external_abort(bool instruction)
+{
+	uint64_t far = sysreg_read(far_el2);
+	bool lower = field(sysreg_read(spsr_el2), PSTATE_MODE_EL_HIGH, PSTATE_MODE_EL_LOW) == 0;
+	uint64_t own = instruction ? (lower ? EC_INSTRUCTION_ABORT_LOWER : EC_INSTRUCTION_ABORT)
+				   : (lower ? EC_DATA_ABORT_LOWER : EC_DATA_ABORT);
+	arm_inject(own << ESR_EC_LOW | ESR_IL | FSC_EXTERNAL, &far);
+	return ARM_RUN_ON;
+}
+
+static __attribute__((noinline)) int other_abort(struct arch_vcpu *vcpu, struct vm_exit *exit, uint64_t esr,
+						 bool instruction)
+{
+	uint64_t status = esr & ESR_ABORT_FSC;
+	if (status < FSC_EXTERNAL) {
+		return stage2_fault(vcpu, exit, esr, instruction);
+	}
+	if (status == FSC_EXTERNAL || (status & ESR_ABORT_TYPE) == FSC_EXTERNAL_WALK) {
+		return external_abort(instruction);
+	}
+	exit->raw = esr;
+	return VM_EXIT_FAILED;
+}
+
+int arm_instruction_abort(struct arch_vcpu *vcpu, struct vm_exit *exit, uint64_t esr)
+{
+	return other_abort(vcpu, exit, esr, true);
+}
+
+/* Whether the page is the last one that mm knew nothing of, and mm's areas are still the same. */
+static inline bool known_device_page(const struct arch_vcpu *vcpu, uint64_t hpfar)
+{
+	const struct addr_space *space = vcpu->vm->space;
+	return hpfar == vcpu->mmio.hpfar && space->generation == vcpu->mmio.generation &&
+	       space->areas.count == vcpu->mmio.areas;
+}
+
+/* A translation fault that stage 2 has not seen before, neither in a walk of the guest's. */
+static __attribute__((noinline)) int translation_fault(struct arch_vcpu *vcpu, struct vm_exit *exit, uint64_t esr)
+{
+	gpa_t gpa = exit->fault.gpa;
+	if (unlikely(gpa - VGIC_DISTRIBUTOR_BASE < VGIC_WINDOW_BYTES) && (esr & ESR_ABORT_ISV) &&
+	    answered_by_vgic(vcpu, esr, gpa)) {
+		return ARM_RUN_ON;
+	}
+	return ask_mm(vcpu, exit, esr, true);
+}
+
+/*
+ * The counted way: translation faults on the guest's own data accesses, which lazy memory and device registers give.
+ * HPFAR_EL2 and FAR_EL2 are valid for those.
+ */
+int arm_data_abort(struct arch_vcpu *vcpu, struct vm_exit *exit, uint64_t esr)
+{
+	if (unlikely((esr & (ESR_ABORT_S1PTW | ESR_ABORT_CM | ESR_ABORT_TYPE)) != FSC_TRANSLATION)) {
+		return other_abort(vcpu, exit, esr, false);
+	}
+	uint64_t hpfar = sysreg_read(hpfar_el2);
+	uint64_t far = sysreg_read(far_el2);
+	gpa_t gpa = hpfar << (IPA_PAGE_SHIFT - HPFAR_FIPA_LOW) | (far & (FRAME_SIZE - 1));
+
+	exit->raw = esr;
+	exit->fault.gpa = gpa;
+	exit->fault.access = esr & ESR_ABORT_WNR ? MM_WRITE : MM_READ;
+	exit->fault.linear_valid = true;
+	exit->fault.table_walk = false;
+	exit->fault.linear_address = far;
+	if ((esr & ESR_ABORT_ISV) && known_device_page(vcpu, hpfar)) {
+		fill_io(vcpu, esr, gpa, &exit->io);
+		return VM_EXIT_MMIO;
+	}
+	return translation_fault(vcpu, exit, esr);
 }

@@ -4,15 +4,34 @@
  */
 #pragma once
 
-/* struct arch_vcpu: x[31], then the host's stack pointer while the guest runs. */
+/* struct arch_vcpu: x[31], the host's stack pointer while the guest runs, work, exits[]. */
 #define VCPU_X	     0
 #define VCPU_HOST_SP 248
+#define VCPU_WORK    256
+#define VCPU_EXITS   264
 
-/* What arm_enter_guest returns: which of the vectors for a lower Exception level was taken. */
+/* struct vm_exit */
+#define EXIT_RAW	    0
+#define EXIT_CALL_NUMBER    40
+#define EXIT_CALL_ARGUMENT  48
+#define EXIT_KIND_HYPERCALL 3
+
+/* Exception classes that have a way of their own, and where ESR_EL2 has the class. */
+#define CLASS_HVC64	 0x16
+#define CLASS_DATA_ABORT 0x24
+#define CLASS_LOW	 26
+#define CLASS_BITS	 6
+
+/* Which of the vectors for a lower Exception level was taken. */
 #define ARM_EXIT_SYNCHRONOUS 0
 #define ARM_EXIT_IRQ	     1
 #define ARM_EXIT_FIQ	     2
 #define ARM_EXIT_SERROR	     3
+
+/* The frame of arch_vcpu_run: x29, x30, x19 to x28, the vCPU and the exit. */
+#define RUN_FRAME      112
+#define RUN_FRAME_VCPU 96
+#define RUN_FRAME_EXIT 104
 
 /* struct arm_cpu, found by TPIDR_EL2. */
 #define CPU_CRASH_STACK	 0

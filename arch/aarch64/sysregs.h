@@ -152,7 +152,7 @@ static inline void isb(void)
 #define ESR_ABORT_WNR	   BIT(6)
 #define ESR_ABORT_FSC	   BITS(5, 0)
 /* Fault status codes without their level */
-#define FSC_TYPE	  BITS(5, 2)
+#define ESR_ABORT_TYPE	  BITS(5, 2)
 #define FSC_ADDRESS_SIZE  0x00
 #define FSC_TRANSLATION	  0x04
 #define FSC_ACCESS_FLAG	  0x08

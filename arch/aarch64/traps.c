@@ -67,7 +67,7 @@ const char *arm_exception_class_name(unsigned exception_class)
 
 const char *arm_fault_name(unsigned status)
 {
-	switch (status & FSC_TYPE) {
+	switch (status & ESR_ABORT_TYPE) {
 	case FSC_ADDRESS_SIZE:
 		return "address size fault";
 	case FSC_TRANSLATION:

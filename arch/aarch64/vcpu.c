@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * vCPUs: their state, loading it into the CPU and taking it back, and the loop that runs one until there is something
- * for hv to answer. The way of a hypercall through arch_vcpu_run is counted in instructions: it reads one system
- * register and writes none.
+ * vCPUs: their state, loading it into the CPU and taking it back, and the answers to exits that are neither aborts
+ * (fault.c) nor system registers (sysreg.c). arch_vcpu_run itself is in world_switch.S and calls what is here.
  */
 #include "vcpu.h"
 
@@ -38,6 +37,7 @@ int arch_vcpu_init(struct arch_vcpu *vcpu, struct arch_vm *vm, unsigned index)
 	vcpu->vm = vm;
 	vcpu->index = index;
 	vcpu->deadline = UINT64_MAX;
+	vcpu->mmio.hpfar = ARM_MMIO_NONE;
 	vm->vcpu[index] = vcpu;
 	return MM_OK;
 }
@@ -192,7 +192,7 @@ void arch_vcpu_set_deadline(struct arch_vcpu *vcpu, uint64_t counter)
 }
 
 /* Before the next entry, when something has changed: list registers and the timer. */
-static void prepare(struct arch_vcpu *vcpu)
+void arm_prepare(struct arch_vcpu *vcpu)
 {
 	bool asserted = arm_physical_timer_asserted(vcpu);
 	uint64_t due = asserted ? vcpu->deadline : MIN(vcpu->deadline, arm_physical_timer_due(vcpu));
@@ -258,7 +258,7 @@ unsigned arch_vm_devices(const struct arch_vm *vm, struct arch_vm_device *device
 
 /* ---- exits ---- */
 
-static int firmware_call(struct arch_vcpu *vcpu, uint64_t esr, struct vm_exit *exit)
+static int firmware_call(struct arch_vcpu *vcpu, struct vm_exit *exit, uint64_t esr)
 {
 	uint64_t result;
 	enum psci_action action = psci_call((uint32_t)vcpu->x[0], &vcpu->x[1], vcpu->vm->vcpus, &result);
@@ -282,28 +282,12 @@ static int firmware_call(struct arch_vcpu *vcpu, uint64_t esr, struct vm_exit *e
 	}
 }
 
-/* PC is behind the HVC already. */
-static inline int hypercall(struct arch_vcpu *vcpu, uint64_t esr, struct vm_exit *exit)
-{
-	uint32_t number = (uint32_t)vcpu->x[0];
-	if (unlikely((number & SMCCC_OWNER_MASK) != SMCCC_VENDOR_HYPERVISOR)) {
-		return firmware_call(vcpu, esr, exit);
-	}
-	exit->raw = esr;
-	exit->call.number = number;
-	exit->call.argument[0] = vcpu->x[1];
-	exit->call.argument[1] = vcpu->x[2];
-	exit->call.argument[2] = vcpu->x[3];
-	exit->call.argument[3] = vcpu->x[4];
-	return VM_EXIT_HYPERCALL;
-}
-
 void arch_vcpu_finish_hypercall(struct arch_vcpu *vcpu, uint64_t result)
 {
 	vcpu->x[0] = result;
 }
 
-static int wait(struct arch_vcpu *vcpu, uint64_t esr, struct vm_exit *exit)
+static int wait(struct arch_vcpu *vcpu, struct vm_exit *exit, uint64_t esr)
 {
 	arm_skip_instruction();
 	exit->raw = esr;
@@ -324,20 +308,20 @@ static int system_register(struct arch_vcpu *vcpu, uint64_t esr)
 	return ARM_RUN_ON;
 }
 
-/* All but hypercalls. */
-static int synchronous(struct arch_vcpu *vcpu, uint64_t esr, struct vm_exit *exit)
+int arm_synchronous(struct arch_vcpu *vcpu, struct vm_exit *exit, uint64_t esr)
 {
 	switch (field(esr, ESR_EC_HIGH, ESR_EC_LOW)) {
-	case EC_DATA_ABORT_LOWER:
 	case EC_INSTRUCTION_ABORT_LOWER:
-		return arm_abort(vcpu, esr, exit);
+		return arm_instruction_abort(vcpu, exit, esr);
+	case EC_HVC64: /* PC is behind it already */
+		return firmware_call(vcpu, exit, esr);
 	case EC_SYSTEM_REGISTER:
 		return system_register(vcpu, esr);
 	case EC_WFX:
-		return wait(vcpu, esr, exit);
+		return wait(vcpu, exit, esr);
 	case EC_SMC64:
 		arm_skip_instruction();
-		return firmware_call(vcpu, esr, exit);
+		return firmware_call(vcpu, exit, esr);
 	case EC_UNKNOWN:
 	case EC_CP15_MCR:
 	case EC_CP15_MCRR:
@@ -363,7 +347,7 @@ static int synchronous(struct arch_vcpu *vcpu, uint64_t esr, struct vm_exit *exi
 	}
 }
 
-static int asynchronous(struct arch_vcpu *vcpu, unsigned cause, struct vm_exit *exit)
+int arm_asynchronous(struct arch_vcpu *vcpu, struct vm_exit *exit, unsigned cause)
 {
 	exit->raw = ARM_RAW_ASYNCHRONOUS + cause;
 	vcpu->exits[ARM_COUNTER(cause)]++;
@@ -378,24 +362,4 @@ static int asynchronous(struct arch_vcpu *vcpu, unsigned cause, struct vm_exit *
 		}
 	}
 	return VM_EXIT_INTERRUPT;
-}
-
-enum vm_exit_kind arch_vcpu_run(struct arch_vcpu *vcpu, struct vm_exit *exit)
-{
-	int kind;
-	do {
-		if (unlikely(vcpu->work)) {
-			prepare(vcpu);
-		}
-		unsigned cause = arm_enter_guest(vcpu);
-		if (unlikely(cause != ARM_EXIT_SYNCHRONOUS)) {
-			kind = asynchronous(vcpu, cause, exit);
-			continue;
-		}
-		uint64_t esr = sysreg_read(esr_el2);
-		uint64_t exception_class = field(esr, ESR_EC_HIGH, ESR_EC_LOW);
-		vcpu->exits[exception_class]++;
-		kind = exception_class == EC_HVC64 ? hypercall(vcpu, esr, exit) : synchronous(vcpu, esr, exit);
-	} while (kind == ARM_RUN_ON);
-	return (enum vm_exit_kind)kind;
 }

@@ -28,10 +28,21 @@ void arm_clean_guest(struct arch_vm *vm);
 /* Answers a trapped MSR, MRS or SYS; false: it is undefined for the guest. The caller moves PC. */
 bool arm_system_register(struct arch_vcpu *vcpu, uint64_t esr);
 
+/* ---- what world_switch.S calls: each an exit for hv, or ARM_RUN_ON ---- */
+
+/* fault.c: exception class 0x24. */
+int arm_data_abort(struct arch_vcpu *vcpu, struct vm_exit *exit, uint64_t esr);
+/* vcpu.c: all other synchronous exceptions but hypercalls. */
+int arm_synchronous(struct arch_vcpu *vcpu, struct vm_exit *exit, uint64_t esr);
+/* vcpu.c: never ARM_RUN_ON. */
+int arm_asynchronous(struct arch_vcpu *vcpu, struct vm_exit *exit, unsigned cause);
+/* vcpu.c: before an entry, when vcpu->work is set. */
+void arm_prepare(struct arch_vcpu *vcpu);
+
 /* ---- fault.c ---- */
 
-/* A Data or Instruction Abort from the guest: an exit for hv, or ARM_RUN_ON. */
-int arm_abort(struct arch_vcpu *vcpu, uint64_t esr, struct vm_exit *exit);
+/* An Instruction Abort from the guest. */
+int arm_instruction_abort(struct arch_vcpu *vcpu, struct vm_exit *exit, uint64_t esr);
 /* The guest's VA to its IPA by its own stage 1, with the vCPU loaded. False: does not translate. */
 bool arm_guest_translate(uint64_t address, gpa_t *ipa);
 
@@ -43,7 +54,6 @@ void arm_inject_undefined(void);
 
 /* ---- world_switch.S ---- */
 
-unsigned arm_enter_guest(struct arch_vcpu *vcpu);
 void arm_fp_save(struct arm_fp *to);
 void arm_fp_load(const struct arm_fp *from);
 

@@ -1,16 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * EL2's exception vectors, Arm ARM D1.3.1.5. Exceptions from a lower level are the guest's: its registers go to
- * struct arch_vcpu and arm_enter_guest's caller goes on. Exceptions from EL2 itself are the hypervisor's end: their
+ * struct arch_vcpu and world_switch.S goes on. Exceptions from EL2 itself are the hypervisor's end: their
  * registers go to struct arm_cpu and its own stack is used, for the old one may be what is broken.
  */
 #include "layout.h"
 
-/*
- * While a guest runs, SP_EL2 is its struct arch_vcpu:
- *
- *	sp -> x0 x1 ... x30  host_sp -> [x29 x30][x19 x20] ... [x27 x28]    (arm_enter_guest's frame)
- */
+/* While a guest runs, SP_EL2 is its struct arch_vcpu: x0 to x30 come first. */
 	.macro	guest_exit cause
 	.p2align 7
 	stp	x0, x1, [sp, #VCPU_X]
@@ -28,17 +24,13 @@
 	stp	x24, x25, [sp, #VCPU_X + 192]
 	stp	x26, x27, [sp, #VCPU_X + 208]
 	stp	x28, x29, [sp, #VCPU_X + 224]
-	ldr	x1, [sp, #VCPU_HOST_SP]
 	str	x30, [sp, #VCPU_X + 240]
-	mov	w0, #\cause
-	mov	sp, x1
-	ldp	x19, x20, [sp, #16]
-	ldp	x21, x22, [sp, #32]
-	ldp	x23, x24, [sp, #48]
-	ldp	x25, x26, [sp, #64]
-	ldp	x27, x28, [sp, #80]
-	ldp	x29, x30, [sp], #96
-	ret
+	.if	\cause == ARM_EXIT_SYNCHRONOUS
+	b	arm_synchronous_exit
+	.else
+	mov	w2, #\cause
+	b	arm_asynchronous_exit
+	.endif
 	.endm
 
 /* SP_EL0 is the only place for a register here: what it held of a guest is lost, and so is the hypervisor. */

@@ -28,41 +28,29 @@ static uint64_t vmids[VMIDS / 64] = {1};
 
 /* ---- the format ---- */
 
-/* MemAttr with FWB, D8.6.6: write-back whatever stage 1 says, or non-cacheable; device types stay what they are. */
-#define MEMATTR_LOW		 2
-#define MEMATTR_MASK		 (UINT64_C(0xf) << MEMATTR_LOW)
-#define MEMATTR_WRITE_BACK	 UINT64_C(0xf)
-#define MEMATTR_WRITE_THROUGH	 UINT64_C(0xa)
-#define MEMATTR_NON_CACHEABLE	 UINT64_C(0x5)
-#define MEMATTR_FORCE_WRITE_BACK UINT64_C(0x6)
+/* MemAttr in a leaf, and what it is with FWB, D8.6.6: write-back whatever stage 1 says; device types stay. */
+#define MEMATTR			 BITS(5, 2)
+#define MEMATTR_WRITE_BACK	 BITS(5, 2)
+#define MEMATTR_FORCE_WRITE_BACK BITS(4, 3)
 
 static uint64_t (*plain_leaf)(unsigned level, hpa_t address, struct npt_attributes attributes);
-static struct npt_attributes (*plain_attributes)(unsigned level, uint64_t entry);
-
-static uint64_t replace_memattr(uint64_t entry, uint64_t memattr)
-{
-	return (entry & ~MEMATTR_MASK) | memattr << MEMATTR_LOW;
-}
+static struct npt_attributes (*plain_attributes)(uint64_t entry);
 
 static uint64_t forced_leaf(unsigned level, hpa_t address, struct npt_attributes attributes)
 {
-	uint64_t entry = plain_leaf(level, address, attributes);
-	switch ((entry & MEMATTR_MASK) >> MEMATTR_LOW) {
-	case MEMATTR_WRITE_BACK:
-		return replace_memattr(entry, MEMATTR_FORCE_WRITE_BACK);
-	case MEMATTR_WRITE_THROUGH:
-		return replace_memattr(entry, MEMATTR_NON_CACHEABLE);
-	default:
-		return entry;
+	if (unlikely(attributes.type == MM_WRITE_THROUGH)) {
+		attributes.type = MM_WRITE_COMBINING; /* cannot be forced */
 	}
+	uint64_t entry = plain_leaf(level, address, attributes);
+	return likely(attributes.type == MM_WRITE_BACK) ? entry ^ MEMATTR_WRITE_BACK ^ MEMATTR_FORCE_WRITE_BACK : entry;
 }
 
-static struct npt_attributes forced_attributes(unsigned level, uint64_t entry)
+static struct npt_attributes forced_attributes(uint64_t entry)
 {
-	if ((entry & MEMATTR_MASK) >> MEMATTR_LOW == MEMATTR_FORCE_WRITE_BACK) {
-		entry = replace_memattr(entry, MEMATTR_WRITE_BACK);
+	if ((entry & MEMATTR) == MEMATTR_FORCE_WRITE_BACK) {
+		entry |= MEMATTR_WRITE_BACK;
 	}
-	return plain_attributes(level, entry);
+	return plain_attributes(entry);
 }
 
 /* VTCR_EL2, D19.2.160. The start level is two less than the number of levels, with the 4 KiB granule. */

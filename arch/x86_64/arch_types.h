@@ -5,6 +5,8 @@
  */
 #pragma once
 
+#include "decode.h"
+
 #include "mm/types.h"
 
 struct virt_ops;
@@ -28,20 +30,30 @@ struct arch_vm {
 	uint64_t nested_root; /* EPTP or nCR3 */
 };
 
+/* An instruction that was decoded, under the bytes from its start on: what the same bytes mean does not change. */
+struct decoded_code {
+	uint64_t bytes[2]; /* 15 and what follows */
+	uint64_t mode;     /* enum x86_code_mode + 1; 0: nothing here */
+	struct x86_instruction instruction;
+};
+#define DECODED_CODE_ENTRIES 8 /* a power of two */
+
 /*
  * The code page that was translated last, so that decoding need not walk the guest's tables each time. fetch.c's
  * own; all zero is empty.
  */
 struct code_page {
-	const uint8_t *bytes; /* the page, in the host; NULL: nothing cached */
-	uint64_t page;	      /* linear address >> 12 */
+	const uint8_t *bytes; /* the page, in the host */
+	uint64_t first_rip;   /* the RIP of its first byte */
+	uint64_t limit;       /* offsets below it have room for an opcode of 3 bytes; 0: nothing cached */
 	uint64_t generation;  /* of the address space */
-	uint64_t cs_base;     /* what was added to RIP; 0 in 64-bit mode */
+	uint64_t page;	      /* linear address >> 12 */
 	uint64_t cr3;
 	uint64_t mode;	      /* paging mode bits: CR0.PG, CR4.PSE/PAE/LA57, EFER.LMA */
 	unsigned levels;      /* of the walk that led there; 0 without paging */
 	const void *entry[5]; /* the guest's table entries on the way, in the host */
 	uint64_t value[5];    /* and what they said */
+	struct decoded_code decoded[DECODED_CODE_ENTRIES];
 };
 
 /* State that the CPU does not switch by itself and that is only kept apart between vCPUs: load and put. */

@@ -20,8 +20,8 @@ enum opcode_flags {
 	IMMEDIATE = BIT(3), /* what is written follows; ModRM.reg must be 0 */
 	BYTE = BIT(4),	    /* the memory operand has one byte, */
 	WORD = BIT(5),	    /* two, */
-	LONG = BIT(6),	    /* four, or the full operand size if that is two; else always the full operand size */
-	EXTENDS = BIT(7),   /* the register has the full operand size */
+	LONG = BIT(6),	    /* four, or two where the operand size is that; else always the full operand size */
+	EXTENDS = BIT(7),   /* the register has the full operand size all the same */
 	SIGN = BIT(8),	    /* and is sign-extended */
 	ONLY_64 = BIT(9),   /* another instruction outside 64-bit mode */
 
@@ -69,42 +69,53 @@ static const uint16_t two_byte[256] = {
 #define REX_W 8
 #define REX_R 4
 
-#define MOD_REGISTER	   3
-#define RM_SIB		   4 /* 32- and 64-bit addressing */
-#define RM_DISPLACEMENT	   5 /* with mod 0: no base but 32 bits of displacement (or RIP + that) */
-#define RM_DISPLACEMENT_16 6 /* with mod 0, 16-bit addressing */
-#define FIRST_HIGH_BYTE	   4 /* AH, CH, DH, BH without REX */
-
-/* Prefixes and opcode of one instruction, and what they say of operands and addresses. */
-struct opcode {
-	unsigned flags;	  /* enum opcode_flags */
-	unsigned rex;	  /* the last prefix, if it was a REX; else 0 */
-	size_t bytes;	  /* so far */
-	unsigned operand; /* the full operand size in bytes */
-	unsigned address; /* an address's size in bytes */
+/* Bytes of operands and addresses by mode and prefixes: SDM vol. 1 tables 3-3 and 3-4. */
+struct sizes {
+	uint8_t operand, address;
+};
+#define SIZE_OPERAND_PREFIX 1 /* bits of the index */
+#define SIZE_ADDRESS_PREFIX 2
+#define SIZE_REX_W	    4
+static const struct sizes sizes[3][8] = {
+	[X86_CODE_16] = {{2, 2}, {4, 2}, {2, 4}, {4, 4}},
+	[X86_CODE_32] = {{4, 4}, {2, 4}, {4, 2}, {2, 2}},
+	[X86_CODE_64] = {{4, 8}, {2, 8}, {4, 4}, {2, 4}, {8, 8}, {8, 8}, {8, 4}, {8, 4}},
 };
 
-/* 0 where there are fewer than `bytes` left: little-endian otherwise. */
-static uint64_t load(const uint8_t *from, unsigned bytes)
-{
-	uint64_t value = 0;
+/*
+ * Bytes behind the ModRM byte by its mod and rm fields, mod * 8 + rm: SDM vol. 2A tables 2-1 and 2-2. With NEEDS_SIB
+ * there is a SIB byte more, and its base may ask for a displacement where mod does not.
+ */
+#define NEEDS_SIB 0x40
+#define NO_MEMORY 0x80
+#define FOUR(n)	  n, n, n, n
+#define REGISTERS FOUR(NO_MEMORY), FOUR(NO_MEMORY)
+static const uint8_t address_16[32] = {0, 0, 0, 0, 0, 0, 2, 0, FOUR(1), FOUR(1), FOUR(2), FOUR(2), REGISTERS};
+static const uint8_t address_32[32] = {
+	0,	   0, 0, 0, NEEDS_SIB,	   4, 0, 0, /* 5: RIP-relative in 64-bit mode */
+	1,	   1, 1, 1, NEEDS_SIB | 1, 1, 1, 1, /* */
+	4,	   4, 4, 4, NEEDS_SIB | 4, 4, 4, 4, /* */
+	REGISTERS,
+};
+#define SIB_NO_BASE	5 /* with mod 0: 32 bits of displacement instead */
+#define FIRST_HIGH_BYTE 4 /* AH, CH, DH, BH without REX */
 
-	for (unsigned i = 0; i < bytes; i++) {
-		value |= (uint64_t)from[i] << (8 * i);
-	}
-	return value;
-}
+/* An opcode with its prefixes. */
+struct opcode {
+	unsigned flags; /* enum opcode_flags */
+	unsigned rex;	/* the last prefix, if it was a REX; else 0 */
+	size_t bytes;
+	struct sizes sizes;
+};
 
 /* False: unknown, or cut off. A REX prefix counts only directly before the opcode (SDM vol. 2A 2.2.1). */
 static inline bool read_opcode(const uint8_t *bytes, size_t count, enum x86_code_mode mode, struct opcode *opcode)
 {
-	unsigned prefixes = 0, flags;
-	uint8_t byte;
+	unsigned prefixes = 0, rex = 0, flags, byte;
 	size_t at = 0;
 
-	opcode->rex = 0;
 	for (;;) {
-		if (at == count) {
+		if (unlikely(at == count)) {
 			return false;
 		}
 		byte = bytes[at++];
@@ -112,49 +123,39 @@ static inline bool read_opcode(const uint8_t *bytes, size_t count, enum x86_code
 		if ((flags & PREFIX) == 0) {
 			break;
 		}
-		if ((flags & REX) != 0 && mode != X86_CODE_64) {
-			return false;
+		rex = 0;
+		if ((flags & REX) != 0) {
+			if (mode != X86_CODE_64) {
+				return false;
+			}
+			rex = byte;
 		}
-		opcode->rex = (flags & REX) != 0 ? byte : 0;
 		prefixes |= flags;
 	}
-	if (flags == TWO_BYTE) {
-		flags = at < count ? two_byte[bytes[at++]] : 0;
+	if ((flags & (TWO_BYTE | ONLY_64)) != 0) {
+		if ((flags & TWO_BYTE) != 0) {
+			flags = at < count ? two_byte[bytes[at++]] : 0;
+		} else if (mode != X86_CODE_64) {
+			return false;
+		}
 	}
-	if (flags == 0 || ((flags & ONLY_64) != 0 && mode != X86_CODE_64)) {
-		return false;
-	}
-	bool operand_16 = (mode == X86_CODE_16) != ((prefixes & OPERAND_SIZE) != 0);
-	bool other_address = (prefixes & ADDRESS_SIZE) != 0;
 	opcode->flags = flags;
+	opcode->rex = rex;
 	opcode->bytes = at;
-	opcode->operand = (opcode->rex & REX_W) != 0 ? 8 : operand_16 ? 2 : 4;
-	opcode->address = mode == X86_CODE_64			   ? (other_address ? 4 : 8)
-			  : (mode == X86_CODE_16) != other_address ? 2
-								   : 4;
-	return true;
+	_Static_assert(OPERAND_SIZE == SIZE_OPERAND_PREFIX << 11 && ADDRESS_SIZE == SIZE_ADDRESS_PREFIX << 11 &&
+			       SIZE_REX_W == REX_W >> 1,
+		       "the index is made of the prefixes' flags");
+	opcode->sizes = sizes[mode][(prefixes >> 11 & 3) | (rex & REX_W) >> 1];
+	return flags != 0;
 }
 
-/*
- * Bytes of SIB and displacement that follow a ModRM byte at `modrm` with a memory operand; more than are left where
- * the SIB is cut off. SDM vol. 2A tables 2-1 to 2-3.
- */
-static inline size_t address_bytes(const uint8_t *modrm, size_t left, unsigned address)
+/* SIB and displacement behind the ModRM byte at `modrm`; more than are `left` where they are cut off. */
+static size_t sib_bytes(const uint8_t *modrm, size_t left, size_t displacement)
 {
-	unsigned mod = modrm[0] >> 6, rm = modrm[0] & 7;
-	size_t sib = 0;
-
-	if (address == 2) {
-		return mod == 1 ? 1 : mod == 2 || rm == RM_DISPLACEMENT_16 ? 2 : 0;
+	if (left < 2) {
+		return left;
 	}
-	if (rm == RM_SIB) {
-		if (left < 2) {
-			return left;
-		}
-		rm = modrm[1] & 7; /* the base, where 5 means the same as in ModRM */
-		sib = 1;
-	}
-	return sib + (mod == 1 ? 1U : mod == 2 || rm == RM_DISPLACEMENT ? 4U : 0U);
+	return 1 + (displacement == 0 && (modrm[1] & 7) == SIB_NO_BASE ? 4 : displacement);
 }
 
 /* The value that C6 and C7 store; false: cut off, or one of the other instructions of these opcodes. */
@@ -165,7 +166,9 @@ static bool read_immediate(const uint8_t *bytes, size_t left, unsigned reg, stru
 	if (reg != 0 || left < size) {
 		return false;
 	}
-	out->value = load(bytes, size);
+	for (unsigned i = 0; i < size; i++) {
+		out->value |= (uint64_t)bytes[i] << (8 * i);
+	}
 	if (out->width == 8) {
 		out->value = (uint64_t)(int64_t)(int32_t)out->value;
 	}
@@ -178,29 +181,34 @@ static bool read_immediate(const uint8_t *bytes, size_t left, unsigned reg, stru
 static inline bool read_operands(const uint8_t *bytes, size_t count, const struct opcode *opcode,
 				 struct x86_instruction *out)
 {
-	size_t at = opcode->bytes;
+	const uint8_t *modrm = bytes + opcode->bytes;
+	size_t left = count - opcode->bytes;
 
-	if (at == count) {
+	if (unlikely(left == 0)) {
 		return false;
 	}
-	unsigned reg = (bytes[at] >> 3) & 7;
-	size_t size = 1;
-	if (bytes[at] >> 6 == MOD_REGISTER) {
-		out->operation = MMIO_NONE;
-	} else {
-		size += address_bytes(bytes + at, count - at, opcode->address);
+	unsigned reg = modrm[0] >> 3 & 7, form = (modrm[0] >> 3 & 0x18U) | (modrm[0] & 7U);
+	size_t more = (opcode->sizes.address == 2 ? address_16 : address_32)[form];
+	if ((more & (NEEDS_SIB | NO_MEMORY)) != 0) {
+		if ((more & NO_MEMORY) != 0) {
+			out->operation = MMIO_NONE;
+			more = 0;
+		} else {
+			more = sib_bytes(modrm, left, more & ~(size_t)NEEDS_SIB);
+		}
 	}
-	if (size > count - at) {
+	if (unlikely(more >= left)) {
 		return false;
 	}
-	at += size;
-	out->length = (uint8_t)at;
-	if ((opcode->flags & IMMEDIATE) != 0) {
-		return read_immediate(bytes + at, count - at, reg, out);
-	}
-	if ((opcode->flags & (BYTE | EXTENDS)) == BYTE && opcode->rex == 0 && reg >= FIRST_HIGH_BYTE) {
-		out->high_byte = true;
-		reg -= FIRST_HIGH_BYTE;
+	out->length = (uint8_t)(opcode->bytes + 1 + more);
+	if ((opcode->flags & (IMMEDIATE | BYTE)) != 0) {
+		if ((opcode->flags & IMMEDIATE) != 0) {
+			return read_immediate(modrm + 1 + more, left - 1 - more, reg, out);
+		}
+		if ((opcode->flags & EXTENDS) == 0 && opcode->rex == 0 && reg >= FIRST_HIGH_BYTE) {
+			out->high_byte = true;
+			reg -= FIRST_HIGH_BYTE;
+		}
 	}
 	out->gpr = (uint8_t)((opcode->rex & REX_R) * 2 + reg);
 	return true;
@@ -215,19 +223,22 @@ bool x86_decode(const uint8_t *bytes, size_t count, enum x86_code_mode mode, str
 		return false;
 	}
 	unsigned flags = opcode.flags;
-	unsigned width = opcode.operand;
-	*instruction = (struct x86_instruction){0};
+	unsigned width = opcode.sizes.operand, result_width = width;
 	if ((flags & (BYTE | WORD | LONG)) != 0) {
 		width = (flags & BYTE) != 0 ? 1 : (flags & WORD) != 0 ? 2 : MIN(width, 4U);
+		result_width = (flags & EXTENDS) != 0 ? result_width : width;
 	}
-	instruction->operation = (flags & STORES) != 0 ? MMIO_STORE : MMIO_LOAD;
-	instruction->width = (uint8_t)width;
-	instruction->result_width = (uint8_t)((flags & EXTENDS) != 0 ? opcode.operand : width);
-	instruction->sign_extend = (flags & SIGN) != 0;
+	_Static_assert(STORES / 4 + MMIO_LOAD == MMIO_STORE, "the flag is the difference");
+	*instruction = (struct x86_instruction){
+		.operation = (uint8_t)((flags & STORES) / 4 + MMIO_LOAD),
+		.width = (uint8_t)width,
+		.result_width = (uint8_t)result_width,
+		.sign_extend = (flags & SIGN) != 0,
+	};
 	if (likely((flags & MODRM) != 0)) {
 		return read_operands(bytes, count, &opcode, instruction);
 	}
-	instruction->length = (uint8_t)(opcode.bytes + opcode.address);
+	instruction->length = (uint8_t)(opcode.bytes + opcode.sizes.address);
 	return instruction->length <= count;
 }
 

@@ -32,6 +32,8 @@
 #define LARGE_LEVEL	 1 /* 2 or 4 MiB */
 #define HUGE_LEVEL	 2 /* 1 GiB, 4- and 5-level only */
 
+#define OPCODE_MAX 3 /* bytes of those that x86_exit_length is asked for */
+
 /* x86_segment.attributes. */
 #define SEGMENT_LONG	BIT(9)
 #define SEGMENT_DEFAULT BIT(10)
@@ -49,8 +51,8 @@ _Static_assert(((MODE_CR0 & MODE_CR4) | (MODE_CR4 & MODE_EFER) | (MODE_CR0 & MOD
 
 /* The instruction pointer as an address, and how the code there is to be read. */
 struct code_position {
-	uint64_t base; /* of CS, 0 in 64-bit mode */
-	uint64_t linear;
+	struct paging paging;
+	uint64_t rip, linear;
 	enum x86_code_mode mode;
 };
 
@@ -62,34 +64,55 @@ struct walk {
 	gpa_t gpa;
 };
 
-static struct paging read_paging(struct arch_vcpu *vcpu)
+static inline struct paging make_paging(uint64_t cr0, uint64_t cr3, uint64_t cr4, uint64_t efer)
 {
-	const struct virt_ops *ops = vcpu->vm->ops;
-
-	return (struct paging){
-		.cr3 = ops->get(vcpu, X86_CR3),
-		.mode = (ops->get(vcpu, X86_CR0) & MODE_CR0) | (ops->get(vcpu, X86_CR4) & MODE_CR4) |
-			(ops->get(vcpu, X86_EFER) & MODE_EFER),
-	};
+	return (struct paging){cr3, (cr0 & MODE_CR0) | (cr4 & MODE_CR4) | (efer & MODE_EFER)};
 }
 
-static struct code_position read_position(struct arch_vcpu *vcpu)
+static __attribute__((noinline)) void read_code_state(struct arch_vcpu *vcpu, struct x86_code_state *state)
 {
 	const struct virt_ops *ops = vcpu->vm->ops;
-	uint64_t rip = ops->get(vcpu, X86_RIP);
 	struct x86_segment cs;
 
 	ops->get_segment(vcpu, X86_CS, &cs);
-	if ((cs.attributes & SEGMENT_LONG) != 0 && (ops->get(vcpu, X86_EFER) & EFER_LMA) != 0) {
-		return (struct code_position){0, rip, X86_CODE_64};
+	*state = (struct x86_code_state){
+		.rip = ops->get(vcpu, X86_RIP),
+		.cs_base = cs.base,
+		.cr0 = ops->get(vcpu, X86_CR0),
+		.cr3 = ops->get(vcpu, X86_CR3),
+		.cr4 = ops->get(vcpu, X86_CR4),
+		.efer = ops->get(vcpu, X86_EFER),
+		.cs_attributes = cs.attributes,
+	};
+}
+
+static inline void read_position(struct arch_vcpu *vcpu, struct code_position *position)
+{
+	const struct virt_ops *ops = vcpu->vm->ops;
+	struct x86_code_state state;
+
+	if (likely(ops->get_code != NULL)) {
+		ops->get_code(vcpu, &state);
+	} else {
+		read_code_state(vcpu, &state);
 	}
-	bool code_32 = (cs.attributes & SEGMENT_DEFAULT) != 0;
-	return (struct code_position){cs.base, (uint32_t)(cs.base + rip), code_32 ? X86_CODE_32 : X86_CODE_16};
+	position->paging = make_paging(state.cr0, state.cr3, state.cr4, state.efer);
+	position->rip = state.rip;
+	if (likely((state.cs_attributes & SEGMENT_LONG) != 0 && (state.efer & EFER_LMA) != 0)) {
+		position->linear = state.rip; /* CS has no base there */
+		position->mode = X86_CODE_64;
+	} else {
+		position->linear = (uint32_t)(state.cs_base + state.rip);
+		position->mode = (state.cs_attributes & SEGMENT_DEFAULT) != 0 ? X86_CODE_32 : X86_CODE_16;
+	}
 }
 
 enum x86_code_mode x86_code_mode(struct arch_vcpu *vcpu)
 {
-	return read_position(vcpu).mode;
+	struct code_position position;
+
+	read_position(vcpu, &position);
+	return position.mode;
 }
 
 static unsigned paging_levels(const struct paging *paging)
@@ -172,7 +195,9 @@ static bool walk_tables(struct addr_space *space, const struct paging *paging, u
 
 bool x86_guest_translate(struct arch_vcpu *vcpu, uint64_t linear, uint64_t *gpa)
 {
-	struct paging paging = read_paging(vcpu);
+	const struct virt_ops *ops = vcpu->vm->ops;
+	struct paging paging = make_paging(ops->get(vcpu, X86_CR0), ops->get(vcpu, X86_CR3), ops->get(vcpu, X86_CR4),
+					   ops->get(vcpu, X86_EFER));
 	struct walk walk;
 
 	if (!walk_tables(vcpu->vm->space, &paging, linear, &walk)) {
@@ -184,46 +209,47 @@ bool x86_guest_translate(struct arch_vcpu *vcpu, uint64_t linear, uint64_t *gpa)
 
 /* ---- the cache of one page ---- */
 
-static uint64_t peek_entry(const void *entry, bool wide)
+static inline bool entries_unchanged(const struct code_page *code)
 {
-	return wide ? __atomic_load_n((const uint64_t *)entry, __ATOMIC_RELAXED)
-		    : __atomic_load_n((const uint32_t *)entry, __ATOMIC_RELAXED);
-}
-
-/*
- * Whether the cached page is what `linear` leads to now. The pointers hold as long as the generation does; that
- * the guest's own entries still say the same makes the answer right without an INVLPG to watch.
- */
-static bool cache_holds(const struct arch_vcpu *vcpu, const struct paging *paging, uint64_t linear)
-{
-	const struct code_page *code = &vcpu->code;
-	bool wide = code->levels != LEVELS_32;
-
-	if (code->bytes == NULL || code->page != linear >> FRAME_SHIFT ||
-	    code->generation != vcpu->vm->space->generation || code->cr3 != paging->cr3 || code->mode != paging->mode) {
-		return false;
+	if (unlikely(code->levels == LEVELS_32)) {
+		const uint32_t *directory = code->entry[0], *table = code->entry[1];
+		return __atomic_load_n(directory, __ATOMIC_RELAXED) == code->value[0] &&
+		       __atomic_load_n(table, __ATOMIC_RELAXED) == code->value[1];
 	}
 	for (unsigned i = 0; i < code->levels; i++) {
-		if (peek_entry(code->entry[i], wide) != code->value[i]) {
+		if (__atomic_load_n((const uint64_t *)code->entry[i], __ATOMIC_RELAXED) != code->value[i]) {
 			return false;
 		}
 	}
 	return true;
 }
 
-/* Makes `linear`'s page the cached one; without a pointer to the page or to an entry on the way, none. */
-static bool cache_fill(struct arch_vcpu *vcpu, const struct paging *paging, const struct code_position *position)
+/*
+ * Whether the cached page is what the position leads to now. The pointers hold as long as the generation does; that
+ * the guest's own entries still say the same makes the answer right without an INVLPG to watch.
+ */
+static inline bool cache_holds(const struct arch_vcpu *vcpu, const struct code_position *position)
+{
+	const struct code_page *code = &vcpu->code;
+
+	return code->limit != 0 && code->page == position->linear >> FRAME_SHIFT &&
+	       code->generation == vcpu->vm->space->generation && code->cr3 == position->paging.cr3 &&
+	       code->mode == position->paging.mode && entries_unchanged(code);
+}
+
+/* Makes the position's page the cached one. False: not mapped, or no pointer to be had to it or an entry on the way. */
+static __attribute__((noinline)) bool cache_fill(struct arch_vcpu *vcpu, const struct code_position *position)
 {
 	struct code_page *code = &vcpu->code;
 	struct addr_space *space = vcpu->vm->space;
-	unsigned width = paging_levels(paging) == LEVELS_32 ? sizeof(uint32_t) : sizeof(uint64_t);
 	uint64_t generation = __atomic_load_n(&space->generation, __ATOMIC_ACQUIRE);
 	struct walk walk;
 
-	code->bytes = NULL;
-	if (!walk_tables(space, paging, position->linear, &walk)) {
+	code->limit = 0;
+	if (!walk_tables(space, &position->paging, position->linear, &walk)) {
 		return false;
 	}
+	size_t width = paging_levels(&position->paging) == LEVELS_32 ? sizeof(uint32_t) : sizeof(uint64_t);
 	for (unsigned i = 0; i < walk.levels; i++) {
 		code->entry[i] = guest_peek(space, walk.entry[i], width);
 		code->value[i] = walk.value[i];
@@ -231,28 +257,37 @@ static bool cache_fill(struct arch_vcpu *vcpu, const struct paging *paging, cons
 			return false;
 		}
 	}
+	code->bytes = guest_peek(space, align_down(walk.gpa, FRAME_SIZE), FRAME_SIZE);
+	if (code->bytes == NULL) {
+		return false;
+	}
 	code->levels = walk.levels;
+	if (paging_levels(&position->paging) == LEVELS_32 && walk.levels == 1) {
+		/* A 4 MiB page: entries_unchanged compares two. */
+		code->levels = LEVELS_32;
+		code->entry[1] = code->entry[0];
+		code->value[1] = code->value[0];
+	}
 	code->page = position->linear >> FRAME_SHIFT;
 	code->generation = generation;
-	code->cs_base = position->base;
-	code->cr3 = paging->cr3;
-	code->mode = paging->mode;
-	code->bytes = guest_peek(space, align_down(walk.gpa, FRAME_SIZE), FRAME_SIZE);
-	return code->bytes != NULL;
+	code->cr3 = position->paging.cr3;
+	code->mode = position->paging.mode;
+	code->limit = FRAME_SIZE - (OPCODE_MAX - 1);
+	return true;
 }
 
 /* Up to `count` bytes from `linear` on, page by page, without the cache. */
-static size_t fetch_slowly(struct arch_vcpu *vcpu, const struct paging *paging, uint64_t linear, bool wrap,
+static size_t fetch_slowly(struct arch_vcpu *vcpu, const struct code_position *position, uint64_t linear,
 			   uint8_t *bytes, size_t count)
 {
 	size_t done = 0;
 
 	while (done < count) {
-		uint64_t at = wrap ? (uint32_t)(linear + done) : linear + done;
+		uint64_t at = position->mode == X86_CODE_64 ? linear + done : (uint32_t)(linear + done);
 		size_t wanted = MIN(count - done, FRAME_SIZE - (at & (FRAME_SIZE - 1)));
 		struct walk walk;
 
-		if (!walk_tables(vcpu->vm->space, paging, at, &walk)) {
+		if (!walk_tables(vcpu->vm->space, &position->paging, at, &walk)) {
 			break;
 		}
 		size_t got = guest_read(vcpu->vm->space, walk.gpa, bytes + done, wanted, GUEST_ACCESS_DEFAULT);
@@ -264,48 +299,89 @@ static size_t fetch_slowly(struct arch_vcpu *vcpu, const struct paging *paging, 
 	return done;
 }
 
-static inline size_t fetch_at(struct arch_vcpu *vcpu, const struct code_position *position, uint8_t *bytes,
-			      size_t count)
+/* The cached page that holds the position, made so if it is not; NULL where that cannot be. */
+static inline const uint8_t *code_at(struct arch_vcpu *vcpu, const struct code_position *position)
 {
-	struct paging paging = read_paging(vcpu);
-	size_t offset = position->linear & (FRAME_SIZE - 1);
-	size_t first = MIN(count, FRAME_SIZE - offset);
+	uint64_t offset = position->linear & (FRAME_SIZE - 1);
 
-	if (!cache_holds(vcpu, &paging, position->linear) && !cache_fill(vcpu, &paging, position)) {
-		return fetch_slowly(vcpu, &paging, position->linear, position->mode != X86_CODE_64, bytes, count);
+	if (unlikely(!cache_holds(vcpu, position)) && !cache_fill(vcpu, position)) {
+		return NULL;
 	}
-	vcpu->code.cs_base = position->base;
-	memcpy(bytes, vcpu->code.bytes + offset, first);
-	if (first < count) {
-		return first + fetch_slowly(vcpu, &paging, position->linear + first, position->mode != X86_CODE_64,
-					    bytes + first, count - first);
+	vcpu->code.first_rip = position->rip - offset;
+	return vcpu->code.bytes + offset;
+}
+
+static __attribute__((noinline)) size_t fetch_at(struct arch_vcpu *vcpu, const struct code_position *position,
+						 uint8_t *bytes, size_t count)
+{
+	const uint8_t *code = code_at(vcpu, position);
+	size_t first = MIN(count, FRAME_SIZE - (position->linear & (FRAME_SIZE - 1)));
+
+	if (code == NULL) {
+		return fetch_slowly(vcpu, position, position->linear, bytes, count);
 	}
-	return count;
+	memcpy(bytes, code, first);
+	return first == count
+		       ? count
+		       : first + fetch_slowly(vcpu, position, position->linear + first, bytes + first, count - first);
 }
 
 size_t x86_fetch(struct arch_vcpu *vcpu, uint8_t *bytes, size_t count)
 {
-	struct code_position position = read_position(vcpu);
+	struct code_position position;
 
+	read_position(vcpu, &position);
 	return fetch_at(vcpu, &position, bytes, count);
 }
 
+/* ---- decoding ---- */
+
+/* The instruction near the end of its page, or where nothing can be cached. */
+static __attribute__((noinline)) bool decode_slowly(struct arch_vcpu *vcpu, const struct code_position *position,
+						    struct x86_instruction *instruction)
+{
+	uint8_t bytes[X86_INSTRUCTION_MAX];
+	size_t count = fetch_at(vcpu, position, bytes, sizeof(bytes));
+
+	return x86_decode(bytes, count, position->mode, instruction);
+}
+
+/*
+ * An instruction that accesses a device register mostly does so again: it is remembered under the very bytes that
+ * mean it, of which a copy is taken first, so that no other vCPU's store comes between comparing and decoding.
+ */
 bool x86_fetch_decode(struct arch_vcpu *vcpu, struct x86_instruction *instruction)
 {
-	struct code_position position = read_position(vcpu);
-	uint8_t bytes[X86_INSTRUCTION_MAX];
-	size_t count = fetch_at(vcpu, &position, bytes, sizeof(bytes));
+	struct code_position position;
+	uint64_t bytes[2];
 
-	return x86_decode(bytes, count, position.mode, instruction);
+	read_position(vcpu, &position);
+	struct decoded_code *decoded = &vcpu->code.decoded[position.rip % DECODED_CODE_ENTRIES];
+	const uint8_t *code = code_at(vcpu, &position);
+	if (unlikely(code == NULL || (position.linear & (FRAME_SIZE - 1)) > FRAME_SIZE - sizeof(bytes))) {
+		return decode_slowly(vcpu, &position, instruction);
+	}
+	__builtin_memcpy(bytes, code, sizeof(bytes));
+	if (likely(decoded->bytes[0] == bytes[0] && decoded->bytes[1] == bytes[1] &&
+		   decoded->mode == position.mode + 1U)) {
+		*instruction = decoded->instruction;
+		return true;
+	}
+	if (!x86_decode((const uint8_t *)bytes, X86_INSTRUCTION_MAX, position.mode, instruction)) {
+		return false;
+	}
+	*decoded = (struct decoded_code){{bytes[0], bytes[1]}, position.mode + 1U, *instruction};
+	return true;
 }
 
 static __attribute__((noinline)) unsigned exit_length_slowly(struct arch_vcpu *vcpu, const uint8_t *opcode,
 							     size_t opcode_bytes)
 {
-	struct code_position position = read_position(vcpu);
+	struct code_position position;
 	uint8_t bytes[X86_INSTRUCTION_MAX];
-	size_t count = fetch_at(vcpu, &position, bytes, sizeof(bytes));
 
+	read_position(vcpu, &position);
+	size_t count = fetch_at(vcpu, &position, bytes, sizeof(bytes));
 	return x86_opcode_length(bytes, count, position.mode, opcode, opcode_bytes);
 }
 
@@ -317,16 +393,16 @@ static __attribute__((noinline)) unsigned exit_length_slowly(struct arch_vcpu *v
 unsigned x86_exit_length(struct arch_vcpu *vcpu, uint64_t rip, const uint8_t *opcode, size_t opcode_bytes)
 {
 	const struct code_page *code = &vcpu->code;
-	uint64_t linear = rip + code->cs_base;
-	size_t offset = linear & (FRAME_SIZE - 1);
+	uint64_t offset = rip - code->first_rip;
 
-	if (likely(code->page == linear >> FRAME_SHIFT && code->bytes != NULL &&
-	           code->generation == vcpu->vm->space->generation && offset + opcode_bytes <= FRAME_SIZE)) {
+	if (likely(offset < code->limit && code->generation == vcpu->vm->space->generation)) {
 		const uint8_t *at = code->bytes + offset;
-		bool same = at[0] == opcode[0] && (opcode_bytes < 2 || at[1] == opcode[1]) &&
-			    (opcode_bytes < 3 || at[2] == opcode[2]);
-		if (same && opcode_bytes <= 3) {
-			return (unsigned)opcode_bytes;
+		if (likely(at[0] == opcode[0])) {
+			if (opcode_bytes == 1 ||
+			    (at[1] == opcode[1] &&
+			     (opcode_bytes == 2 || (opcode_bytes == OPCODE_MAX && at[2] == opcode[2])))) {
+				return (unsigned)opcode_bytes;
+			}
 		}
 	}
 	return exit_length_slowly(vcpu, opcode, opcode_bytes);

@@ -71,6 +71,12 @@ enum x86_vector {
 #define X86_NO_ERROR_CODE UINT32_MAX
 #define X86_RAW_NPF	  0x400 /* vm_exit.raw of X86_EXIT_COUNTER_NPF */
 
+/* All that finding and reading the code at CS:RIP needs. */
+struct x86_code_state {
+	uint64_t rip, cs_base, cr0, cr3, cr4, efer;
+	uint32_t cs_attributes; /* as in struct x86_segment */
+};
+
 struct virt_ops {
 	const char *name; /* "VMX", "SVM" */
 	/* Is it there, unlocked, and complete enough (nested paging, unrestricted guest)? One line if not. Asked
@@ -92,6 +98,8 @@ struct virt_ops {
 	void (*set)(struct arch_vcpu *vcpu, enum x86_register name, uint64_t value);
 	void (*get_segment)(struct arch_vcpu *vcpu, enum x86_segment_name name, struct x86_segment *segment);
 	void (*set_segment)(struct arch_vcpu *vcpu, enum x86_segment_name name, const struct x86_segment *segment);
+	/* Every MMIO exit asks for it, so at once. NULL: fetch.c asks `get` and `get_segment` instead. */
+	void (*get_code)(struct arch_vcpu *vcpu, struct x86_code_state *state);
 	/* Queues an exception for the next entry; error_code X86_NO_ERROR_CODE where the vector has none. */
 	void (*inject)(struct arch_vcpu *vcpu, enum x86_vector vector, uint32_t error_code);
 	const char *(*exit_name)(uint64_t raw);

@@ -349,7 +349,7 @@ static void real_mode_code_is_found_by_cs_and_ip(void **state)
 	assert_int_equal(x86_exit_length(&vcpu, 5, cpuid, 2), 2);
 	assert_int_equal(x86_exit_length(&vcpu, 5, cpuid, 2), 2);
 	cs.base = 0x22340;
-	vcpu.code.bytes = NULL;
+	vcpu.code.limit = 0;
 	assert_int_equal(x86_exit_length(&vcpu, 5, cpuid, 2), 3);
 }
 

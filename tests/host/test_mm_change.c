@@ -447,8 +447,9 @@ static void a_call_that_fails_leaves_no_trace(void **state)
 				arena.fail_at = 0;
 				char *after = mm_dump(&space);
 
-				assert_status(status, failed ? MM_ENOMEM : MM_OK);
-				if (failed) {
+				/* Where 2 MiB cannot be had 4 KiB may do. */
+				assert_true(status == MM_OK || (failed && status == MM_ENOMEM));
+				if (status != MM_OK) {
 					assert_string_equal(before, after);
 					assert_int_equal(mm_arena_held(&arena), held);
 					assert_int_equal(arena.flush_calls, 0);

@@ -179,7 +179,7 @@ static void every_legal_leaf_reads_back_as_it_was_made(void **state)
 				continue;
 			}
 			uint64_t entry = npt_leaf(format, level, GIB(3), (struct npt_attributes){permissions, type});
-			struct npt_attributes back = npt_leaf_attributes(format, level, entry);
+			struct npt_attributes back = npt_leaf_attributes(format, entry);
 
 			assert_int_not_equal(entry, 0);
 			assert_false(npt_is_table(format, level, entry));
