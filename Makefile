@@ -32,7 +32,7 @@ BOOT_x86_64 := -DGNU_EFI_USE_MS_ABI
 GNU_EFI_x86_64 := /usr
 GUEST_LDFLAGS_x86_64 := -z max-page-size=0x1000
 # Sections of the PE file: .reloc must be there, or firmware takes the image for one that cannot be moved.
-PE_x86_64 = --target efi-app-x86_64 --subsystem=10 -j .text -j .reloc -j .dynamic -j .rela -j .relro -j .rodata -j .data
+PE_x86_64 = --target efi-app-x86_64 --subsystem=10 --strip-all -j .text -j .reloc -j .dynamic -j .rela -j .relro -j .dynstr -j .rodata -j .data
 LDFLAGS_x86_64 :=
 
 CC_aarch64 := aarch64-linux-gnu-gcc

@@ -70,26 +70,35 @@ static bool answer_mmio(struct vcpu *vcpu, struct vm_exit *exit)
 	return answered;
 }
 
-/* Ports are byte-wide here: a wider access is one cycle per byte, as on an ISA bus. Nobody there: all ones. */
+/* Ports are byte-wide here. Nobody there: all ones, and writes go nowhere. */
+static uint64_t port_byte(struct bus *ports, const struct io_access *io, uint16_t port, uint64_t byte)
+{
+	if (io->write) {
+		bus_write(ports, port, 1, byte);
+	} else if (!bus_read(ports, port, 1, &byte)) {
+		byte = UINT8_MAX;
+	}
+	return byte;
+}
+
+/* A wider access is one cycle per byte, as on an ISA bus. */
+static __attribute__((noinline)) void answer_wide_port(struct bus *ports, struct io_access *io)
+{
+	uint64_t value = 0;
+	for (unsigned i = 0; i < io->width; i++) {
+		uint64_t byte = port_byte(ports, io, (uint16_t)(io->address + i), (io->value >> (8 * i)) & UINT8_MAX);
+		value |= byte << (8 * i);
+	}
+	io->value = value;
+}
+
 static void answer_port(struct vcpu *vcpu, struct vm_exit *exit)
 {
 	struct io_access *io = &exit->io;
-	struct bus *ports = &vcpu->vm->ports;
-	uint64_t value = 0;
-	for (unsigned i = 0; i < io->width; i++) {
-		uint16_t port = (uint16_t)(io->address + i);
-		if (io->write) {
-			bus_write(ports, port, 1, (io->value >> (8 * i)) & UINT8_MAX);
-			continue;
-		}
-		uint64_t byte = UINT8_MAX;
-		if (!bus_read(ports, port, 1, &byte)) {
-			byte = UINT8_MAX;
-		}
-		value |= byte << (8 * i);
-	}
-	if (!io->write) {
-		io->value = value;
+	if (likely(io->width == 1)) {
+		io->value = port_byte(&vcpu->vm->ports, io, (uint16_t)io->address, io->value);
+	} else {
+		answer_wide_port(&vcpu->vm->ports, io);
 	}
 	arch_vcpu_finish_io(&vcpu->arch, io);
 }

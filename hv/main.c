@@ -12,6 +12,7 @@
 #include "lib/image.h"
 #include "lib/log.h"
 #include "lib/panic.h"
+#include "lib/stack_protector.h"
 
 #define VERSION	    "0.1"
 #define MESSAGE_MAX 160
@@ -69,6 +70,7 @@ static unsigned run_guests(const struct boot_info *info)
 
 _Noreturn void hv_main(struct boot_info *info)
 {
+	stack_protector_seed(arch_counter());
 	clock_init(info->start_counter);
 	log_set_clock(clock_microseconds);
 	console_init(info);

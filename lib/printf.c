@@ -55,15 +55,15 @@ static void put_text(struct output *out, const struct conversion *conversion, co
 	pad(out, ' ', conversion->left ? padding : 0);
 }
 
-/* The digits of `value` at the end of `digits`; returns where they start. A zero has none here. */
-static char *make_digits(char digits[static DIGITS_MAX], uint64_t value, char letter)
+/* The digits of `value` at the end of `digits`; returns the index where they start. A zero has none here. */
+static int make_digits(char digits[static DIGITS_MAX], uint64_t value, char letter)
 {
 	const char *alphabet = letter == 'X' ? "0123456789ABCDEF" : "0123456789abcdef";
 	unsigned base = letter == 'x' || letter == 'X' ? 16 : 10;
-	char *first = digits + DIGITS_MAX;
+	int first = DIGITS_MAX;
 
 	for (; value != 0; value /= base) {
-		*--first = alphabet[value % base];
+		digits[--first] = alphabet[value % base];
 	}
 	return first;
 }
@@ -72,8 +72,8 @@ static void put_number(struct output *out, const struct conversion *conversion, 
 		       char letter)
 {
 	char digits[DIGITS_MAX];
-	const char *first = make_digits(digits, value, letter);
-	int count = (int)(digits + DIGITS_MAX - first);
+	int first = make_digits(digits, value, letter);
+	int count = DIGITS_MAX - first;
 	int sign_length = (int)strlen(sign);
 	int zeros = (conversion->precision < 0 ? 1 : conversion->precision) - count;
 
@@ -89,8 +89,8 @@ static void put_number(struct output *out, const struct conversion *conversion, 
 		put(out, *sign);
 	}
 	pad(out, '0', zeros);
-	for (int i = 0; i < count; i++) {
-		put(out, first[i]);
+	for (int i = first; i < DIGITS_MAX; i++) {
+		put(out, digits[i]);
 	}
 	pad(out, ' ', conversion->left ? padding : 0);
 }
@@ -224,12 +224,12 @@ static bool convert(struct output *out, const struct conversion *conversion, str
 	}
 }
 
-int vsnprintf(char *restrict buffer, size_t size, const char *restrict format, va_list list)
+int vsnprintf(char *restrict buffer, size_t size, const char *restrict format, va_list arguments)
 {
 	struct output out = {.buffer = buffer, .size = size};
-	struct arguments arguments;
+	struct arguments rest;
 
-	va_copy(arguments.list, list);
+	va_copy(rest.list, arguments);
 	while (*format != '\0') {
 		struct conversion conversion;
 		const char *letter;
@@ -238,14 +238,14 @@ int vsnprintf(char *restrict buffer, size_t size, const char *restrict format, v
 			put(&out, *format++);
 			continue;
 		}
-		letter = parse_conversion(format + 1, &arguments, &conversion);
-		if (*letter != '\0' && convert(&out, &conversion, &arguments, *letter)) {
+		letter = parse_conversion(format + 1, &rest, &conversion);
+		if (*letter != '\0' && convert(&out, &conversion, &rest, *letter)) {
 			format = letter + 1;
 		} else {
 			put(&out, *format++); /* no conversion of ours: as it stands */
 		}
 	}
-	va_end(arguments.list);
+	va_end(rest.list);
 	if (size > 0) {
 		buffer[out.length < size ? out.length : size - 1] = '\0';
 	}

@@ -355,6 +355,20 @@ bool addr_space_find_area(struct addr_space *space, gpa_t gpa, struct gpa_range 
 	return area != NULL;
 }
 
+/* Under the lock, where there is no table for the GiB yet. */
+static int fault_high(struct addr_space *space, const struct area *area, gpa_t gpa)
+{
+	struct npt_place place = npt_walk(&space->npt, gpa);
+
+	if (place.entry != 0) {
+		space->statistics.faults_raced++;
+		return MM_OK;
+	}
+	return area->backend == AREA_ALLOC ? backend_alloc_fill_high(space, area, gpa, place.slot, place.level)
+					   : MM_EFAULT;
+}
+
+/* Under the lock. */
 static inline __attribute__((always_inline)) int fault_in(struct addr_space *space, gpa_t gpa, unsigned access,
 							  bool force)
 {
@@ -368,14 +382,28 @@ static inline __attribute__((always_inline)) int fault_in(struct addr_space *spa
 	if (!force && ((access & ~permissions) != 0 || permissions == MM_NONE)) {
 		return MM_EACCES;
 	}
-	struct npt_place place = npt_walk(&space->npt, gpa);
+	struct npt *npt = &space->npt;
+	uint64_t *table = npt_hinted(npt, gpa);
 
-	if (place.entry != 0) {
+	if (unlikely(table == NULL)) {
+		table = npt_find_table(npt, gpa);
+		if (table == NULL) {
+			return fault_high(space, area, gpa);
+		}
+		npt_remember(npt, gpa, table);
+	}
+	struct npt_place place = npt_walk_from(npt, table, gpa);
+
+	if (unlikely(place.entry != 0)) {
 		/* A leaf has the permissions of its area: someone else won the race, or a split was under way. */
 		space->statistics.faults_raced++;
 		return MM_OK;
 	}
-	return area->backend == AREA_ALLOC ? backend_alloc_fill(space, area, gpa, place.slot, place.level) : MM_EFAULT;
+	if (unlikely(area->backend != AREA_ALLOC)) {
+		return MM_EFAULT;
+	}
+	return likely(place.level == 0) ? backend_alloc_fill_page(space, area, place.slot)
+					: backend_alloc_fill_high(space, area, gpa, place.slot, place.level);
 }
 
 int addr_space_fault_locked(struct addr_space *space, gpa_t gpa, unsigned access, bool force)
@@ -400,28 +428,44 @@ int addr_space_handle_fault(struct addr_space *space, const struct nested_fault 
 	return status;
 }
 
-/* `area`: what area_set_last says, may be NULL; `guards`: a leaf without permissions is found too. */
-static int look_up_in_tables(const struct addr_space *space, const struct area *area, gpa_t address, bool guards,
-			     struct translation *result)
+/* The general case: any leaf, any place. `area` may be NULL; `guards`: a leaf without permissions is found too. */
+static int look_up_slowly(const struct addr_space *space, const struct area *area, gpa_t address, bool guards,
+			  struct translation *result)
+{
+	struct npt_entry entry = npt_lookup(&space->npt, address);
+	uint64_t span = npt_span(entry.level);
+
+	if (entry.kind == NPT_HOLE || (!guards && entry.attributes.permissions == MM_NONE)) {
+		return MM_EFAULT;
+	}
+	result->address = entry.address;
+	result->bytes = span - (address & (span - 1)); /* leaves never reach past their area */
+	result->attributes = area != NULL ? area->attributes : entry.attributes;
+	result->leaf_shift = (uint8_t)npt_shift(entry.level);
+	return MM_OK;
+}
+
+/* What most look-ups find: a page, behind the hinted table. */
+static int look_up_page(const struct addr_space *space, const struct area *area, gpa_t address, bool guards,
+			struct translation *result)
 {
 	const struct npt *npt = &space->npt;
+	uint64_t *table = area != NULL ? npt_hinted(npt, address) : NULL;
 
-	if (area == NULL && !npt_in_range(npt, address)) {
-		return MM_EFAULT;
+	if (table == NULL) {
+		return look_up_slowly(space, area, address, guards, result);
 	}
-	struct npt_place place = npt_walk(npt, address);
+	struct npt_place place = npt_walk_from(npt, table, address);
 
-	if (unlikely(place.entry == 0 || (!guards && npt_is_hidden(&npt->format, place.entry)))) {
-		return MM_EFAULT;
+	if (place.level != 0 || place.entry == 0 || npt_is_hidden(&npt->format, place.entry)) {
+		return look_up_slowly(space, area, address, guards, result);
 	}
-	unsigned shift = npt_shift(place.level);
-	uint64_t into = address & ~(UINT64_MAX << shift);
+	uint64_t into = address % FRAME_SIZE;
 
-	/* Leaves never reach past their area, and have its permissions. */
 	result->address = npt_address(&npt->format, place.entry) + into;
-	result->bytes = BIT(shift) - into;
-	result->leaf_shift = (uint8_t)shift;
-	result->attributes = area != NULL ? area->attributes : npt_leaf_attributes(&npt->format, place.entry);
+	result->bytes = FRAME_SIZE - into;
+	result->attributes = area->attributes; /* leaves have those of their area */
+	result->leaf_shift = FRAME_SHIFT;
 	return MM_OK;
 }
 
@@ -430,7 +474,7 @@ static inline int look_up(const struct addr_space *space, gpa_t address, bool gu
 	const struct area *area = area_set_last(&space->areas, address);
 
 	if (area == NULL || area->leaf_shift == 0) {
-		return look_up_in_tables(space, area, address, guards, result);
+		return look_up_page(space, area, address, guards, result);
 	}
 	/* Linear, no guard, with leaves of one size: no need to walk, and contiguous as a whole. */
 	result->address = address - (uint64_t)area->offset;

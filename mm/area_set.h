@@ -24,11 +24,11 @@ struct area {
 	struct gpa_range range;
 	struct npt_attributes attributes;
 	uint8_t backend;    /* enum area_backend */
-	uint8_t pages;      /* enum area_pages; alloc only */
-	bool populate;      /* alloc only */
+	uint8_t pages;	    /* enum area_pages; alloc only */
+	bool populate;	    /* alloc only */
 	uint8_t leaf_shift; /* derived: log2 of the size of every leaf; 0: alloc, or a guard, or they differ */
 	union {
-		int64_t offset;      /* linear: HPA = GPA - offset */
+		int64_t offset;	     /* linear: HPA = GPA - offset */
 		uint64_t page_entry; /* alloc, derived: what a 4 KiB leaf's entry has beside the address */
 	};
 };

@@ -5,6 +5,7 @@
  */
 #pragma once
 
+#include "lib/string.h"
 #include "mm/addr_space.h"
 #include "mm/npt_private.h"
 
@@ -27,8 +28,29 @@ int backend_linear_map(struct addr_space *space, const struct area *area);
 /* Fills the whole area, in which nothing is filled yet, with zeroed frames. MM_ENOMEM. */
 int backend_alloc_populate(struct addr_space *space, const struct area *area);
 
-/* Fills the hole in `slot` of `level`, where the walk for `gpa` ended, with a zeroed frame. MM_ENOMEM. */
-int backend_alloc_fill(struct addr_space *space, const struct area *area, gpa_t gpa, uint64_t *slot, unsigned level);
+/*
+ * Fills the hole in `slot` of `hole_level` (above 0), where the walk for `gpa` ended: with a zeroed frame of 2 MiB if
+ * it may and can be had, else with a page and the tables to it. MM_ENOMEM.
+ */
+int backend_alloc_fill_high(struct addr_space *space, const struct area *area, gpa_t gpa, uint64_t *slot,
+			    unsigned hole_level);
+
+/* Fills the hole in `slot` of a level-0 table with a zeroed page: what most faults need. MM_ENOMEM. */
+static inline int backend_alloc_fill_page(struct addr_space *space, const struct area *area, uint64_t *slot)
+{
+	struct npt *npt = &space->npt;
+	hpa_t frame = npt->hal->alloc_frames(npt->hal, 0, FRAME_GUEST);
+
+	if (unlikely(frame == HPA_NONE)) {
+		return MM_ENOMEM;
+	}
+	memset(npt_pointer(npt, frame), 0, FRAME_SIZE);
+	npt_store(slot, area->page_entry + (frame >> npt->format.address_shift));
+	npt->statistics.leaves[0]++;
+	space->statistics.frames_owned++;
+	space->statistics.faults_filled++;
+	return MM_OK;
+}
 
 /* An npt_release with the space as context: frees what belongs to an alloc area. The areas must still be there. */
 void backend_release(void *context, gpa_t gpa, hpa_t address, unsigned level);

@@ -59,6 +59,9 @@ int backend_alloc_populate(struct addr_space *space, const struct area *area)
 	if (status == MM_OK) {
 		struct gpa_range none = {area->range.end, area->range.end};
 
+		mapping.target.start = area->range.start;
+		mapping.target.end = area->range.end;
+		npt_narrow(&space->npt, &mapping.target);
 		mapping.leaves[LEVEL_4K] = area->range;
 		mapping.leaves[LEVEL_2M] = map_2m ? mapping.blocks : none;
 		for (unsigned level = LEVEL_2M + 1; level < NPT_MAX_LEVELS; level++) {
@@ -82,9 +85,8 @@ static bool covers_block(const struct area *area, gpa_t gpa)
 	return start >= area->range.start && start + npt_span(LEVEL_2M) <= area->range.end;
 }
 
-/* Fills a hole above level 0: with 2 MiB if they may and can be had, else with a page and the tables to it. */
-static int fill_high_hole(struct addr_space *space, const struct area *area, gpa_t gpa, uint64_t *slot,
-			  unsigned hole_level)
+int backend_alloc_fill_high(struct addr_space *space, const struct area *area, gpa_t gpa, uint64_t *slot,
+			    unsigned hole_level)
 {
 	struct npt *npt = &space->npt;
 	struct mm_hal *hal = npt->hal;
@@ -107,26 +109,6 @@ static int fill_high_hole(struct addr_space *space, const struct area *area, gpa
 		return status;
 	}
 	space->statistics.frames_owned += npt_span(level) >> FRAME_SHIFT;
-	space->statistics.faults_filled++;
-	return MM_OK;
-}
-
-int backend_alloc_fill(struct addr_space *space, const struct area *area, gpa_t gpa, uint64_t *slot, unsigned level)
-{
-	struct npt *npt = &space->npt;
-
-	if (unlikely(level != LEVEL_4K)) {
-		return fill_high_hole(space, area, gpa, slot, level);
-	}
-	hpa_t frame = npt->hal->alloc_frames(npt->hal, ORDER_4K, FRAME_GUEST);
-
-	if (unlikely(frame == HPA_NONE)) {
-		return MM_ENOMEM;
-	}
-	memset(npt_pointer(npt, frame), 0, FRAME_SIZE);
-	npt_store(slot, area->page_entry + (frame >> npt->format.address_shift));
-	npt->statistics.leaves[LEVEL_4K]++;
-	space->statistics.frames_owned++;
 	space->statistics.faults_filled++;
 	return MM_OK;
 }

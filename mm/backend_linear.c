@@ -21,13 +21,18 @@ int backend_linear_map(struct addr_space *space, const struct area *area)
 void backend_linear_derive(const struct addr_space *space, struct area *area)
 {
 	const struct npt_format *format = &space->npt.format;
+	const struct gpa_range *range = &area->range;
 
 	area->leaf_shift = area->attributes.permissions == MM_NONE ? 0 : FRAME_SHIFT;
-	for (unsigned level = format->levels - 1U; level > 0 && area->leaf_shift != 0; level--) {
-		struct gpa_range large = npt_leaf_range(format, level, &area->range, -(uint64_t)area->offset);
+	if (area->leaf_shift == 0 || range->end - range->start < npt_span(1) ||
+	    !is_aligned((uint64_t)area->offset, npt_span(1))) {
+		return;
+	}
+	for (unsigned level = format->levels - 1U; level > 0; level--) {
+		struct gpa_range large = npt_leaf_range(format, level, range, -(uint64_t)area->offset);
 
 		if (large.start < large.end) {
-			bool all = large.start == area->range.start && large.end == area->range.end;
+			bool all = large.start == range->start && large.end == range->end;
 
 			area->leaf_shift = (uint8_t)(all ? npt_shift(level) : 0);
 			return;

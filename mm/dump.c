@@ -89,18 +89,19 @@ static void add_leaf(struct dump *dump, unsigned level, gpa_t gpa, uint64_t entr
 }
 
 /* Recurses once per level. */
-static void dump_table(struct dump *dump, const uint64_t *table, unsigned level, gpa_t start)
+static void dump_table(struct dump *dump, const uint64_t *table, unsigned level, gpa_t start, gpa_t end)
 {
 	const struct npt *npt = dump->npt;
+	gpa_t next;
 
-	for (uint64_t i = 0; i < (level == npt->top ? npt->index_mask + 1 : NPT_ENTRIES); i++) {
-		uint64_t entry = npt_load(&table[i]);
-		gpa_t gpa = start + i * npt_span(level);
+	for (gpa_t at = start; at < end; at = next) {
+		uint64_t entry = npt_load(&table[npt_index(npt, level, at)]);
 
+		next = MIN(align_down(at, npt_span(level)) + npt_span(level), end);
 		if (npt_is_table(&npt->format, level, entry)) {
-			dump_table(dump, npt_table(npt, entry), level - 1, gpa);
+			dump_table(dump, npt_table(npt, entry), level - 1, at, next);
 		} else if (entry != 0) {
-			add_leaf(dump, level, gpa, entry);
+			add_leaf(dump, level, at, entry);
 		}
 	}
 }
@@ -136,7 +137,7 @@ void addr_space_dump(struct addr_space *space, void (*print)(void *context, cons
 	     area = area_set_next(area)) {
 		print_area(&dump, area);
 	}
-	dump_table(&dump, space->npt.table, space->npt.top, npt_table_start(&space->npt));
+	dump_table(&dump, space->npt.table, space->npt.top, space->base, space->base + space->size);
 	print_run(&dump);
 	print_statistics(&dump, space);
 	spin_unlock(&space->lock);

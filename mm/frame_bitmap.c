@@ -165,20 +165,26 @@ static void flip_in_block(struct frame_bitmap_region *region, uint64_t frame, ui
 		frame += part;
 		count -= part;
 	}
-	if (now != 0 && now != BLOCK_FRAMES && region->free_frames[block] % BLOCK_FRAMES != 0) {
-		region->free_frames[block] = (uint16_t)now; /* broken before and after */
-	} else {
-		count_block(region, block, now);
-	}
+	count_block(region, block, now);
 }
 
 static void flip(struct frame_bitmap_region *region, uint64_t frame, uint64_t count, uint8_t holder)
 {
+	bool to_free = holder == HOLDER_NOBODY;
+	uint64_t now = region->free_frames[frame / BLOCK_FRAMES] + (to_free ? UINT64_C(1) : UINT64_MAX);
+
+	if (likely(count == 1 && now > 1 && now < BLOCK_FRAMES - 1)) {
+		/* One page of a block that is broken before and after: the usual case. */
+		region->holder[frame] = holder;
+		region->free_bits[frame / WORD_BITS] ^= BIT(frame % WORD_BITS);
+		region->free_frames[frame / BLOCK_FRAMES] = (uint16_t)now;
+		return;
+	}
 	memset(&region->holder[frame], holder, count);
 	while (count != 0) {
 		uint64_t part = MIN(count, BLOCK_FRAMES - frame % BLOCK_FRAMES);
 
-		flip_in_block(region, frame, part, holder == HOLDER_NOBODY);
+		flip_in_block(region, frame, part, to_free);
 		frame += part;
 		count -= part;
 	}
@@ -236,15 +242,14 @@ static uint64_t find_run(const struct frame_bitmap_region *region, uint64_t from
 	return NOTHING;
 }
 
-/* An aligned run shorter than a block, in a broken block. */
+/* An aligned run of more than one frame, shorter than a block, in one of the first broken blocks. */
 static uint64_t find_in_broken(const struct frame_bitmap_region *region, uint64_t count)
 {
 	uint64_t block = set_first(&region->broken);
 
-	for (unsigned tries = 0; block != NOTHING && (tries < BROKEN_TRIES || count == 1); tries++) {
+	for (unsigned tries = 0; block != NOTHING && tries < BROKEN_TRIES; tries++) {
 		uint64_t start = block * BLOCK_FRAMES;
-		uint64_t frame = count == 1 ? frame_in_block(region, block)
-					    : find_run(region, start, start + BLOCK_FRAMES, count, count);
+		uint64_t frame = find_run(region, start, start + BLOCK_FRAMES, count, count);
 
 		if (frame != NOTHING) {
 			return frame;
@@ -252,6 +257,13 @@ static uint64_t find_in_broken(const struct frame_bitmap_region *region, uint64_
 		block = set_after(&region->broken, block);
 	}
 	return NOTHING;
+}
+
+static uint64_t find_page(const struct frame_bitmap_region *region)
+{
+	uint64_t block = set_first(&region->broken);
+
+	return block != NOTHING ? frame_in_block(region, block) : NOTHING;
 }
 
 /* ---- the allocator ---- */
@@ -278,7 +290,7 @@ static hpa_t alloc_small(struct frame_bitmap *frames, uint64_t count, enum frame
 {
 	for (unsigned i = 0; i < frames->count; i++) {
 		struct frame_bitmap_region *region = region_at(frames, i);
-		uint64_t frame = find_in_broken(region, count);
+		uint64_t frame = count == 1 ? find_page(region) : find_in_broken(region, count);
 
 		if (frame != NOTHING) {
 			return take(frames, region, frame, count, use);

@@ -61,6 +61,7 @@ int npt_init_range(struct npt *npt, const struct npt_format *format, struct mm_h
 	npt->hal = hal;
 	npt->virtual_offset = hal->virtual_offset;
 	npt->flag_mask = ~format->address_mask;
+	npt->hint = NPT_HINT_NONE;
 	npt->range = range;
 	npt->statistics = (struct npt_statistics){.tables = 0};
 	uint64_t *table = new_table(npt, format->root_order, &npt->root);
@@ -90,73 +91,75 @@ int npt_init(struct npt *npt, const struct npt_format *format, struct mm_hal *ha
 	return npt_init_range(npt, format, hal, (struct gpa_range){0, BIT(format->input_bits)});
 }
 
-static unsigned count_entries(const uint64_t *table)
+static uint64_t count_entries(const uint64_t *slot, uint64_t count)
 {
-	unsigned count = 0;
+	const uint64_t *end = slot + count;
+	uint64_t entries = 0;
 
-	for (const uint64_t *slot = table; slot < table + NPT_ENTRIES; slot += 4) {
-		count += slot[0] != 0;
-		count += slot[1] != 0;
-		count += slot[2] != 0;
-		count += slot[3] != 0;
+	for (; end - slot >= 4; slot += 4) {
+		entries += slot[0] != 0;
+		entries += slot[1] != 0;
+		entries += slot[2] != 0;
+		entries += slot[3] != 0;
 	}
-	return count;
+	for (; slot < end; slot++) {
+		entries += *slot != 0;
+	}
+	return entries;
 }
 
 /* Recurses once per level. */
-static void free_entries(struct npt *npt, const uint64_t *entries, uint64_t count, unsigned level, gpa_t start,
+static void free_entries(struct npt *npt, const uint64_t *slot, unsigned level, gpa_t start, gpa_t end,
 			 npt_release *release, void *context)
 {
 	const struct npt_format *format = &npt->format;
 	uint64_t leaves = 0;
+	gpa_t next;
 
-	for (uint64_t i = 0; i < count; i++) {
-		uint64_t entry = entries[i];
-		gpa_t gpa = start + i * npt_span(level);
+	for (gpa_t at = start; at < end; at = next, slot++) {
+		uint64_t entry = npt_unhide(format, *slot);
 
+		next = MIN(align_down(at, npt_span(level)) + npt_span(level), end);
 		if (entry == 0) {
 			continue;
 		}
-		entry = npt_unhide(format, entry);
 		if (npt_is_table(format, level, entry)) {
-			npt_free_tree(npt, npt_address(format, entry), level - 1, gpa, release, context);
+			npt_free_tree(npt, npt_address(format, entry), level - 1, at, next, release, context);
 			continue;
 		}
 		leaves++;
 		if (release != NULL) {
-			release(context, gpa, npt_address(format, entry), level);
+			release(context, at, npt_address(format, entry), level);
 		}
 	}
 	npt->statistics.leaves[level] -= leaves;
 }
 
-void npt_free_tree(struct npt *npt, hpa_t table, unsigned level, gpa_t start, npt_release *release, void *context)
+void npt_free_tree(struct npt *npt, hpa_t table, unsigned level, gpa_t start, gpa_t end, npt_release *release,
+		   void *context)
 {
-	const uint64_t *entries = npt_pointer(npt, table);
+	const uint64_t *slot = npt_pointer(npt, table) + npt_index(npt, level, start);
 
 	if (level == 0 && release == NULL) {
-		npt->statistics.leaves[0] -= count_entries(entries);
+		npt->statistics.leaves[0] -= count_entries(slot, (end - start) >> FRAME_SHIFT);
 	} else {
-		free_entries(npt, entries, NPT_ENTRIES, level, start, release, context);
+		free_entries(npt, slot, level, start, end, release, context);
 	}
 	npt->statistics.tables--;
 	npt->hal->free_frames(npt->hal, table, 0, FRAME_TABLE);
 }
 
-gpa_t npt_table_start(const struct npt *npt)
-{
-	return align_down(npt->range.start, (npt->index_mask + 1) << npt->shift);
-}
-
 void npt_destroy_releasing(struct npt *npt, npt_release *release, void *context)
 {
+	const struct gpa_range *range = &npt->range;
 	uint64_t leaves = 0;
 
 	for (unsigned level = 0; level < NPT_MAX_LEVELS; level++) {
 		leaves += npt->statistics.leaves[level];
 	}
 	if (leaves != 0) { /* no leaf, no table */
-		free_entries(npt, npt->table, npt->index_mask + 1, npt->top, npt_table_start(npt), release, context);
+		free_entries(npt, &npt->table[npt_index(npt, npt->top, range->start)], npt->top, range->start,
+			     range->end, release, context);
 	}
 	free_trunk(npt);
 }
@@ -215,6 +218,36 @@ int npt_check_target(const struct npt *npt, hpa_t address, uint64_t size)
 		return MM_EALIGN;
 	}
 	return address <= limit && size <= limit - address ? MM_OK : MM_ERANGE;
+}
+
+struct npt_place npt_walk(const struct npt *npt, gpa_t address)
+{
+	struct npt_place place = {.slot = &npt->table[npt_index(npt, npt->top, address)], .level = npt->top};
+
+	place.entry = npt_load(place.slot);
+	while (npt_is_table(&npt->format, place.level, place.entry)) {
+		place.level--;
+		place.slot = npt_table(npt, place.entry) + npt_index(npt, place.level, address);
+		place.entry = npt_load(place.slot);
+	}
+	return place;
+}
+
+uint64_t *npt_find_table(const struct npt *npt, gpa_t address)
+{
+	uint64_t *table = npt->table;
+	unsigned level = npt->top;
+
+	for (; level > NPT_HINT_LEVEL; level--) {
+		uint64_t entry = npt_load(&table[npt_index(npt, level, address)]);
+
+		if (!npt_is_table(&npt->format, level, entry)) {
+			return NULL;
+		}
+		table = npt_table(npt, entry);
+	}
+	/* A topmost table of this level may be several in a row. */
+	return &table[align_down(npt_index(npt, level, address), NPT_ENTRIES)];
 }
 
 struct npt_entry npt_lookup(const struct npt *npt, gpa_t address)
@@ -278,12 +311,8 @@ static int prepare_table(struct npt_mapping *mapping, const uint64_t *table, uns
 	return MM_OK;
 }
 
-static void fill_contiguous(const struct npt_mapping *mapping, uint64_t *slot, unsigned level, hpa_t address,
-			    size_t count)
+void npt_fill_run(uint64_t *slot, uint64_t entry, uint64_t step, size_t count)
 {
-	const struct npt_format *format = &mapping->npt->format;
-	uint64_t step = npt_leaf_step(format, level);
-	uint64_t entry = npt_leaf(format, level, address, mapping->attributes);
 	uint64_t *end = slot + count;
 
 	for (; end - slot >= 4; slot += 4) {
@@ -297,6 +326,14 @@ static void fill_contiguous(const struct npt_mapping *mapping, uint64_t *slot, u
 		npt_store(slot, entry);
 		entry += step;
 	}
+}
+
+static void fill_contiguous(const struct npt_mapping *mapping, uint64_t *slot, unsigned level, hpa_t address,
+			    size_t count)
+{
+	const struct npt_format *format = &mapping->npt->format;
+
+	npt_fill_run(slot, npt_leaf(format, level, address, mapping->attributes), npt_leaf_step(format, level), count);
 }
 
 static void fill_frames(struct npt_mapping *mapping, uint64_t *slot, unsigned level, size_t count)
@@ -365,22 +402,43 @@ static void fill_table(struct npt_mapping *mapping, uint64_t *table, unsigned le
 	}
 }
 
+void npt_narrow(const struct npt *npt, struct npt_target *target)
+{
+	unsigned level = npt->top;
+
+	target->table = npt->table;
+	target->empty = false;
+	for (; level > 0 && target->start >> npt_shift(level) == (target->end - 1) >> npt_shift(level); level--) {
+		uint64_t *slot = &target->table[npt_index(npt, level, target->start)];
+		uint64_t entry = npt_load(slot);
+
+		target->empty = entry == 0;
+		/* Where the range is all that the entry stands for, the entry itself is what matters. */
+		if (target->end - target->start == npt_span(level) || !npt_is_table(&npt->format, level, entry)) {
+			break;
+		}
+		target->path[level] = slot;
+		target->table = npt_table(npt, entry);
+	}
+	target->level = level;
+}
+
 int npt_map_prepared(struct npt_mapping *mapping)
 {
 	struct npt *npt = mapping->npt;
-	const struct gpa_range *range = &mapping->leaves[0];
+	const struct npt_target *target = &mapping->target;
 
 	mapping->tables_needed = 0;
 	mapping->tables = FRAME_LIST_EMPTY;
-	int status = prepare_table(mapping, npt->table, npt->top, range->start, range->end);
+	int status = prepare_table(mapping, target->table, target->level, target->start, target->end);
 
-	if (status == MM_OK) {
+	if (status == MM_OK && mapping->tables_needed != 0) {
 		status = frame_list_take(&mapping->tables, npt->hal, mapping->tables_needed, 0, FRAME_TABLE);
 	}
 	if (status != MM_OK) {
 		return status;
 	}
-	fill_table(mapping, npt->table, npt->top, range->start, range->end);
+	fill_table(mapping, target->table, target->level, target->start, target->end);
 	npt->statistics.tables += mapping->tables_needed;
 	return MM_OK;
 }
@@ -419,11 +477,14 @@ int npt_map(struct npt *npt, gpa_t start, hpa_t address, uint64_t size, struct n
 	mapping.attributes = attributes;
 	mapping.contiguous = true;
 	mapping.to_address = address - start;
+	mapping.target.start = start;
+	mapping.target.end = start + size;
+	npt_narrow(npt, &mapping.target);
 	mapping.leaves[0] = (struct gpa_range){start, start + size};
-	for (unsigned level = 1; level < npt->format.levels; level++) {
-		mapping.leaves[level] =
-			level <= largest_level ? npt_leaf_range(&npt->format, level, &mapping.leaves[0], mapping.to_address)
-					       : (struct gpa_range){start + size, start + size};
+	for (unsigned level = 1; level <= mapping.target.level; level++) {
+		mapping.leaves[level] = level <= largest_level ? npt_leaf_range(&npt->format, level, &mapping.leaves[0],
+										mapping.to_address)
+							       : (struct gpa_range){start + size, start + size};
 	}
 	return npt_map_prepared(&mapping);
 }

@@ -75,7 +75,8 @@ struct npt {
 	uint8_t top;
 	uint8_t shift;
 	uint64_t index_mask;
-	uint64_t flag_mask;       /* all that is not in address_mask */
+	uint64_t flag_mask;	  /* all that is not in address_mask */
+	uint64_t hint;		  /* where the last fault's walk can be cut short: npt_private.h */
 	uintptr_t virtual_offset; /* the hal's */
 	struct npt_statistics statistics;
 };

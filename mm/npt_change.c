@@ -14,15 +14,11 @@
 
 struct update {
 	struct npt *npt;
-	gpa_t start, end;
+	struct npt_target target;
 	struct frame_list tables; /* for splits */
 	uint64_t permission_bits; /* protect: what goes under permission_mask */
 	bool removes;		  /* unmap; else protect */
 	bool linked;		  /* the table being changed is in the CPU's reach */
-	/* The lowest table that holds all that changes: its level, and from there up the slots that lead to it. */
-	uint64_t *table;
-	unsigned level;
-	uint64_t *path[NPT_MAX_LEVELS];
 	unsigned flush_count;
 	unsigned broken_count;
 	struct gpa_range flush[FLUSH_RANGES];
@@ -94,14 +90,9 @@ static hpa_t split_leaf(struct update *update, unsigned level, uint64_t entry)
 	const struct npt_format *format = &npt->format;
 	hpa_t table = frame_list_pop(&update->tables, npt->hal);
 	uint64_t *slot = npt_pointer(npt, table);
-	uint64_t step = npt_leaf_step(format, level - 1);
-	uint64_t piece =
-		npt_leaf(format, level - 1, npt_address(format, entry), npt_leaf_attributes(format, entry));
+	uint64_t piece = npt_leaf(format, level - 1, npt_address(format, entry), npt_leaf_attributes(format, entry));
 
-	for (uint64_t *end = slot + NPT_ENTRIES; slot < end; slot++) {
-		*slot = piece;
-		piece += step;
-	}
+	npt_fill_run(slot, piece, npt_leaf_step(format, level - 1), NPT_ENTRIES);
 	npt->statistics.leaves[level]--;
 	npt->statistics.leaves[level - 1] += NPT_ENTRIES;
 	npt->statistics.tables++;
@@ -158,16 +149,20 @@ static void change_whole(struct update *update, uint64_t *slot, uint64_t entry, 
 	}
 }
 
+static inline uint64_t any_of_8(const uint64_t *slot)
+{
+	return slot[0] | slot[1] | slot[2] | slot[3] | slot[4] | slot[5] | slot[6] | slot[7];
+}
+
 static bool all_holes(const uint64_t *from, const uint64_t *to)
 {
-	while (to - from >= 8) {
-		if ((from[0] | from[1] | from[2] | from[3] | from[4] | from[5] | from[6] | from[7]) != 0) {
+	for (; to - from >= 16; from += 16) {
+		if ((any_of_8(from) | any_of_8(from + 8)) != 0) {
 			return false;
 		}
-		from += 8;
 	}
-	while (from < to) {
-		if (*from++ != 0) {
+	for (; from < to; from++) {
+		if (*from != 0) {
 			return false;
 		}
 	}
@@ -245,7 +240,7 @@ static void reap_table(struct npt *npt, uint64_t *table, unsigned level, gpa_t s
 		}
 		npt_store(slot, 0);
 		if (npt_is_table(format, level, was)) {
-			npt_free_tree(npt, npt_address(format, was), level - 1, align_down(at, span), release, context);
+			npt_free_tree(npt, npt_address(format, was), level - 1, at, next, release, context);
 			continue;
 		}
 		npt->statistics.leaves[level]--;
@@ -255,43 +250,21 @@ static void reap_table(struct npt *npt, uint64_t *table, unsigned level, gpa_t s
 	}
 }
 
-/* Goes down while the whole range lies behind one table. False if there is nothing at all. */
-static bool narrow(struct update *update)
-{
-	const struct npt *npt = update->npt;
-	unsigned level = npt->top;
-	uint64_t *table = npt->table;
-	uint64_t entry = 1;
-
-	for (; level > 0 && update->start >> npt_shift(level) == (update->end - 1) >> npt_shift(level); level--) {
-		uint64_t *slot = &table[npt_index(npt, level, update->start)];
-
-		entry = npt_load(slot);
-		if (!npt_is_table(&npt->format, level, entry)) {
-			break;
-		}
-		update->path[level] = slot;
-		table = npt_table(npt, entry);
-	}
-	update->table = table;
-	update->level = level;
-	return entry != 0;
-}
-
 /* Changes the entries; where a table dies that was all that its own table held, that one goes too. */
 static void change_all(struct update *update)
 {
 	const struct npt *npt = update->npt;
-	bool dies = change_table(update, update->table, update->level, update->start, update->end);
+	struct npt_target *target = &update->target;
+	bool dies = change_table(update, target->table, target->level, target->start, target->end);
 
 	while (dies) {
-		update->level++;
-		uint64_t *slot = update->path[update->level];
+		target->level++;
+		uint64_t *slot = target->path[target->level];
 
-		change_whole(update, slot, npt_load(slot), update->start, update->end);
+		change_whole(update, slot, npt_load(slot), target->start, target->end);
 		/* Reaping starts at the table that stays. */
-		update->table = slot - npt_index(npt, update->level, update->start);
-		dies = only_holes_beside(npt, update->level, slot, slot + 1);
+		target->table = slot - npt_index(npt, target->level, target->start);
+		dies = only_holes_beside(npt, target->level, slot, slot + 1);
 	}
 }
 
@@ -299,7 +272,8 @@ static void change_all(struct update *update)
 static int run_update(struct update *update)
 {
 	struct npt *npt = update->npt;
-	unsigned splits = update->level > 0 ? count_splits(npt, update->start, update->end) : 0;
+	const struct npt_target *target = &update->target;
+	unsigned splits = target->level > 0 ? count_splits(npt, target->start, target->end) : 0;
 
 	update->linked = true;
 	update->tables = FRAME_LIST_EMPTY;
@@ -323,15 +297,17 @@ int npt_unmap(struct npt *npt, gpa_t start, uint64_t size, npt_release *release,
 		return status;
 	}
 	update.npt = npt;
-	update.start = start;
-	update.end = start + size;
 	update.removes = true;
-	if (!narrow(&update)) {
+	update.target.start = start;
+	update.target.end = start + size;
+	npt_narrow(npt, &update.target);
+	if (update.target.empty) {
 		return MM_OK;
 	}
+	npt_forget(npt);
 	status = run_update(&update);
 	if (status == MM_OK) {
-		reap_table(npt, update.table, update.level, start, start + size, release, context);
+		reap_table(npt, update.target.table, update.target.level, start, start + size, release, context);
 	}
 	return status;
 }
@@ -353,9 +329,10 @@ int npt_protect(struct npt *npt, gpa_t start, uint64_t size, uint8_t permissions
 		return status;
 	}
 	update.npt = npt;
-	update.start = start;
-	update.end = start + size;
 	update.removes = false;
+	update.target.start = start;
+	update.target.end = start + size;
+	npt_narrow(npt, &update.target);
 	update.permission_bits = npt_leaf(format, 0, 0, attributes) & format->permission_mask;
-	return narrow(&update) ? run_update(&update) : MM_OK;
+	return update.target.empty ? MM_OK : run_update(&update);
 }

@@ -113,39 +113,64 @@ struct npt_place {
 	unsigned level;
 };
 
-/* One step down to `level`; false if there is no table to step to. */
-static inline __attribute__((always_inline)) bool npt_descend(const struct npt *npt, struct npt_place *place,
-							      gpa_t address, unsigned level)
-{
-	uint64_t table = place->entry ^ npt->format.table_bits;
+/*
+ * The hint leads straight to the table for one GiB, the last that a fault went to: bits 63:40 are the GiB's number,
+ * 39:0 the table's frame number. One word, so that walks without the lock may use it; whoever frees tables
+ * forgets it first.
+ */
+#define NPT_HINT_SHIFT 40
+#define NPT_HINT_LEVEL 1
+#define NPT_HINT_NONE  UINT64_MAX
 
-	if ((table & npt->flag_mask) != 0) {
-		return false;
-	}
-	place->slot = npt_pointer(npt, table << npt->format.address_shift) +
-		      (address >> npt_shift(level)) % NPT_ENTRIES;
-	place->entry = npt_load(place->slot);
-	place->level = level;
-	return true;
+static inline void npt_forget(struct npt *npt)
+{
+	__atomic_store_n(&npt->hint, NPT_HINT_NONE, __ATOMIC_RELEASE);
 }
 
-/* `address` must be in the npt's range. For hot paths, hence unrolled: others call npt_lookup. */
-static inline __attribute__((always_inline)) struct npt_place npt_walk(const struct npt *npt, gpa_t address)
+static inline void npt_remember(struct npt *npt, gpa_t address, const uint64_t *table)
 {
-	struct npt_place place = {.slot = &npt->table[address >> npt->shift & npt->index_mask], .level = npt->top};
+	uint64_t gib = address >> npt_shift(NPT_HINT_LEVEL + 1);
+	uint64_t frame = ((uintptr_t)table - npt->virtual_offset) >> FRAME_SHIFT;
+
+	if (gib < BITS(63, NPT_HINT_SHIFT) >> NPT_HINT_SHIFT && frame < BIT(NPT_HINT_SHIFT)) {
+		__atomic_store_n(&npt->hint, gib << NPT_HINT_SHIFT | frame, __ATOMIC_RELEASE);
+	}
+}
+
+/* The hinted table, if it is the one for `address`, else NULL. */
+static inline uint64_t *npt_hinted(const struct npt *npt, gpa_t address)
+{
+	uint64_t hint = __atomic_load_n(&npt->hint, __ATOMIC_ACQUIRE);
+
+	if (unlikely(hint >> NPT_HINT_SHIFT != address >> npt_shift(NPT_HINT_LEVEL + 1))) {
+		return NULL;
+	}
+	return npt_pointer(npt, hint << (64 - NPT_HINT_SHIFT) >> (64 - NPT_HINT_SHIFT - FRAME_SHIFT));
+}
+
+/* Walks to the table for the GiB of `address`; NULL if the walk ends above. */
+uint64_t *npt_find_table(const struct npt *npt, gpa_t address);
+
+/* Walks on from there. */
+static inline struct npt_place npt_walk_from(const struct npt *npt, uint64_t *table, gpa_t address)
+{
+	struct npt_place place = {.slot = &table[(address >> npt_shift(NPT_HINT_LEVEL)) % NPT_ENTRIES]};
 
 	place.entry = npt_load(place.slot);
-	while (unlikely(place.level > 2)) {
-		if (!npt_descend(npt, &place, address, place.level - 1)) {
-			return place;
-		}
-	}
-	if (likely(place.level == 2) && !npt_descend(npt, &place, address, 1)) {
+	uint64_t low_table = place.entry ^ npt->format.table_bits;
+
+	if ((low_table & npt->flag_mask) != 0) {
+		place.level = NPT_HINT_LEVEL;
 		return place;
 	}
-	npt_descend(npt, &place, address, 0);
+	place.slot = npt_pointer(npt, low_table << npt->format.address_shift) + (address >> FRAME_SHIFT) % NPT_ENTRIES;
+	place.entry = npt_load(place.slot);
+	place.level = 0;
 	return place;
 }
+
+/* The whole walk, from the top. `address` must be in the npt's range. */
+struct npt_place npt_walk(const struct npt *npt, gpa_t address);
 
 /* The index in its table of the entry for `address`; that of the topmost table may exceed NPT_ENTRIES. */
 static inline size_t npt_index(const struct npt *npt, unsigned level, gpa_t address)
@@ -181,12 +206,25 @@ static inline hpa_t frame_list_pop(struct frame_list *list, const struct mm_hal 
 	return frame;
 }
 
+/* The lowest table that holds all of [start, end): the same entries would be reached from the topmost one. */
+struct npt_target {
+	gpa_t start, end;
+	uint64_t *table;
+	unsigned level;
+	bool empty;			 /* there is nothing in the range */
+	uint64_t *path[NPT_MAX_LEVELS]; /* from level + 1 up: the slots that lead to it */
+};
+
+/* Fills in all but start and end. */
+void npt_narrow(const struct npt *npt, struct npt_target *target);
+
 /*
  * A mapping about to be made: which leaves go where, and what they lead to. In the range of leaves[level]
- * leaves of that level are used; every range lies inside the one below; leaves[0] is the whole.
+ * leaves of that level are used, up to the target's level; elsewhere in it leaves[0].
  */
 struct npt_mapping {
 	struct npt *npt;
+	struct npt_target target;
 	struct npt_attributes attributes;
 	struct gpa_range leaves[NPT_MAX_LEVELS];
 	bool contiguous;	     /* else frames come from the lists, zeroed on the way */
@@ -201,17 +239,21 @@ struct npt_mapping {
 struct gpa_range npt_leaf_range(const struct npt_format *format, unsigned level, const struct gpa_range *range,
 				uint64_t to_address);
 
-/* All or nothing; leaves frames[] to its owner on failure. MM_EEXIST, MM_ENOMEM. */
+/* `count` entries from `slot` on, each `step` more than the one before. */
+void npt_fill_run(uint64_t *slot, uint64_t entry, uint64_t step, size_t count);
+
+/* All or nothing; leaves frames[] to its owner on failure. Wants the target narrowed. MM_EEXIST, MM_ENOMEM. */
 int npt_map_prepared(struct npt_mapping *mapping);
 
 /* Puts a leaf's `entry` for `level` at the hole in `slot` of `hole_level`, adding tables. MM_ENOMEM. */
 int npt_fill_hole(struct npt *npt, uint64_t *slot, unsigned hole_level, gpa_t address, unsigned level, uint64_t entry);
 
-/* Frees `table` of `level`, which no CPU reaches any more, and all below it; tells each leaf to `release`. */
-void npt_free_tree(struct npt *npt, hpa_t table, unsigned level, gpa_t start, npt_release *release, void *context);
-
-/* The first GPA that the topmost table has an entry for. */
-gpa_t npt_table_start(const struct npt *npt);
+/*
+ * Frees `table` of `level`, which no CPU reaches any more and which holds nothing outside [start, end), and all below
+ * it; tells each leaf to `release`.
+ */
+void npt_free_tree(struct npt *npt, hpa_t table, unsigned level, gpa_t start, gpa_t end, npt_release *release,
+		   void *context);
 
 /* npt_destroy, but tells each leaf to `release` (may be NULL). */
 void npt_destroy_releasing(struct npt *npt, npt_release *release, void *context);

@@ -89,6 +89,7 @@ def parse(arguments: list[str]) -> tuple[Options, bool]:
     add("--gdb", action="store_true", help="wait for a debugger on port 1234 before the first instruction (QEMU)")
     add("--screen", action="store_true", help="show the machine's screen, in a window or by VNC")
     add("--usb", action="store_true", help="the image is a USB stick, not a disk (QEMU)")
+    add("--direct", action="store_true", help="no disk, whose timing nobody can count: the EFI file itself (QEMU)")
     add("--gic", type=int, choices=(2, 3), help="version of the interrupt controller (3; el2 only)")
     add("--acpi-off", action="store_true", help="the firmware gives a device tree instead of ACPI (el2 only)")
     given = parser.parse_args(arguments)
@@ -97,6 +98,8 @@ def parse(arguments: list[str]) -> tuple[Options, bool]:
     for option in RIGS[rig].refuses:
         if getattr(given, option):
             raise UsageError(f"rig {rig} has no --{option.replace('_', '-')}")
+    if given.direct and (given.volume or given.conf or given.image or given.usb):
+        raise UsageError("--direct has no disk: neither --volume nor --conf, --image or --usb goes with it")
     options = Options(
         rig=rig,
         image=given.image,
@@ -111,6 +114,7 @@ def parse(arguments: list[str]) -> tuple[Options, bool]:
         gdb=given.gdb,
         screen=given.screen,
         usb=given.usb,
+        direct=given.direct,
         gic=given.gic or 3,
         acpi=not given.acpi_off,
     )
@@ -131,7 +135,7 @@ def require(options: Options, rig: Rig) -> Path:
         if not options.image.is_file():
             raise UsageError(f"--image {options.image}: no such file")
         return options.image
-    image = BUILD / f"caisson-{rig.isa}.img"
+    image = BUILD / rig.isa / "caisson.efi" if options.direct else BUILD / f"caisson-{rig.isa}.img"
     if not image.exists():
         raise UsageError(f"{image} is not built yet: make usb")
     return image

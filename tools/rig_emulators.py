@@ -59,6 +59,7 @@ class Options:
     gdb: bool = False
     screen: bool = False
     usb: bool = False
+    direct: bool = False
     gic: int = 3
     acpi: bool = True
 
@@ -119,8 +120,11 @@ def choose_rig() -> tuple[str, str]:
 
 # ---- QEMU ----
 
+_SAME_EVERY_TIME = ("-rtc", "base=2024-01-01,clock=vm", "-seed", "1")
 
 def _disk(options: Options, image: Path, device: str) -> list[str]:
+    if options.direct:
+        return ["-kernel", str(image)]
     drive = ["-drive", f"format=raw,file={image},if=none,id=disk"]
     if options.usb:
         return [*drive, "-device", "qemu-xhci", "-device", "usb-storage,drive=disk"]
@@ -154,7 +158,7 @@ def _qemu_x86(options: Options, image: Path, directory: Path, kvm: bool) -> Laun
     argv = ["qemu-system-x86_64", "-M", "pc" if options.icount else "q35"]
     argv += ["-accel", "kvm" if kvm else "tcg", "-cpu", options.cpu or ("host" if kvm else "max")]
     if options.icount:
-        argv += ["-icount", "shift=6,sleep=off"]
+        argv += ["-icount", "shift=6,sleep=off", *_SAME_EVERY_TIME]
     argv += ["-smp", str(options.cpus), "-m", f"{options.memory}M", "-nodefaults", "-no-reboot"]
     argv += _display(options, notes) + (["-vga", "std"] if options.screen else [])
     argv += ["-serial", "stdio", "-net", "none"]
@@ -181,7 +185,7 @@ def _el2(options: Options, image: Path, directory: Path) -> Launch:
     cpu = (options.cpu or "max") + (",cntfrq=1000000000" if options.icount else "")
     argv = ["qemu-system-aarch64", "-M", machine, "-accel", "tcg", "-cpu", cpu]
     if options.icount:
-        argv += ["-icount", "shift=0,sleep=off"]
+        argv += ["-icount", "shift=0,sleep=off", *_SAME_EVERY_TIME]
     argv += ["-smp", str(options.cpus), "-m", f"{options.memory}M", "-nodefaults", "-no-reboot"]
     argv += _display(options, notes)
     if options.screen:
@@ -261,7 +265,7 @@ def _kvm_nested(options: Options, image: Path, directory: Path) -> Launch:
 
 _QEMU_X86 = ("mcopy", "qemu-system-x86_64", OVMF_CODE, OVMF_VARS)
 _BOCHS = ("mcopy", "bochs", BOCHS_PLUGIN, OVMF_WHOLE, BOCHS_VGA_BIOS)
-_BOCHS_REFUSES = ("gdb", "usb", "gic", "acpi_off")
+_BOCHS_REFUSES = ("gdb", "usb", "direct", "gic", "acpi_off")
 _X86_REFUSES = ("gic", "acpi_off")
 
 RIGS = {
@@ -275,6 +279,6 @@ RIGS = {
         "AMD SVM as a real KVM nests it, inside QEMU TCG",
         _QEMU_X86,
         _kvm_nested,
-        (*_X86_REFUSES, "usb", "screen", "gdb", "cpu"),
+        (*_X86_REFUSES, "usb", "direct", "screen", "gdb", "cpu"),
     ),
 }

@@ -55,6 +55,7 @@ check() {
 	# Columns of readelf -rW: offset, info, type, addend; the heading lines have no 16-digit offset.
 	odd=$("$READELF" -rW "$2" | awk '$1 ~ /^[0-9a-f]{16}$/ && $3 !~ /^R_(X86_64|AARCH64)_RELATIVE$/ { print $3 }' | sort -u)
 	[ -z "$odd" ] || fail "$2: relocations that _relocate does not apply: $odd"
+	"${0%/*}/check-relocations.py" "$2" || fail "$2: relocations and contents disagree"
 }
 
 case ${1:-} in

@@ -358,9 +358,12 @@ void vgic_set_private_line(struct arch_vcpu *vcpu, unsigned intid, bool level)
 
 void vgic_virtual_timer_fired(struct arch_vcpu *vcpu)
 {
+	spin_lock(&vcpu->vm->vgic.lock);
+	vgic_fold(vcpu); /* the list register of the time before tells of that one's end */
 	vcpu->vgic.timer_held = true;
-	vgic_set_private_line(vcpu, VGIC_VIRTUAL_TIMER, true);
+	set_bank_line(&vcpu->vgic.private, VGIC_VIRTUAL_TIMER, true);
 	vcpu->work = true;
+	spin_unlock(&vcpu->vm->vgic.lock);
 }
 
 void vgic_send_sgi(struct arch_vcpu *sender, uint32_t target_mask, unsigned intid)

@@ -33,7 +33,7 @@ struct arch_vm {
 /* An instruction that was decoded, under the bytes from its start on: what the same bytes mean does not change. */
 struct decoded_code {
 	uint64_t bytes[2]; /* 15 and what follows */
-	uint64_t mode;     /* enum x86_code_mode + 1; 0: nothing here */
+	uint64_t mode;	   /* enum x86_code_mode + 1; 0: nothing here */
 	struct x86_instruction instruction;
 };
 #define DECODED_CODE_ENTRIES 8 /* a power of two */
@@ -45,7 +45,7 @@ struct decoded_code {
 struct code_page {
 	const uint8_t *bytes; /* the page, in the host */
 	uint64_t first_rip;   /* the RIP of its first byte */
-	uint64_t limit;       /* offsets below it have room for an opcode of 3 bytes; 0: nothing cached */
+	uint64_t limit;	      /* offsets below it have room for an opcode of 3 bytes; 0: nothing cached */
 	uint64_t generation;  /* of the address space */
 	uint64_t page;	      /* linear address >> 12 */
 	uint64_t cr3;
@@ -75,7 +75,8 @@ struct vmx_vcpu {
 	hpa_t vmcs;
 	const struct x86_cpu *cpu; /* whose current VMCS it is; NULL: of none */
 	uint64_t cr2, cr8;	   /* what no VMCS field holds; CR2 is in the CPU while loaded */
-	uint64_t cr4_allowed;	   /* the bits that the guest's CPUID lets it set */
+	uint32_t cr4_allowed;	   /* the bits that the guest's CPUID lets it set */
+	uint32_t cr4_shadow;	   /* those that it has set and the host owns */
 };
 
 /* svm_asm.S knows the offsets of the first six. */

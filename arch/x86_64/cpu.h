@@ -245,7 +245,11 @@ const char *x86_host_lapic_mode(void);
 
 /* This CPU's GDT, TSS, IDT and %gs. `cpu` lives for ever. */
 void x86_traps_init(struct x86_cpu *cpu);
-/* Stacks of their own for double fault, NMI and machine check, once there are guard pages. False: no memory. */
+/*
+ * Stacks of their own for double fault, NMI and machine check, which need guard pages: the first CPU's come after
+ * x86_traps_init and x86_paging_init, those of each further one, with the one IDT, before its x86_traps_init.
+ * False: no memory.
+ */
 bool x86_traps_stacks(struct x86_cpu *cpu);
 extern uint64_t x86_nmi_count;
 

@@ -397,12 +397,15 @@ unsigned x86_exit_length(struct arch_vcpu *vcpu, uint64_t rip, const uint8_t *op
 
 	if (likely(offset < code->limit && code->generation == vcpu->vm->space->generation)) {
 		const uint8_t *at = code->bytes + offset;
-		if (likely(at[0] == opcode[0])) {
-			if (opcode_bytes == 1 ||
-			    (at[1] == opcode[1] &&
-			     (opcode_bytes == 2 || (opcode_bytes == OPCODE_MAX && at[2] == opcode[2])))) {
-				return (unsigned)opcode_bytes;
-			}
+		uint16_t found, wanted;
+		if (unlikely(opcode_bytes < sizeof(wanted))) {
+			return at[0] == opcode[0] ? 1 : exit_length_slowly(vcpu, opcode, opcode_bytes);
+		}
+		__builtin_memcpy(&found, at, sizeof(found));
+		__builtin_memcpy(&wanted, opcode, sizeof(wanted));
+		if (likely(found == wanted) &&
+		    (opcode_bytes == sizeof(wanted) || (opcode_bytes == OPCODE_MAX && at[2] == opcode[2]))) {
+			return (unsigned)opcode_bytes;
 		}
 	}
 	return exit_length_slowly(vcpu, opcode, opcode_bytes);

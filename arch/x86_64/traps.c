@@ -187,7 +187,7 @@ static void panic_handler(void)
 		print_machine_check();
 	}
 	print_address("at", frame->rip, 0);
-	if (!in_text(frame->rip) && x86_paging_is_data(frame->rsp)) {
+	if (!in_text(frame->rip) && is_aligned(frame->rsp, sizeof(uint64_t)) && x86_paging_is_data(frame->rsp)) {
 		/* A call that went astray: who made it stands on top of the stack. */
 		print_address("called from", *(const uintptr_t *)frame->rsp, 1);
 	}
@@ -296,12 +296,14 @@ void x86_traps_init(struct x86_cpu *cpu)
 {
 	cpu->self = cpu;
 	cpu->armed_deadline = UINT64_MAX;
-	for (unsigned vector = 0; vector < VECTORS; vector++) {
-		set_gate(vector, IST_NONE);
+	if (idt[0].type == 0) { /* the first CPU */
+		for (unsigned vector = 0; vector < VECTORS; vector++) {
+			set_gate(vector, IST_NONE);
+		}
+		panic_set_handler(panic_handler);
 	}
 	fill_gdt(cpu);
 	load_segments(cpu);
-	panic_set_handler(panic_handler);
 }
 
 bool x86_traps_stacks(struct x86_cpu *cpu)

@@ -20,11 +20,11 @@ _Static_assert(offsetof(struct arch_vcpu, gpr) == VCPU_GPR(0), "vmx.h, for vmx_a
 _Static_assert(offsetof(struct arch_vcpu, vmx.exit) == VCPU_VMX_EXIT, "vmx.h, for vmx_asm.S");
 _Static_assert(offsetof(struct arch_vcpu, vmx.stack) == VCPU_VMX_STACK, "vmx.h, for vmx_asm.S");
 _Static_assert(offsetof(struct arch_vcpu, exits) == VCPU_EXITS, "vmx.h, for vmx_asm.S");
-_Static_assert(offsetof(struct vm_exit, raw) == EXIT_RAW, "vmx.h, for vmx_asm.S");
 _Static_assert(offsetof(struct vm_exit, call.number) == EXIT_CALL_NUMBER, "vmx.h, for vmx_asm.S");
 _Static_assert(offsetof(struct vm_exit, call.argument) == EXIT_CALL_ARGUMENT, "vmx.h, for vmx_asm.S");
-_Static_assert(VM_EXIT_HYPERCALL == KIND_HYPERCALL && X86_RUN_ON < 0, "vmx.h, for vmx_asm.S");
+_Static_assert(VM_EXIT_HYPERCALL == KIND_HYPERCALL && X86_RUN_ON == RUN_ON, "vmx.h, for vmx_asm.S");
 _Static_assert(EXIT_VMCALL == REASON_VMCALL && RFLAGS_TF == RFLAGS_TF_BIT, "vmx.h, for vmx_asm.S");
+_Static_assert(ACCESS_RIGHTS_UNUSABLE == X86_SEGMENT_UNUSABLE, "get_current_segment");
 _Static_assert((BLOCKING_BY_STI | BLOCKING_BY_MOV_SS) == SHADOW_BITS, "vmx.h, for vmx_asm.S");
 _Static_assert(BITS(6, 5) == RIGHTS_DPL_BITS, "ACCESS_RIGHTS_DPL");
 _Static_assert(VMCS_EXIT_REASON == FIELD_EXIT_REASON && VMCS_INSTRUCTION_ERROR == FIELD_INSTRUCTION_ERROR,
@@ -283,36 +283,32 @@ static void vmx_start(struct arch_vcpu *vcpu, const struct arch_entry *entry)
 
 /* ---- registers ---- */
 
+/* Where a register is one field of the VMCS and nothing else; the other ones have 0. */
+static const uint16_t plain_field[X86_PAT + 1] = {
+	[X86_RIP] = VMCS_GUEST_RIP, [X86_RSP] = VMCS_GUEST_RSP,	  [X86_RFLAGS] = VMCS_GUEST_RFLAGS,
+	[X86_CR3] = VMCS_GUEST_CR3, [X86_EFER] = VMCS_GUEST_EFER, [X86_DR7] = VMCS_GUEST_DR7,
+	[X86_PAT] = VMCS_GUEST_PAT,
+};
+
 static uint64_t get_current(const struct arch_vcpu *vcpu, enum x86_register name)
 {
+	enum vmcs_field plain = plain_field[name];
+	if (likely(plain)) {
+		return vmread(plain);
+	}
 	switch (name) {
-	case X86_RIP:
-		return vmread(VMCS_GUEST_RIP);
-	case X86_RSP:
-		return vmread(VMCS_GUEST_RSP);
-	case X86_RFLAGS:
-		return vmread(VMCS_GUEST_RFLAGS);
 	case X86_CR0:
 		return vmx_guest_cr0();
 	case X86_CR2:
 		return this_cpu()->loaded == vcpu ? read_cr2() : vcpu->vmx.cr2;
-	case X86_CR3:
-		return vmread(VMCS_GUEST_CR3);
 	case X86_CR4:
-		return vmx_guest_cr4();
-	case X86_CR8:
+		return vmx_guest_cr4(vcpu);
+	default: /* CR8 */
 		return vcpu->vmx.cr8;
-	case X86_EFER:
-		return vmread(VMCS_GUEST_EFER);
-	case X86_DR7:
-		return vmread(VMCS_GUEST_DR7);
-	case X86_PAT:
-		return vmread(VMCS_GUEST_PAT);
 	}
-	return 0;
 }
 
-static uint64_t vmx_get(struct arch_vcpu *vcpu, enum x86_register name)
+static __attribute__((noinline)) uint64_t get_borrowed(struct arch_vcpu *vcpu, enum x86_register name)
 {
 	struct borrowed borrowed = borrow_vmcs(vcpu);
 	uint64_t value = get_current(vcpu, name);
@@ -320,20 +316,34 @@ static uint64_t vmx_get(struct arch_vcpu *vcpu, enum x86_register name)
 	return value;
 }
 
+/* On hot paths: decoding, CPUID leaf 1. */
+static uint64_t vmx_get(struct arch_vcpu *vcpu, enum x86_register name)
+{
+	return likely(vcpu->vmx.cpu == this_cpu()) ? get_current(vcpu, name) : get_borrowed(vcpu, name);
+}
+
 static void set_current(struct arch_vcpu *vcpu, enum x86_register name, uint64_t value)
 {
 	switch (name) {
-	case X86_RIP: /* past an instruction that was emulated: shadow and single step as in a skip */
-		vmx_skip_slowly(value);
-		break;
 	case X86_RSP:
-		vmwrite(VMCS_GUEST_RSP, value);
+	case X86_CR3:
+	case X86_PAT:
+		vmwrite(plain_field[name], value);
 		break;
 	case X86_RFLAGS:
 		vmwrite(VMCS_GUEST_RFLAGS, value | RFLAGS_FIXED);
 		break;
+	case X86_DR7:
+		vmwrite(VMCS_GUEST_DR7, (uint32_t)value | DR7_FIXED);
+		break;
+	case X86_EFER:
+		vmx_put_efer(value);
+		break;
 	case X86_CR0:
 		vmx_put_cr0(vcpu, value);
+		break;
+	case X86_CR4:
+		vmx_put_cr4(vcpu, value);
 		break;
 	case X86_CR2:
 		vcpu->vmx.cr2 = value;
@@ -341,49 +351,65 @@ static void set_current(struct arch_vcpu *vcpu, enum x86_register name, uint64_t
 			write_cr2(value);
 		}
 		break;
-	case X86_CR3:
-		vmwrite(VMCS_GUEST_CR3, value);
-		break;
-	case X86_CR4:
-		vmx_put_cr4(vcpu, value);
-		break;
 	case X86_CR8:
 		vcpu->vmx.cr8 = value;
 		break;
-	case X86_EFER:
-		vmx_put_efer(value);
-		break;
-	case X86_DR7:
-		vmwrite(VMCS_GUEST_DR7, (uint32_t)value | DR7_FIXED);
-		break;
-	case X86_PAT:
-		vmwrite(VMCS_GUEST_PAT, value);
+	case X86_RIP: /* vmx_set */
+		vmx_move_to(value);
 		break;
 	}
 }
 
-static void vmx_set(struct arch_vcpu *vcpu, enum x86_register name, uint64_t value)
+static __attribute__((noinline)) void set_borrowed(struct arch_vcpu *vcpu, enum x86_register name, uint64_t value)
 {
 	struct borrowed borrowed = borrow_vmcs(vcpu);
 	set_current(vcpu, name, value);
 	release_vmcs(vcpu, borrowed);
 }
 
+static void vmx_set(struct arch_vcpu *vcpu, enum x86_register name, uint64_t value)
+{
+	if (unlikely(vcpu->vmx.cpu != this_cpu())) {
+		set_borrowed(vcpu, name, value);
+	} else if (likely(name == X86_RIP)) {
+		vmx_move_to(value); /* past an instruction that was emulated */
+	} else {
+		set_current(vcpu, name, value);
+	}
+}
+
 /* ---- segments: the VMCS counts them as enum x86_segment_name does ---- */
+
+static void get_current_segment(enum x86_segment_name name, struct x86_segment *segment)
+{
+	segment->base = vmread(VMCS_GUEST_BASE + VMCS_SEGMENT(name));
+	segment->limit = (uint32_t)vmread(VMCS_GUEST_LIMIT + VMCS_SEGMENT(name));
+	if (unlikely(name == X86_GDTR || name == X86_IDTR)) {
+		segment->selector = 0;
+		segment->attributes = 0;
+		return;
+	}
+	uint64_t rights = vmread(VMCS_GUEST_ACCESS_RIGHTS + VMCS_SEGMENT(name));
+	segment->selector = (uint16_t)vmread(VMCS_GUEST_SELECTOR + VMCS_SEGMENT(name));
+	segment->attributes =
+		(uint32_t)((rights & BITS(7, 0)) | (rights & BITS(15, 12)) >> 4 | (rights & ACCESS_RIGHTS_UNUSABLE));
+}
+
+static __attribute__((noinline)) void get_borrowed_segment(struct arch_vcpu *vcpu, enum x86_segment_name name,
+							   struct x86_segment *segment)
+{
+	struct borrowed borrowed = borrow_vmcs(vcpu);
+	get_current_segment(name, segment);
+	release_vmcs(vcpu, borrowed);
+}
 
 static void vmx_get_segment(struct arch_vcpu *vcpu, enum x86_segment_name name, struct x86_segment *segment)
 {
-	struct borrowed borrowed = borrow_vmcs(vcpu);
-	memset(segment, 0, sizeof(*segment));
-	segment->base = vmread(VMCS_GUEST_BASE + VMCS_SEGMENT(name));
-	segment->limit = (uint32_t)vmread(VMCS_GUEST_LIMIT + VMCS_SEGMENT(name));
-	if (name != X86_GDTR && name != X86_IDTR) {
-		uint64_t rights = vmread(VMCS_GUEST_ACCESS_RIGHTS + VMCS_SEGMENT(name));
-		segment->selector = (uint16_t)vmread(VMCS_GUEST_SELECTOR + VMCS_SEGMENT(name));
-		segment->attributes = (uint32_t)(field(rights, 7, 0) | field(rights, 15, 12) << 8 |
-						 (rights & ACCESS_RIGHTS_UNUSABLE ? X86_SEGMENT_UNUSABLE : 0));
+	if (likely(vcpu->vmx.cpu == this_cpu())) {
+		get_current_segment(name, segment);
+	} else {
+		get_borrowed_segment(vcpu, name, segment);
 	}
-	release_vmcs(vcpu, borrowed);
 }
 
 static void vmx_set_segment(struct arch_vcpu *vcpu, enum x86_segment_name name, const struct x86_segment *segment)

@@ -12,7 +12,6 @@
 #define REASON_VMCALL	   18
 #define VCPU_EXITS_VMCALL  (VCPU_EXITS + REASON_VMCALL * 8)
 #define VCPU_EXITS	   216
-#define EXIT_RAW	   0
 #define EXIT_CALL_NUMBER   40
 #define EXIT_CALL_ARGUMENT 48
 #define KIND_HYPERCALL	   3
@@ -29,6 +28,11 @@
 #define FIELD_GUEST_RIP		      0x681e
 #define FIELD_GUEST_RFLAGS	      0x6820
 #define FIELD_HOST_RSP		      0x6c14
+
+/* What vmx_handle_exit answers beside enum vm_exit_kind: enter again. The second one where R12 to R15 may have changed.
+ */
+#define RUN_ON	   (-1)
+#define RUN_ON_ALL (-2)
 
 #ifndef __ASSEMBLER__
 
@@ -65,27 +69,33 @@ extern const char vmx_exit_point[]; /* HOST_RIP */
 
 /* ---- vmx_exits.c ---- */
 
-/* For vmx_asm.S: an enum vm_exit_kind, or X86_RUN_ON. */
+/* For vmx_asm.S: an enum vm_exit_kind, RUN_ON or RUN_ON_ALL. */
 int vmx_handle_exit(struct arch_vcpu *vcpu, struct vm_exit *exit, uint32_t reason);
 /* For vmx_asm.S: neither VMRESUME nor VMLAUNCH would enter. */
 enum vm_exit_kind vmx_entry_refused(struct arch_vcpu *vcpu, struct vm_exit *exit);
 
 /*
- * Steps over the instruction that exited. vmx_skip_slowly also ends a STI or MOV SS shadow and owes the guest its
- * single step. Outside 64-bit mode EIP may come out as 2^32: the next entry fails for that and mends it.
+ * Goes on at `next_rip`, behind an instruction that was emulated. vmx_move_slowly also ends a STI or MOV SS shadow
+ * and owes the guest its single step. Outside 64-bit mode EIP may come out as 2^32: the next entry fails for that
+ * and vmx_exits.c mends it.
  */
 #define RFLAGS_TF BIT(8)
-void vmx_skip_slowly(uint64_t next_rip);
-static inline void vmx_skip(void)
+void vmx_move_slowly(uint64_t next_rip);
+static inline void vmx_move_to(uint64_t next_rip)
 {
-	uint64_t next_rip = vmread(VMCS_GUEST_RIP) + vmread(VMCS_EXIT_INSTRUCTION_LENGTH);
 	uint64_t shadow = vmread(VMCS_GUEST_INTERRUPTIBILITY) & (BLOCKING_BY_STI | BLOCKING_BY_MOV_SS);
 	uint64_t step = vmread(VMCS_GUEST_RFLAGS) & RFLAGS_TF;
 	if (unlikely(shadow | step)) {
-		vmx_skip_slowly(next_rip);
+		vmx_move_slowly(next_rip);
 		return;
 	}
 	vmwrite(VMCS_GUEST_RIP, next_rip);
+}
+
+/* Steps over the instruction that exited. */
+static inline void vmx_skip(void)
+{
+	vmx_move_to(vmread(VMCS_GUEST_RIP) + vmread(VMCS_EXIT_INSTRUCTION_LENGTH));
 }
 
 /* Queues an exception for the next entry of the current VMCS. */
@@ -106,7 +116,7 @@ void vmx_inject(enum x86_vector vector, uint32_t error_code);
 #define CR4_PKE	     BIT(22)
 
 uint64_t vmx_guest_cr0(void);
-uint64_t vmx_guest_cr4(void);
+uint64_t vmx_guest_cr4(const struct arch_vcpu *vcpu);
 /* Without the checks that a MOV makes: for resets. */
 void vmx_put_cr0(struct arch_vcpu *vcpu, uint64_t value);
 void vmx_put_cr4(struct arch_vcpu *vcpu, uint64_t value);

@@ -20,8 +20,14 @@
  */
 #include "vmx.h"
 
-/* In ModRM's order; RSP (4) lives in the VMCS. */
-.macro	load_guest
+/* In ModRM's order; RSP (4) lives in the VMCS. The second half needs %rdi, the vCPU, and spends it. */
+.macro	load_r12_to_r15
+	movq	VCPU_GPR(12)(%rdi), %r12
+	movq	VCPU_GPR(13)(%rdi), %r13
+	movq	VCPU_GPR(14)(%rdi), %r14
+	movq	VCPU_GPR(15)(%rdi), %r15
+.endm
+.macro	load_the_rest
 	movq	VCPU_GPR(0)(%rdi), %rax
 	movq	VCPU_GPR(1)(%rdi), %rcx
 	movq	VCPU_GPR(2)(%rdi), %rdx
@@ -32,10 +38,6 @@
 	movq	VCPU_GPR(9)(%rdi), %r9
 	movq	VCPU_GPR(10)(%rdi), %r10
 	movq	VCPU_GPR(11)(%rdi), %r11
-	movq	VCPU_GPR(12)(%rdi), %r12
-	movq	VCPU_GPR(13)(%rdi), %r13
-	movq	VCPU_GPR(14)(%rdi), %r14
-	movq	VCPU_GPR(15)(%rdi), %r15
 	movq	VCPU_GPR(7)(%rdi), %rdi
 .endm
 
@@ -60,7 +62,9 @@ vmx_run:
 	movq	%rsi, VCPU_VMX_EXIT(%rdi)
 	movq	%rsp, VCPU_VMX_STACK(%rdi)
 .Lenter:
-	load_guest
+	load_r12_to_r15
+.Lenter_again: /* C code has preserved R12 to R15, which are still the guest's */
+	load_the_rest
 	vmresume
 
 	/* Refused: this runs on our stack with the guest's registers. A VMCS that was never entered wants VMLAUNCH. */
@@ -68,7 +72,8 @@ vmx_run:
 	vmcs_read FIELD_INSTRUCTION_ERROR, %eax, %rax
 	cmpl	$ERROR_NOT_LAUNCHED, %eax
 	jne	.Lrefused
-	load_guest
+	load_r12_to_r15
+	load_the_rest
 	vmlaunch
 	vmcs_read FIELD_HOST_RSP, %edi, %rdi
 .Lrefused:
@@ -126,7 +131,6 @@ vmx_exit_point:
 	movq	%rcx, EXIT_CALL_ARGUMENT + 8(%r9)
 	movq	%rdx, EXIT_CALL_ARGUMENT + 16(%r9)
 	movq	%rsi, EXIT_CALL_ARGUMENT + 24(%r9)
-	movq	%r8, EXIT_RAW(%r9)
 	movl	$KIND_HYPERCALL, %eax
 .Lreturn:
 	popq	%r15
@@ -144,8 +148,9 @@ vmx_exit_point:
 	leaq	48(%rsp), %rbp
 	call	vmx_handle_exit
 	popq	%rdi
-	testl	%eax, %eax
-	js	.Lenter
+	cmpl	$RUN_ON, %eax
+	je	.Lenter_again
+	jl	.Lenter
 	jmp	.Lreturn
 	.size	vmx_run, . - vmx_run
 

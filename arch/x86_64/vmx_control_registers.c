@@ -35,10 +35,9 @@ uint64_t vmx_cr4_guest_owned(const struct arch_vcpu *vcpu)
 	return vcpu->vmx.cr4_allowed & ~CR4_MCE;
 }
 
-uint64_t vmx_guest_cr4(void)
+uint64_t vmx_guest_cr4(const struct arch_vcpu *vcpu)
 {
-	uint64_t host_owned = vmread(VMCS_CR4_MASK);
-	return (vmread(VMCS_GUEST_CR4) & ~host_owned) | (vmread(VMCS_CR4_SHADOW) & host_owned);
+	return (vmread(VMCS_GUEST_CR4) & vmx_cr4_guest_owned(vcpu)) | vcpu->vmx.cr4_shadow;
 }
 
 /* EFER.LMA is LME and paging; the entry control must say the same (SDM vol. 3C 26.3.1.1). */
@@ -67,6 +66,7 @@ void vmx_put_cr4(struct arch_vcpu *vcpu, uint64_t value)
 	uint64_t changed = vmread(VMCS_GUEST_CR4) ^ value;
 	vmwrite(VMCS_GUEST_CR4, (value & vcpu->vmx.cr4_allowed) | CR4_MCE | vmx_capabilities.cr4_fixed0);
 	vmwrite(VMCS_CR4_SHADOW, value);
+	vcpu->vmx.cr4_shadow = (uint32_t)(value & ~vmx_cr4_guest_owned(vcpu));
 	if (changed & CR4_INVALIDATES) {
 		vmx_flush_vpid(vcpu->vm);
 	}
@@ -100,7 +100,7 @@ static bool load_pdptes(struct arch_vcpu *vcpu, uint64_t cr3)
 /* MOV to CR0, SDM vol. 2B "MOV—Move to/from Control Registers". False: #GP(0). */
 static bool move_to_cr0(struct arch_vcpu *vcpu, uint64_t value)
 {
-	uint64_t old = vmx_guest_cr0(), cr4 = vmx_guest_cr4(), efer = vmread(VMCS_GUEST_EFER);
+	uint64_t old = vmx_guest_cr0(), cr4 = vmx_guest_cr4(vcpu), efer = vmread(VMCS_GUEST_EFER);
 	bool long_code = vmread(VMCS_GUEST_ACCESS_RIGHTS + VMCS_SEGMENT(X86_CS)) & ACCESS_RIGHTS_L;
 	if (value >> 32) {
 		return false;
@@ -125,7 +125,7 @@ static bool move_to_cr0(struct arch_vcpu *vcpu, uint64_t value)
 
 static bool move_to_cr4(struct arch_vcpu *vcpu, uint64_t value)
 {
-	uint64_t old = vmx_guest_cr4(), efer = vmread(VMCS_GUEST_EFER);
+	uint64_t old = vmx_guest_cr4(vcpu), efer = vmread(VMCS_GUEST_EFER);
 	bool long_mode = efer & EFER_LMA;
 	if (value & ~vcpu->vmx.cr4_allowed) {
 		return false;
@@ -147,7 +147,7 @@ static bool move_to_cr4(struct arch_vcpu *vcpu, uint64_t value)
 /* Only on a CPU that forces CR3 exits; ours are off. */
 static bool move_to_cr3(struct arch_vcpu *vcpu, uint64_t value)
 {
-	uint64_t cr4 = vmx_guest_cr4(), efer = vmread(VMCS_GUEST_EFER);
+	uint64_t cr4 = vmx_guest_cr4(vcpu), efer = vmread(VMCS_GUEST_EFER);
 	bool keep = (cr4 & CR4_PCIDE) && (value & CR3_NO_FLUSH);
 	if (cr4 & CR4_PCIDE) {
 		value &= ~CR3_NO_FLUSH;
@@ -230,5 +230,5 @@ int vmx_exit_control_register(struct arch_vcpu *vcpu, struct vm_exit *exit)
 	} else {
 		vmx_inject(X86_GP, 0);
 	}
-	return X86_RUN_ON;
+	return RUN_ON_ALL;
 }

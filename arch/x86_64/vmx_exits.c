@@ -20,7 +20,7 @@ typedef int exit_handler(struct arch_vcpu *vcpu, struct vm_exit *exit);
 
 /* ---- stepping over the instruction, and exceptions ---- */
 
-void vmx_skip_slowly(uint64_t next_rip)
+__attribute__((noinline)) void vmx_move_slowly(uint64_t next_rip)
 {
 	uint64_t interruptibility = vmread(VMCS_GUEST_INTERRUPTIBILITY);
 	vmwrite(VMCS_GUEST_INTERRUPTIBILITY, interruptibility & ~(BLOCKING_BY_STI | BLOCKING_BY_MOV_SS));
@@ -30,7 +30,7 @@ void vmx_skip_slowly(uint64_t next_rip)
 	vmwrite(VMCS_GUEST_RIP, next_rip);
 }
 
-void vmx_inject(enum x86_vector vector, uint32_t error_code)
+__attribute__((noinline)) void vmx_inject(enum x86_vector vector, uint32_t error_code)
 {
 	uint64_t pending = vmread(VMCS_ENTRY_INTERRUPTION);
 	if ((pending & INTERRUPTION_VALID) && INTERRUPTION_TYPE(pending) == INTERRUPTION_HARDWARE_EXCEPTION) {
@@ -68,7 +68,7 @@ static void deliver_again(uint64_t info, uint64_t error_code)
 }
 
 /* An exit in the middle of delivering an event to the guest: the event comes first when it goes on. */
-static bool requeue_event(void)
+static __attribute__((noinline)) bool requeue_event(void)
 {
 	uint64_t vectoring = vmread(VMCS_VECTORING);
 	if (likely(!(vectoring & INTERRUPTION_VALID))) {
@@ -79,7 +79,7 @@ static bool requeue_event(void)
 }
 
 /* IRET had unblocked NMIs when it faulted, and will be run again: SDM vol. 3C 27.2.3. */
-static void block_nmi_again(void)
+static __attribute__((noinline)) void block_nmi_again(void)
 {
 	vmwrite(VMCS_GUEST_INTERRUPTIBILITY, vmread(VMCS_GUEST_INTERRUPTIBILITY) | BLOCKING_BY_NMI);
 }
@@ -112,13 +112,13 @@ static int exit_vmcall(struct arch_vcpu *vcpu, struct vm_exit *exit)
 static int exit_rdmsr(struct arch_vcpu *vcpu, struct vm_exit *exit)
 {
 	(void)exit;
-	uint64_t value;
-	if (unlikely(!x86_msr_read(vcpu, (uint32_t)vcpu->gpr[GPR_RCX], &value))) {
+	uint64_t *value = &vcpu->gpr[GPR_RAX]; /* untouched where the MSR is refused */
+	if (unlikely(!x86_msr_read(vcpu, (uint32_t)vcpu->gpr[GPR_RCX], value))) {
 		vmx_inject(X86_GP, 0);
 		return X86_RUN_ON;
 	}
-	vcpu->gpr[GPR_RAX] = (uint32_t)value;
-	vcpu->gpr[GPR_RDX] = value >> 32;
+	vcpu->gpr[GPR_RDX] = *value >> 32;
+	*value = (uint32_t)*value;
 	vmx_skip();
 	return X86_RUN_ON;
 }
@@ -156,29 +156,36 @@ static int exit_io(struct arch_vcpu *vcpu, struct vm_exit *exit)
 	return VM_EXIT_PORT;
 }
 
+/* The access was the CPU's own, for the event: the instruction at RIP has nothing to do with it. */
+static __attribute__((noinline)) int fault_in_delivery(struct arch_vcpu *vcpu, struct vm_exit *exit)
+{
+	exit->fault.linear_address = vmread(VMCS_GUEST_LINEAR_ADDRESS);
+	exit->status = addr_space_handle_fault(vcpu->vm->space, &exit->fault);
+	return exit->status == MM_OK ? X86_RUN_ON : VM_EXIT_NESTED_FAULT;
+}
+
 static int exit_ept_violation(struct arch_vcpu *vcpu, struct vm_exit *exit)
 {
 	uint64_t qualification = vmread(VMCS_EXIT_QUALIFICATION);
-	struct nested_fault fault = {
-		.gpa = vmread(VMCS_GUEST_PHYSICAL_ADDRESS),
-		.access = qualification & MM_RWX,
-	};
-	if (likely(qualification & EPT_VIOLATION_LINEAR_VALID)) {
-		fault.linear_valid = true;
-		fault.table_walk = !(qualification & EPT_VIOLATION_FINAL);
-		fault.linear_address = vmread(VMCS_GUEST_LINEAR_ADDRESS);
-	}
-	if (unlikely(requeue_event())) {
-		/* The access was the CPU's own, for the event: the instruction at RIP has nothing to do with it. */
-		exit->fault = fault;
-		exit->status = addr_space_handle_fault(vcpu->vm->space, &fault);
-		return exit->status == MM_OK ? X86_RUN_ON : VM_EXIT_NESTED_FAULT;
-	}
+	struct nested_fault *fault = &exit->fault;
+	fault->gpa = vmread(VMCS_GUEST_PHYSICAL_ADDRESS);
+	fault->access = qualification & MM_RWX;
+	fault->linear_valid = qualification & EPT_VIOLATION_LINEAR_VALID;
+	fault->table_walk =
+		(qualification & (EPT_VIOLATION_LINEAR_VALID | EPT_VIOLATION_FINAL)) == EPT_VIOLATION_LINEAR_VALID;
 	if (unlikely(qualification & EPT_VIOLATION_NMI_UNBLOCK)) {
 		block_nmi_again();
 	}
+	if (unlikely(vmread(VMCS_VECTORING) & INTERRUPTION_VALID)) {
+		(void)requeue_event();
+		return fault_in_delivery(vcpu, exit);
+	}
 	enum vm_exit_kind kind;
-	return likely(x86_nested_fault(vcpu, &fault, exit, &kind)) ? X86_RUN_ON : (int)kind;
+	if (likely(x86_nested_fault(vcpu, fault, exit, &kind))) {
+		return X86_RUN_ON;
+	}
+	fault->linear_address = vmread(VMCS_GUEST_LINEAR_ADDRESS); /* for the report; undefined where it is not valid */
+	return (int)kind;
 }
 
 static int exit_external_interrupt(struct arch_vcpu *vcpu, struct vm_exit *exit)
@@ -414,12 +421,17 @@ static exit_handler *const handlers[EXIT_REASONS] = {
 	[EXIT_TDCALL] = exit_undefined,
 };
 
+static __attribute__((noinline)) int unknown_reason(struct arch_vcpu *vcpu, struct vm_exit *exit, uint32_t reason)
+{
+	return reason & EXIT_REASON_ENTRY_FAILURE ? entry_failed(vcpu, reason) : exit_unexpected(vcpu, exit);
+}
+
 int vmx_handle_exit(struct arch_vcpu *vcpu, struct vm_exit *exit, uint32_t reason)
 {
 	exit->raw = reason;
-	if (likely(reason < EXIT_REASONS)) {
-		vcpu->exits[reason]++;
-		return handlers[reason](vcpu, exit);
+	if (unlikely(reason >= EXIT_REASONS)) {
+		return unknown_reason(vcpu, exit, reason);
 	}
-	return reason & EXIT_REASON_ENTRY_FAILURE ? entry_failed(vcpu, reason) : exit_unexpected(vcpu, exit);
+	vcpu->exits[reason]++;
+	return handlers[reason](vcpu, exit);
 }

@@ -80,7 +80,7 @@ static struct cpuid_result guest_cpuid(struct arch_vcpu *vcpu, uint32_t leaf, ui
 }
 
 /* CR4's bits and the CPUID bits that allow them: SDM vol. 3A 2.5. Neither VMXE nor SMXE is ever a guest's. */
-static uint64_t cr4_allowed(struct arch_vcpu *vcpu)
+static uint32_t cr4_allowed(struct arch_vcpu *vcpu)
 {
 	struct cpuid_result features = guest_cpuid(vcpu, 1, 0);
 	struct cpuid_result extended = guest_cpuid(vcpu, 7, 0);
@@ -105,7 +105,7 @@ static uint64_t cr4_allowed(struct arch_vcpu *vcpu)
 			allowed |= table[i].cr4;
 		}
 	}
-	return allowed & vmx_capabilities.cr4_fixed1;
+	return (uint32_t)(allowed & vmx_capabilities.cr4_fixed1);
 }
 
 /* An instruction that the guest's CPUID does not show must be #UD: its control stays off. */

@@ -3,7 +3,7 @@
  * The ACPI reader against tables built here in a small physical memory, through an access function that knows its
  * bounds. Run by make host-tests.
  */
-/* sources: drivers/acpi_tables.c */
+// sources: drivers/acpi_tables.c
 #include "drivers/acpi_tables.h"
 #include "lib/util.h"
 

@@ -3,7 +3,7 @@
  * The device-tree reader against trees built here, shaped like those of real machines, and against blobs that are
  * damaged in every place. Run by make host-tests.
  */
-/* sources: drivers/fdt.c */
+// sources: drivers/fdt.c
 #include "drivers/fdt.h"
 #include "lib/util.h"
 

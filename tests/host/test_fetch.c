@@ -3,7 +3,7 @@
  * Reading the guest's code through its own page tables, in every paging mode, with and without the cached page. The
  * guest's memory is an array here and its registers are a table. Run by make host-tests.
  */
-/* sources: arch/x86_64/fetch.c arch/x86_64/decode.c */
+// sources: arch/x86_64/fetch.c arch/x86_64/decode.c
 #include "arch/x86_64/cpu.h"
 #include "arch/x86_64/decode.h"
 #include "arch/x86_64/vcpu.h"
