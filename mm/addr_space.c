@@ -9,7 +9,7 @@
 #include "mm/backend.h"
 
 int addr_space_init(struct addr_space *space, gpa_t base, uint64_t size, const struct npt_format *format,
-		    struct mm_hal *hal)
+                    struct mm_hal *hal)
 {
 	uint64_t limit = BIT(format->input_bits);
 
@@ -58,7 +58,8 @@ static int check_range(const struct addr_space *space, gpa_t start, uint64_t siz
 /* Maps what `wanted` describes, if nothing is there. */
 static int map_area(struct addr_space *space, const struct area *wanted)
 {
-	const struct area *after = area_set_at_or_after(&space->areas, wanted->range.start);
+	struct area_place place;
+	const struct area *after = area_set_find_place(&space->areas, wanted->range.start, &place);
 
 	if (after != NULL && after->range.start < wanted->range.end) {
 		return MM_EEXIST;
@@ -80,7 +81,7 @@ static int map_area(struct addr_space *space, const struct area *wanted)
 		area_set_give_back(&space->areas, area);
 		return status;
 	}
-	area_set_insert(&space->areas, area);
+	area_set_insert(&space->areas, area, &place);
 	return MM_OK;
 }
 
@@ -112,7 +113,7 @@ static int check_and_map(struct addr_space *space, struct area *wanted, uint64_t
 }
 
 int addr_space_map_linear(struct addr_space *space, gpa_t start, uint64_t size, int64_t offset,
-			  struct npt_attributes attributes)
+                          struct npt_attributes attributes)
 {
 	struct area wanted = {.range.start = start, .attributes = attributes, .backend = AREA_LINEAR, .offset = offset};
 
@@ -120,13 +121,13 @@ int addr_space_map_linear(struct addr_space *space, gpa_t start, uint64_t size, 
 }
 
 int addr_space_map_alloc(struct addr_space *space, gpa_t start, uint64_t size, struct npt_attributes attributes,
-			 bool populate, enum area_pages pages)
+                         bool populate, enum area_pages pages)
 {
 	struct area wanted = {.range.start = start,
-			      .attributes = attributes,
-			      .backend = AREA_ALLOC,
-			      .pages = (uint8_t)pages,
-			      .populate = populate};
+	                      .attributes = attributes,
+	                      .backend = AREA_ALLOC,
+	                      .pages = (uint8_t)pages,
+	                      .populate = populate};
 
 	return pages > AREA_PAGES_2M ? MM_EINVAL : check_and_map(space, &wanted, size);
 }
@@ -166,7 +167,7 @@ static int take_nodes(struct addr_space *space, struct area *nodes[2], unsigned 
 	return MM_OK;
 }
 
-static void give_back_nodes(struct addr_space *space, struct area *nodes[2], unsigned count)
+static void give_back_nodes(struct addr_space *space, struct area *const *nodes, unsigned count)
 {
 	for (unsigned i = 0; i < count; i++) {
 		area_set_give_back(&space->areas, nodes[i]);
@@ -180,14 +181,11 @@ static void split_area(struct addr_space *space, struct area *area, gpa_t at, st
 	backend_derive(space, node);
 }
 
-/* Drops, shrinks or cuts the areas in the range, of which `first` is the first; `node` is for one cut in two. */
-static void remove_areas(struct addr_space *space, struct area *first, gpa_t start, gpa_t end, struct area *node)
+/* Drops or shrinks the areas in the range, of which `first` is the first. */
+static void remove_areas(struct addr_space *space, struct area *first, gpa_t start, gpa_t end)
 {
 	struct area *area = first;
 
-	if (node != NULL) {
-		split_area(space, area, end, node);
-	}
 	while (area != NULL && area->range.start < end) {
 		struct area *next = area->range.end < end ? area_set_next(area) : NULL;
 
@@ -202,6 +200,15 @@ static void remove_areas(struct addr_space *space, struct area *first, gpa_t sta
 		}
 		area = next;
 	}
+}
+
+/* Takes [start, end) out of the middle of an area; `node` becomes what is above. */
+static void cut_hole(struct addr_space *space, struct area *area, gpa_t start, gpa_t end, struct area *node)
+{
+	area_set_split(&space->areas, area, end, node);
+	area->range.end = start;
+	backend_derive(space, area);
+	backend_derive(space, node);
 }
 
 static int unmap_range(struct addr_space *space, gpa_t start, gpa_t end)
@@ -221,10 +228,12 @@ static int unmap_range(struct addr_space *space, gpa_t start, gpa_t end)
 	}
 	int status = npt_unmap(&space->npt, start, end - start, release, space);
 
-	if (status == MM_OK) {
-		remove_areas(space, first, start, end, node);
+	if (status != MM_OK) {
+		give_back_nodes(space, &node, node != NULL);
 	} else if (node != NULL) {
-		area_set_give_back(&space->areas, node);
+		cut_hole(space, first, start, end, node);
+	} else {
+		remove_areas(space, first, start, end);
 	}
 	return status;
 }
@@ -365,12 +374,12 @@ static int fault_high(struct addr_space *space, const struct area *area, gpa_t g
 		return MM_OK;
 	}
 	return area->backend == AREA_ALLOC ? backend_alloc_fill_high(space, area, gpa, place.slot, place.level)
-					   : MM_EFAULT;
+	                                   : MM_EFAULT;
 }
 
 /* Under the lock. */
 static inline __attribute__((always_inline)) int fault_in(struct addr_space *space, gpa_t gpa, unsigned access,
-							  bool force)
+                                                          bool force)
 {
 	const struct area *area = area_set_find(&space->areas, gpa);
 
@@ -403,7 +412,7 @@ static inline __attribute__((always_inline)) int fault_in(struct addr_space *spa
 		return MM_EFAULT;
 	}
 	return likely(place.level == 0) ? backend_alloc_fill_page(space, area, place.slot)
-					: backend_alloc_fill_high(space, area, gpa, place.slot, place.level);
+	                                : backend_alloc_fill_high(space, area, gpa, place.slot, place.level);
 }
 
 int addr_space_fault_locked(struct addr_space *space, gpa_t gpa, unsigned access, bool force)
@@ -430,7 +439,7 @@ int addr_space_handle_fault(struct addr_space *space, const struct nested_fault 
 
 /* The general case: any leaf, any place. `area` may be NULL; `guards`: a leaf without permissions is found too. */
 static int look_up_slowly(const struct addr_space *space, const struct area *area, gpa_t address, bool guards,
-			  struct translation *result)
+                          struct translation *result)
 {
 	struct npt_entry entry = npt_lookup(&space->npt, address);
 	uint64_t span = npt_span(entry.level);
@@ -447,7 +456,7 @@ static int look_up_slowly(const struct addr_space *space, const struct area *are
 
 /* What most look-ups find: a page, behind the hinted table. */
 static int look_up_page(const struct addr_space *space, const struct area *area, gpa_t address, bool guards,
-			struct translation *result)
+                        struct translation *result)
 {
 	const struct npt *npt = &space->npt;
 	uint64_t *table = area != NULL ? npt_hinted(npt, address) : NULL;

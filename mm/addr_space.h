@@ -13,10 +13,10 @@
 #include "mm/npt.h"
 
 struct addr_space_statistics {
-	uint64_t faults_filled;	 /* lazy holes filled */
-	uint64_t faults_raced;	 /* found present: another vCPU, or the accessor, had won */
+	uint64_t faults_filled;  /* lazy holes filled */
+	uint64_t faults_raced;   /* found present: another vCPU, or the accessor, had won */
 	uint64_t faults_refused; /* MM_EACCES, MM_EFAULT, MM_ENOMEM */
-	uint64_t frames_owned;	 /* guest frames of the alloc backend, in 4 KiB frames */
+	uint64_t frames_owned;   /* guest frames of the alloc backend, in 4 KiB frames */
 };
 
 struct addr_space {
@@ -39,7 +39,7 @@ struct addr_space {
 /* What the hardware says of a nested page fault. */
 struct nested_fault {
 	gpa_t gpa;
-	uint8_t access;	   /* enum mm_permission: what was tried */
+	uint8_t access;    /* enum mm_permission: what was tried */
 	bool linear_valid; /* linear_address is known */
 	bool table_walk;   /* during the guest's own page walk, not its final access */
 	uint64_t linear_address;
@@ -54,17 +54,17 @@ struct translation {
 
 /* Covers [base, base + size); takes the root table. MM_EALIGN, MM_EINVAL, MM_ERANGE, MM_ENOMEM. */
 int addr_space_init(struct addr_space *space, gpa_t base, uint64_t size, const struct npt_format *format,
-		    struct mm_hal *hal);
+                    struct mm_hal *hal);
 /* Unmaps everything and gives every frame back. No CPU may run on the space. */
 void addr_space_destroy(struct addr_space *space);
 
 /* Maps [start, start + size) to start - offset (offset may be negative: HPA above GPA). The frames stay the
  * caller's. */
 int addr_space_map_linear(struct addr_space *space, gpa_t start, uint64_t size, int64_t offset,
-			  struct npt_attributes attributes);
+                          struct npt_attributes attributes);
 /* Frames from the allocator: all now (populate) or each at its first fault (lazy). */
 int addr_space_map_alloc(struct addr_space *space, gpa_t start, uint64_t size, struct npt_attributes attributes,
-			 bool populate, enum area_pages pages);
+                         bool populate, enum area_pages pages);
 /* Removes what is mapped in the range, splitting areas and huge leaves; holes are fine. */
 int addr_space_unmap(struct addr_space *space, gpa_t start, uint64_t size);
 /* New permissions for what is mapped in the range; memory types stay. A hole in the range: MM_EFAULT. */

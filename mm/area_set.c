@@ -58,19 +58,34 @@ struct area *area_set_search(struct area_set *set, gpa_t address)
 	return NULL;
 }
 
-struct area *area_set_at_or_after(const struct area_set *set, gpa_t address)
+struct area *area_set_find_place(const struct area_set *set, gpa_t address, struct area_place *place)
 {
 	struct rb_node *node = set->tree.root;
 	struct area *best = NULL;
 
+	place->parent = NULL;
+	place->side = 0;
 	while (node != NULL) {
 		struct area *area = area_of(node);
-		bool ends_above = address < area->range.end;
 
-		best = ends_above ? area : best;
-		node = node->child[!ends_above];
+		place->parent = node;
+		if (address < area->range.end) {
+			best = area;
+			place->side = 0;
+			node = node->child[0];
+		} else {
+			place->side = 1;
+			node = node->child[1];
+		}
 	}
 	return best;
+}
+
+struct area *area_set_at_or_after(const struct area_set *set, gpa_t address)
+{
+	struct area_place place;
+
+	return area_set_find_place(set, address, &place);
 }
 
 struct area *area_set_next(const struct area *area)
@@ -78,18 +93,9 @@ struct area *area_set_next(const struct area *area)
 	return area_of(rb_next(&area->node));
 }
 
-void area_set_insert(struct area_set *set, struct area *area)
+void area_set_insert(struct area_set *set, struct area *area, const struct area_place *place)
 {
-	struct rb_node *parent = NULL;
-	struct rb_node *node = set->tree.root;
-	int side = 0;
-
-	while (node != NULL) {
-		parent = node;
-		side = area->range.start >= area_of(node)->range.start;
-		node = node->child[side];
-	}
-	rb_insert(&set->tree, &area->node, parent, side);
+	rb_insert(&set->tree, &area->node, place->parent, place->side);
 	set->count++;
 	__atomic_store_n(&set->last, area, __ATOMIC_RELEASE);
 }
@@ -106,8 +112,14 @@ void area_set_erase(struct area_set *set, struct area *area)
 
 void area_set_split(struct area_set *set, struct area *area, gpa_t at, struct area *node)
 {
+	/* The place right after `area`: on its right if that is free, else on the left of its successor. */
+	struct area_place place = {&area->node, 1};
+
+	if (area->node.child[1] != NULL) {
+		place = (struct area_place){rb_next(&area->node), 0};
+	}
 	*node = *area;
 	node->range.start = at;
 	area->range.end = at;
-	area_set_insert(set, node);
+	area_set_insert(set, node, &place);
 }

@@ -15,8 +15,8 @@ enum area_backend { AREA_LINEAR, AREA_ALLOC };
 /* Which frames an alloc area is filled with where it covers a whole aligned 2 MiB. */
 enum area_pages {
 	AREA_PAGES_AUTO, /* 2 MiB when there is one, else 4 KiB */
-	AREA_PAGES_4K,	 /* never a leaf of 2 MiB */
-	AREA_PAGES_2M,	 /* 2 MiB, or MM_ENOMEM */
+	AREA_PAGES_4K,   /* never a leaf of 2 MiB */
+	AREA_PAGES_2M,   /* 2 MiB, or MM_ENOMEM */
 };
 
 struct area {
@@ -24,11 +24,11 @@ struct area {
 	struct gpa_range range;
 	struct npt_attributes attributes;
 	uint8_t backend;    /* enum area_backend */
-	uint8_t pages;	    /* enum area_pages; alloc only */
-	bool populate;	    /* alloc only */
+	uint8_t pages;      /* enum area_pages; alloc only */
+	bool populate;      /* alloc only */
 	uint8_t leaf_shift; /* derived: log2 of the size of every leaf; 0: alloc, or a guard, or they differ */
 	union {
-		int64_t offset;	     /* linear: HPA = GPA - offset */
+		int64_t offset;      /* linear: HPA = GPA - offset */
 		uint64_t page_entry; /* alloc, derived: what a 4 KiB leaf's entry has beside the address */
 	};
 };
@@ -48,8 +48,16 @@ void area_set_destroy(struct area_set *set);
 struct area *area_set_take_node(struct area_set *set);
 void area_set_give_back(struct area_set *set, struct area *node);
 
+/* Where a new area goes in the tree. */
+struct area_place {
+	struct rb_node *parent;
+	int side;
+};
+
 /* The area with the lowest GPA of those that end above `address`, or NULL. */
 struct area *area_set_at_or_after(const struct area_set *set, gpa_t address);
+/* The same, and the place for an area that starts at `address` and overlaps none. */
+struct area *area_set_find_place(const struct area_set *set, gpa_t address, struct area_place *place);
 struct area *area_set_next(const struct area *area);
 
 static inline bool area_holds(const struct area *area, gpa_t address)
@@ -76,8 +84,8 @@ static inline struct area *area_set_find(struct area_set *set, gpa_t address)
 	return likely(last != NULL) ? last : area_set_search(set, address);
 }
 
-/* Puts in `area`, filled in by the caller, which must overlap none. */
-void area_set_insert(struct area_set *set, struct area *area);
+/* Puts in `area`, filled in by the caller, at a place found for its start since the set last changed. */
+void area_set_insert(struct area_set *set, struct area *area, const struct area_place *place);
 void area_set_erase(struct area_set *set, struct area *area);
 
 /* Cuts `area` at `at` inside it: `node` becomes the upper part. */

@@ -33,7 +33,7 @@ int backend_alloc_populate(struct addr_space *space, const struct area *area);
  * it may and can be had, else with a page and the tables to it. MM_ENOMEM.
  */
 int backend_alloc_fill_high(struct addr_space *space, const struct area *area, gpa_t gpa, uint64_t *slot,
-			    unsigned hole_level);
+                            unsigned hole_level);
 
 /* Fills the hole in `slot` of a level-0 table with a zeroed page: what most faults need. MM_ENOMEM. */
 static inline int backend_alloc_fill_page(struct addr_space *space, const struct area *area, uint64_t *slot)

@@ -86,7 +86,7 @@ static bool covers_block(const struct area *area, gpa_t gpa)
 }
 
 int backend_alloc_fill_high(struct addr_space *space, const struct area *area, gpa_t gpa, uint64_t *slot,
-			    unsigned hole_level)
+                            unsigned hole_level)
 {
 	struct npt *npt = &space->npt;
 	struct mm_hal *hal = npt->hal;
@@ -102,7 +102,7 @@ int backend_alloc_fill_high(struct addr_space *space, const struct area *area, g
 	}
 	memset(mm_pointer(hal, frame), 0, npt_span(level));
 	int status = npt_fill_hole(npt, slot, hole_level, gpa, level,
-				   npt_leaf(&npt->format, level, frame, area->attributes));
+	                           npt_leaf(&npt->format, level, frame, area->attributes));
 
 	if (status != MM_OK) {
 		hal->free_frames(hal, frame, level * NPT_INDEX_BITS, FRAME_GUEST);

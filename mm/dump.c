@@ -41,8 +41,8 @@ static void print_area(const struct dump *dump, const struct area *area)
 	static const char *const pages[] = {"auto", "4k", "2m"};
 	char line[DUMP_LINE];
 	int length = snprintf(line, sizeof(line), "area 0x%llx-0x%llx %s %s ", (unsigned long long)area->range.start,
-			      (unsigned long long)area->range.end, permission_name(area->attributes.permissions),
-			      type_name(area->attributes.type));
+	                      (unsigned long long)area->range.end, permission_name(area->attributes.permissions),
+	                      type_name(area->attributes.type));
 	size_t room = sizeof(line) - (size_t)length;
 
 	if (area->backend == AREA_LINEAR) {
@@ -64,8 +64,8 @@ static void print_run(struct dump *dump)
 		return;
 	}
 	snprintf(line, sizeof(line), "leaf 0x%llx-0x%llx to 0x%llx %s %s %s", (unsigned long long)dump->gpa,
-		 (unsigned long long)(dump->gpa + dump->bytes), (unsigned long long)dump->hpa, sizes[dump->level],
-		 permission_name(dump->attributes.permissions), type_name(dump->attributes.type));
+	         (unsigned long long)(dump->gpa + dump->bytes), (unsigned long long)dump->hpa, sizes[dump->level],
+	         permission_name(dump->attributes.permissions), type_name(dump->attributes.type));
 	dump->print(dump->context, line);
 	dump->bytes = 0;
 }
@@ -113,13 +113,13 @@ static void print_statistics(const struct dump *dump, const struct addr_space *s
 	char line[DUMP_LINE];
 
 	snprintf(line, sizeof(line), "tables %llu, leaves 4k %llu, 2m %llu, 1g %llu, splits %llu, flushes %llu",
-		 (unsigned long long)npt->tables, (unsigned long long)npt->leaves[0],
-		 (unsigned long long)npt->leaves[1], (unsigned long long)npt->leaves[2],
-		 (unsigned long long)npt->splits, (unsigned long long)npt->flushes);
+	         (unsigned long long)npt->tables, (unsigned long long)npt->leaves[0],
+	         (unsigned long long)npt->leaves[1], (unsigned long long)npt->leaves[2],
+	         (unsigned long long)npt->splits, (unsigned long long)npt->flushes);
 	dump->print(dump->context, line);
 	snprintf(line, sizeof(line), "frames %llu, faults filled %llu, raced %llu, refused %llu",
-		 (unsigned long long)statistics->frames_owned, (unsigned long long)statistics->faults_filled,
-		 (unsigned long long)statistics->faults_raced, (unsigned long long)statistics->faults_refused);
+	         (unsigned long long)statistics->frames_owned, (unsigned long long)statistics->faults_filled,
+	         (unsigned long long)statistics->faults_raced, (unsigned long long)statistics->faults_refused);
 	dump->print(dump->context, line);
 }
 
@@ -130,8 +130,8 @@ void addr_space_dump(struct addr_space *space, void (*print)(void *context, cons
 
 	spin_lock(&space->lock);
 	snprintf(line, sizeof(line), "space 0x%llx-0x%llx %s, %llu areas", (unsigned long long)space->base,
-		 (unsigned long long)(space->base + space->size), space->npt.format.name,
-		 (unsigned long long)space->areas.count);
+	         (unsigned long long)(space->base + space->size), space->npt.format.name,
+	         (unsigned long long)space->areas.count);
 	print(context, line);
 	for (const struct area *area = area_set_at_or_after(&space->areas, 0); area != NULL;
 	     area = area_set_next(area)) {

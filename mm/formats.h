@@ -33,7 +33,7 @@ void npt_format_amd(struct npt_format *format, const struct amd_npt_capabilities
  */
 struct arm_stage2_capabilities {
 	uint8_t ipa_bits;
-	uint8_t physical_bits;	  /* at most 48: no LPA2 */
+	uint8_t physical_bits;    /* at most 48: no LPA2 */
 	bool execute_never_split; /* FEAT_XNX, unused by the four permissions here; for completeness */
 };
 int npt_format_arm_stage2(struct npt_format *format, const struct arm_stage2_capabilities *capabilities);
@@ -43,9 +43,9 @@ int npt_format_arm_stage2(struct npt_format *format, const struct arm_stage2_cap
  * extension".
  */
 struct riscv_gstage_capabilities {
-	uint8_t levels;	       /* 3 or 4 */
+	uint8_t levels;        /* 3 or 4 */
 	uint8_t physical_bits; /* at most 56 */
-	bool svpbmt;	       /* Svpbmt, and henvcfg.PBMTE set: memory types reach the hardware */
+	bool svpbmt;           /* Svpbmt, and henvcfg.PBMTE set: memory types reach the hardware */
 };
 int npt_format_riscv(struct npt_format *format, const struct riscv_gstage_capabilities *capabilities);
 

@@ -17,7 +17,7 @@
 #define GIB_ORDER    18U
 #define GIB_BLOCKS   (UINT64_C(1) << (GIB_ORDER - BLOCK_ORDER))
 #define SET_LEVELS   5
-#define NOTHING	     UINT64_MAX
+#define NOTHING      UINT64_MAX
 /* How many broken blocks to search for a run shorter than a block before a whole one is broken. */
 #define BROKEN_TRIES 8
 
@@ -41,9 +41,9 @@ struct frame_bitmap_region {
 	hpa_t end;
 	uint64_t blocks;
 	uint64_t gibs;
-	uint64_t *free_bits;	/* by frame */
-	uint8_t *holder;	/* by frame: enum frame_use or HOLDER_… */
-	uint16_t *free_frames;	/* by block */
+	uint64_t *free_bits;    /* by frame */
+	uint8_t *holder;        /* by frame: enum frame_use or HOLDER_… */
+	uint16_t *free_frames;  /* by block */
 	uint16_t *whole_blocks; /* by aligned GiB */
 	struct index_set broken;
 	struct index_set whole;
@@ -168,25 +168,31 @@ static void flip_in_block(struct frame_bitmap_region *region, uint64_t frame, ui
 	count_block(region, block, now);
 }
 
+/* Gives `count` frames, all of which are free or all held, to `holder`. */
 static void flip(struct frame_bitmap_region *region, uint64_t frame, uint64_t count, uint8_t holder)
 {
-	bool to_free = holder == HOLDER_NOBODY;
-	uint64_t now = region->free_frames[frame / BLOCK_FRAMES] + (to_free ? UINT64_C(1) : UINT64_MAX);
-
-	if (likely(count == 1 && now > 1 && now < BLOCK_FRAMES - 1)) {
-		/* One page of a block that is broken before and after: the usual case. */
-		region->holder[frame] = holder;
-		region->free_bits[frame / WORD_BITS] ^= BIT(frame % WORD_BITS);
-		region->free_frames[frame / BLOCK_FRAMES] = (uint16_t)now;
-		return;
-	}
 	memset(&region->holder[frame], holder, count);
 	while (count != 0) {
 		uint64_t part = MIN(count, BLOCK_FRAMES - frame % BLOCK_FRAMES);
 
-		flip_in_block(region, frame, part, to_free);
+		flip_in_block(region, frame, part, holder == HOLDER_NOBODY);
 		frame += part;
 		count -= part;
+	}
+}
+
+/* The same for one frame. */
+static inline void flip_one(struct frame_bitmap_region *region, uint64_t frame, uint8_t holder)
+{
+	uint64_t block = frame / BLOCK_FRAMES;
+	uint64_t now = region->free_frames[block] + (holder == HOLDER_NOBODY ? UINT64_C(1) : UINT64_MAX);
+
+	region->holder[frame] = holder;
+	region->free_bits[frame / WORD_BITS] ^= BIT(frame % WORD_BITS);
+	if (likely(now > 1 && now < BLOCK_FRAMES - 1)) {
+		region->free_frames[block] = (uint16_t)now; /* broken before and after */
+	} else {
+		count_block(region, block, now);
 	}
 }
 
@@ -221,7 +227,7 @@ static uint64_t first_held(const struct frame_bitmap_region *region, uint64_t fr
 
 /* `count` free frames in [from, to), aligned; or NOTHING. This one scans. */
 static uint64_t find_run(const struct frame_bitmap_region *region, uint64_t from, uint64_t to, uint64_t count,
-			 uint64_t alignment)
+                         uint64_t alignment)
 {
 	uint64_t bias = region->first >> FRAME_SHIFT; /* alignment is that of the address */
 	uint64_t at = align_up(from + bias, alignment) - bias;
@@ -259,13 +265,6 @@ static uint64_t find_in_broken(const struct frame_bitmap_region *region, uint64_
 	return NOTHING;
 }
 
-static uint64_t find_page(const struct frame_bitmap_region *region)
-{
-	uint64_t block = set_first(&region->broken);
-
-	return block != NOTHING ? frame_in_block(region, block) : NOTHING;
-}
-
 /* ---- the allocator ---- */
 
 static struct frame_bitmap_region *region_at(const struct frame_bitmap *frames, unsigned i)
@@ -277,25 +276,22 @@ static struct frame_bitmap_region *region_at(const struct frame_bitmap *frames, 
 
 /* Hands out `count` frames of the region; under the lock. */
 static hpa_t take(struct frame_bitmap *frames, struct frame_bitmap_region *region, uint64_t frame, uint64_t count,
-		  enum frame_use use)
+                  enum frame_use use)
 {
-	flip(region, frame, count, (uint8_t)use);
+	if (count == 1) {
+		flip_one(region, frame, (uint8_t)use);
+	} else {
+		flip(region, frame, count, (uint8_t)use);
+	}
 	frames->counts.free -= count;
 	frames->counts.held[use] += count;
 	frames->current = (unsigned)(region - frames->regions);
 	return frame_address(region, frame);
 }
 
-static hpa_t alloc_small(struct frame_bitmap *frames, uint64_t count, enum frame_use use)
+/* The first frames of a whole block, or all of it. */
+static hpa_t alloc_from_block(struct frame_bitmap *frames, uint64_t count, enum frame_use use)
 {
-	for (unsigned i = 0; i < frames->count; i++) {
-		struct frame_bitmap_region *region = region_at(frames, i);
-		uint64_t frame = count == 1 ? find_page(region) : find_in_broken(region, count);
-
-		if (frame != NOTHING) {
-			return take(frames, region, frame, count, use);
-		}
-	}
 	for (unsigned i = 0; i < frames->count; i++) {
 		struct frame_bitmap_region *region = region_at(frames, i);
 		uint64_t block = set_first(&region->whole);
@@ -307,17 +303,31 @@ static hpa_t alloc_small(struct frame_bitmap *frames, uint64_t count, enum frame
 	return HPA_NONE;
 }
 
-static hpa_t alloc_block(struct frame_bitmap *frames, enum frame_use use)
+static hpa_t alloc_page(struct frame_bitmap *frames, enum frame_use use)
 {
 	for (unsigned i = 0; i < frames->count; i++) {
 		struct frame_bitmap_region *region = region_at(frames, i);
-		uint64_t block = set_first(&region->whole);
+		uint64_t block = set_first(&region->broken);
 
-		if (block != NOTHING) {
-			return take(frames, region, block * BLOCK_FRAMES, BLOCK_FRAMES, use);
+		if (likely(block != NOTHING)) {
+			return take(frames, region, frame_in_block(region, block), 1, use);
 		}
 	}
-	return HPA_NONE;
+	return alloc_from_block(frames, 1, use);
+}
+
+/* More than one frame, fewer than a block. */
+static hpa_t alloc_small(struct frame_bitmap *frames, uint64_t count, enum frame_use use)
+{
+	for (unsigned i = 0; i < frames->count; i++) {
+		struct frame_bitmap_region *region = region_at(frames, i);
+		uint64_t frame = find_in_broken(region, count);
+
+		if (frame != NOTHING) {
+			return take(frames, region, frame, count, use);
+		}
+	}
+	return alloc_from_block(frames, count, use);
 }
 
 static hpa_t alloc_gib(struct frame_bitmap *frames, enum frame_use use)
@@ -331,7 +341,7 @@ static hpa_t alloc_gib(struct frame_bitmap *frames, enum frame_use use)
 				align_down(region->first, BLOCK_SIZE * GIB_BLOCKS) + gib * BLOCK_SIZE * GIB_BLOCKS;
 
 			return take(frames, region, (address - region->first) >> FRAME_SHIFT, BLOCK_FRAMES * GIB_BLOCKS,
-				    use);
+			            use);
 		}
 	}
 	return HPA_NONE;
@@ -350,24 +360,33 @@ static hpa_t alloc_run(struct frame_bitmap *frames, uint64_t count, uint64_t ali
 	return HPA_NONE;
 }
 
-hpa_t frame_alloc(struct frame_bitmap *frames, unsigned order, enum frame_use use)
+/* Rare: an order that no set serves, or broken blocks that were not searched. */
+static hpa_t alloc_odd(struct frame_bitmap *frames, unsigned order, enum frame_use use)
 {
-	hpa_t address;
+	return order < WORD_BITS ? alloc_run(frames, BIT(order), BIT(order), use) : HPA_NONE;
+}
 
-	spin_lock(&frames->lock);
+static hpa_t alloc_order(struct frame_bitmap *frames, unsigned order, enum frame_use use)
+{
+	hpa_t address = HPA_NONE;
+
+	if (order == BLOCK_ORDER) {
+		return alloc_from_block(frames, BLOCK_FRAMES, use);
+	}
+	if (order == GIB_ORDER) {
+		return alloc_gib(frames, use);
+	}
 	if (order < BLOCK_ORDER) {
 		address = alloc_small(frames, BIT(order), use);
-	} else if (order == BLOCK_ORDER) {
-		address = alloc_block(frames, use);
-	} else if (order == GIB_ORDER) {
-		address = alloc_gib(frames, use);
-	} else {
-		address = HPA_NONE;
 	}
-	/* Rare: an order that no set serves, or broken blocks that were not searched. */
-	if (address == HPA_NONE && order != 0 && order != BLOCK_ORDER && order != GIB_ORDER && order < WORD_BITS) {
-		address = alloc_run(frames, BIT(order), BIT(order), use);
-	}
+	return address != HPA_NONE ? address : alloc_odd(frames, order, use);
+}
+
+hpa_t frame_alloc(struct frame_bitmap *frames, unsigned order, enum frame_use use)
+{
+	spin_lock(&frames->lock);
+	hpa_t address = likely(order == 0) ? alloc_page(frames, use) : alloc_order(frames, order, use);
+
 	spin_unlock(&frames->lock);
 	return address;
 }
@@ -419,7 +438,11 @@ static int free_run(struct frame_bitmap *frames, hpa_t base, uint64_t count, enu
 			return MM_EINVAL;
 		}
 	}
-	flip(region, first, count, HOLDER_NOBODY);
+	if (count == 1) {
+		flip_one(region, first, HOLDER_NOBODY);
+	} else {
+		flip(region, first, count, HOLDER_NOBODY);
+	}
 	frames->counts.free += count;
 	frames->counts.held[use] -= count;
 	return MM_OK;
@@ -512,7 +535,7 @@ static uintptr_t carve_region(struct frame_bitmap_region *region, uintptr_t memo
 
 /* Makes a region of the run, all of it held as FRAME_KERNEL. */
 static int init_region(struct frame_bitmap *frames, struct frame_bump *bump, struct frame_bitmap_region *region,
-		       const struct frame_run *run)
+                       const struct frame_run *run)
 {
 	region->base = run->base;
 	region->end = run->base + (run->frames << FRAME_SHIFT);

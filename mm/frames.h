@@ -11,10 +11,10 @@
 
 enum memory_kind {
 	MEMORY_CONVENTIONAL, /* free for the hypervisor after ExitBootServices */
-	MEMORY_LOADED,	     /* conventional in kind, but holds the image, loaded files, boot data: FRAME_KERNEL */
-	MEMORY_ACPI,	     /* tables; kept, mapped read-only */
+	MEMORY_LOADED,       /* conventional in kind, but holds the image, loaded files, boot data: FRAME_KERNEL */
+	MEMORY_ACPI,         /* tables; kept, mapped read-only */
 	MEMORY_FIRMWARE,     /* runtime services: kept, mapped only for a call into the firmware */
-	MEMORY_DEVICE,	     /* memory-mapped I/O */
+	MEMORY_DEVICE,       /* memory-mapped I/O */
 	MEMORY_RESERVED,     /* never touched */
 };
 
@@ -36,8 +36,8 @@ struct frame_bump {
 	const struct memory_region *regions; /* sorted by base, disjoint; the caller's */
 	unsigned count;
 	unsigned current; /* the region being eaten, from its start */
-	uint64_t used;	  /* frames of it that are gone */
-	hpa_t limit;	  /* nothing at or above this address (0: no limit); may be changed between calls */
+	uint64_t used;    /* frames of it that are gone */
+	hpa_t limit;      /* nothing at or above this address (0: no limit); may be changed between calls */
 	unsigned gap_count;
 	struct frame_run gaps[FRAME_BUMP_GAPS]; /* free, in regions that are eaten or being eaten */
 };

@@ -13,7 +13,7 @@
 struct window {
 	char *pointer;
 	uint64_t bytes; /* 0: cannot be had */
-	bool locked;	/* inside by the lock, not as a reader */
+	bool locked;    /* inside by the lock, not as a reader */
 };
 
 /* Keeps changes that free frames or tables away: see begin_change in addr_space.c. */

@@ -110,7 +110,7 @@ static uint64_t count_entries(const uint64_t *slot, uint64_t count)
 
 /* Recurses once per level. */
 static void free_entries(struct npt *npt, const uint64_t *slot, unsigned level, gpa_t start, gpa_t end,
-			 npt_release *release, void *context)
+                         npt_release *release, void *context)
 {
 	const struct npt_format *format = &npt->format;
 	uint64_t leaves = 0;
@@ -136,7 +136,7 @@ static void free_entries(struct npt *npt, const uint64_t *slot, unsigned level, 
 }
 
 void npt_free_tree(struct npt *npt, hpa_t table, unsigned level, gpa_t start, gpa_t end, npt_release *release,
-		   void *context)
+                   void *context)
 {
 	const uint64_t *slot = npt_pointer(npt, table) + npt_index(npt, level, start);
 
@@ -159,7 +159,7 @@ void npt_destroy_releasing(struct npt *npt, npt_release *release, void *context)
 	}
 	if (leaves != 0) { /* no leaf, no table */
 		free_entries(npt, &npt->table[npt_index(npt, npt->top, range->start)], npt->top, range->start,
-			     range->end, release, context);
+		             range->end, release, context);
 	}
 	free_trunk(npt);
 }
@@ -329,7 +329,7 @@ void npt_fill_run(uint64_t *slot, uint64_t entry, uint64_t step, size_t count)
 }
 
 static void fill_contiguous(const struct npt_mapping *mapping, uint64_t *slot, unsigned level, hpa_t address,
-			    size_t count)
+                            size_t count)
 {
 	const struct npt_format *format = &mapping->npt->format;
 
@@ -404,22 +404,30 @@ static void fill_table(struct npt_mapping *mapping, uint64_t *table, unsigned le
 
 void npt_narrow(const struct npt *npt, struct npt_target *target)
 {
+	uint64_t differing = target->start ^ (target->end - 1);
+	uint64_t size = target->end - target->start;
+	uint64_t *slot = &npt->table[target->start >> npt->shift & npt->index_mask];
+	uint64_t *table = npt->table;
 	unsigned level = npt->top;
+	unsigned shift = npt->shift;
 
-	target->table = npt->table;
 	target->empty = false;
-	for (; level > 0 && target->start >> npt_shift(level) == (target->end - 1) >> npt_shift(level); level--) {
-		uint64_t *slot = &target->table[npt_index(npt, level, target->start)];
+	/* Where the range is all that an entry stands for, the entry itself is what matters. */
+	while (level > 0 && differing >> shift == 0 && size >> shift == 0) {
 		uint64_t entry = npt_load(slot);
+		uint64_t child = entry ^ npt->format.table_bits;
 
-		target->empty = entry == 0;
-		/* Where the range is all that the entry stands for, the entry itself is what matters. */
-		if (target->end - target->start == npt_span(level) || !npt_is_table(&npt->format, level, entry)) {
+		if ((child & npt->flag_mask) != 0) {
+			target->empty = entry == 0;
 			break;
 		}
 		target->path[level] = slot;
-		target->table = npt_table(npt, entry);
+		level--;
+		shift -= NPT_INDEX_BITS;
+		table = npt_pointer(npt, child << npt->format.address_shift);
+		slot = &table[(target->start >> shift) % NPT_ENTRIES];
 	}
+	target->table = table;
 	target->level = level;
 }
 
@@ -444,7 +452,7 @@ int npt_map_prepared(struct npt_mapping *mapping)
 }
 
 struct gpa_range npt_leaf_range(const struct npt_format *format, unsigned level, const struct gpa_range *range,
-				uint64_t to_address)
+                                uint64_t to_address)
 {
 	struct gpa_range none = {range->end, range->end};
 	struct gpa_range inner = {align_up(range->start, npt_span(level)), align_down(range->end, npt_span(level))};
@@ -456,7 +464,7 @@ struct gpa_range npt_leaf_range(const struct npt_format *format, unsigned level,
 }
 
 int npt_map(struct npt *npt, gpa_t start, hpa_t address, uint64_t size, struct npt_attributes attributes,
-	    unsigned largest_level)
+            unsigned largest_level)
 {
 	struct npt_mapping mapping;
 	int status = npt_check_range(npt, start, size);
@@ -483,8 +491,8 @@ int npt_map(struct npt *npt, gpa_t start, hpa_t address, uint64_t size, struct n
 	mapping.leaves[0] = (struct gpa_range){start, start + size};
 	for (unsigned level = 1; level <= mapping.target.level; level++) {
 		mapping.leaves[level] = level <= largest_level ? npt_leaf_range(&npt->format, level, &mapping.leaves[0],
-										mapping.to_address)
-							       : (struct gpa_range){start + size, start + size};
+		                                                                mapping.to_address)
+		                                               : (struct gpa_range){start + size, start + size};
 	}
 	return npt_map_prepared(&mapping);
 }

@@ -20,7 +20,7 @@ struct npt_level {
 
 struct npt_attributes {
 	uint8_t permissions; /* enum mm_permission */
-	uint8_t type;	     /* enum mm_memory_type */
+	uint8_t type;        /* enum mm_memory_type */
 };
 
 enum npt_kind { NPT_HOLE, NPT_TABLE, NPT_LEAF };
@@ -41,13 +41,13 @@ struct npt_format {
 	uint8_t output_bits; /* width of an HPA: the smaller of the format's and the CPU's */
 	uint8_t root_order;  /* log2 of the frames of the root */
 	bool break_before_make;
-	uint8_t address_shift;	   /* 0, but 2 for RISC-V, whose PPN lies lower than the address */
+	uint8_t address_shift;     /* 0, but 2 for RISC-V, whose PPN lies lower than the address */
 	uint8_t legal_permissions; /* bit n: the permission set n (0 to 7) can be expressed */
 	struct npt_level level[NPT_MAX_LEVELS];
-	uint64_t address_mask;	  /* HPA = (entry & address_mask) << address_shift */
-	uint64_t table_bits;	  /* all that a table's entry has outside address_mask */
-	uint64_t valid_mask;	  /* an entry with none of these is a hole to the CPU */
-	uint64_t hidden_mark;	  /* a bit that the CPU ignores in such a hole */
+	uint64_t address_mask;    /* HPA = (entry & address_mask) << address_shift */
+	uint64_t table_bits;      /* all that a table's entry has outside address_mask */
+	uint64_t valid_mask;      /* an entry with none of these is a hole to the CPU */
+	uint64_t hidden_mark;     /* a bit that the CPU ignores in such a hole */
 	uint64_t permission_mask; /* bits that follow from the permissions alone; holds the two above */
 	/* Never called with empty permissions. */
 	uint64_t (*make_leaf)(unsigned level, hpa_t address, struct npt_attributes attributes);
@@ -57,14 +57,14 @@ struct npt_format {
 
 struct npt_statistics {
 	uint64_t leaves[NPT_MAX_LEVELS]; /* leaves by level; bytes = leaves << level.shift */
-	uint64_t tables;		 /* frames of tables, the root's included */
+	uint64_t tables;                 /* frames of tables, the root's included */
 	uint64_t splits;
 	uint64_t flushes;
 };
 
 struct npt {
 	struct npt_format format; /* a copy: one machine's */
-	struct mm_hal *hal;	  /* not owned */
+	struct mm_hal *hal;       /* not owned */
 	hpa_t root;
 	struct gpa_range range; /* nothing outside can be mapped */
 	/*
@@ -75,8 +75,8 @@ struct npt {
 	uint8_t top;
 	uint8_t shift;
 	uint64_t index_mask;
-	uint64_t flag_mask;	  /* all that is not in address_mask */
-	uint64_t hint;		  /* where the last fault's walk can be cut short: npt_private.h */
+	uint64_t flag_mask;       /* all that is not in address_mask */
+	uint64_t hint;            /* where the last fault's walk can be cut short: npt_private.h */
 	uintptr_t virtual_offset; /* the hal's */
 	struct npt_statistics statistics;
 };
@@ -108,7 +108,7 @@ void npt_destroy(struct npt *npt);
  * MM_EPERM, MM_ENOMEM. No flush: holes are not cached.
  */
 int npt_map(struct npt *npt, gpa_t start, hpa_t address, uint64_t size, struct npt_attributes attributes,
-	    unsigned largest_level);
+            unsigned largest_level);
 
 /*
  * Makes [start, start + size) a hole: leaves partly covered are split, empty tables freed. Each leaf removed

@@ -17,8 +17,10 @@ struct update {
 	struct npt_target target;
 	struct frame_list tables; /* for splits */
 	uint64_t permission_bits; /* protect: what goes under permission_mask */
-	bool removes;		  /* unmap; else protect */
-	bool linked;		  /* the table being changed is in the CPU's reach */
+	bool removes;             /* unmap; else protect */
+	bool tells;               /* unmap: somebody wants to be told of leaves */
+	bool hides;               /* something is hidden and waits for the flush */
+	bool linked;              /* the table being changed is in the CPU's reach */
 	unsigned flush_count;
 	unsigned broken_count;
 	struct gpa_range flush[FLUSH_RANGES];
@@ -128,19 +130,32 @@ static void change_part(struct update *update, uint64_t *slot, unsigned level, u
 	}
 }
 
-/* Hides what is to be removed, or gives a leaf its new permissions. */
-static void change_whole(struct update *update, uint64_t *slot, uint64_t entry, gpa_t start, gpa_t end)
+/*
+ * Removes an entry: it hides until the flush is over, unless it is a leaf that nobody wants to be told of, which is
+ * gone at once.
+ */
+static void remove_entry(struct update *update, uint64_t *slot, unsigned level, uint64_t entry, gpa_t start, gpa_t end)
+{
+	struct npt *npt = update->npt;
+
+	if (!npt_is_hidden(&npt->format, entry)) {
+		gather(update, start, end);
+	}
+	if (update->tells || npt_is_table(&npt->format, level, entry)) {
+		npt_store(slot, npt_hide(&npt->format, entry));
+		update->hides = true;
+	} else {
+		npt_store(slot, 0);
+		npt->statistics.leaves[level]--;
+	}
+}
+
+/* Gives a leaf its new permissions. */
+static void protect_leaf(struct update *update, uint64_t *slot, uint64_t entry, gpa_t start, gpa_t end)
 {
 	const struct npt_format *format = &update->npt->format;
 	uint64_t changed;
 
-	if (update->removes) {
-		if (!npt_is_hidden(format, entry)) {
-			npt_store(slot, npt_hide(format, entry));
-			gather(update, start, end);
-		}
-		return;
-	}
 	do { /* again if the CPU has set the dirty flag meanwhile */
 		changed = (entry & ~format->permission_mask) | update->permission_bits;
 	} while (!__atomic_compare_exchange_n(slot, &entry, changed, false, __ATOMIC_RELEASE, __ATOMIC_RELAXED));
@@ -201,15 +216,20 @@ static bool change_table(struct update *update, uint64_t *table, unsigned level,
 		if (entry == 0) {
 			continue;
 		}
-		if (next - at == span && (update->removes || !is_table)) {
-			change_whole(update, slot, entry, at, next);
+		if (next - at == span && update->removes) {
+			remove_entry(update, slot, level, entry, at, next);
 		} else if (!is_table) {
-			if (update->removes || (entry & npt->format.permission_mask) != update->permission_bits) {
+			dies = false;
+			if (!update->removes && (entry & npt->format.permission_mask) == update->permission_bits) {
+				continue;
+			}
+			if (next - at == span) {
+				protect_leaf(update, slot, entry, at, next);
+			} else {
 				change_part(update, slot, level, entry, at, next);
 			}
-			dies = false;
 		} else if (change_table(update, npt_table(npt, entry), level - 1, at, next)) {
-			change_whole(update, slot, entry, at, next);
+			remove_entry(update, slot, level, entry, at, next);
 		} else {
 			dies = false;
 		}
@@ -219,7 +239,7 @@ static bool change_table(struct update *update, uint64_t *table, unsigned level,
 
 /* After the flush: frees what [start, end) hides, and makes holes of it. */
 static void reap_table(struct npt *npt, uint64_t *table, unsigned level, gpa_t start, gpa_t end, npt_release *release,
-		       void *context)
+                       void *context)
 {
 	const struct npt_format *format = &npt->format;
 	uint64_t span = npt_span(level);
@@ -261,7 +281,7 @@ static void change_all(struct update *update)
 		target->level++;
 		uint64_t *slot = target->path[target->level];
 
-		change_whole(update, slot, npt_load(slot), target->start, target->end);
+		remove_entry(update, slot, target->level, npt_load(slot), target->start, target->end);
 		/* Reaping starts at the table that stays. */
 		target->table = slot - npt_index(npt, target->level, target->start);
 		dies = only_holes_beside(npt, target->level, slot, slot + 1);
@@ -276,6 +296,7 @@ static int run_update(struct update *update)
 	unsigned splits = target->level > 0 ? count_splits(npt, target->start, target->end) : 0;
 
 	update->linked = true;
+	update->hides = false;
 	update->tables = FRAME_LIST_EMPTY;
 	update->flush_count = 0;
 	update->broken_count = 0;
@@ -284,7 +305,9 @@ static int run_update(struct update *update)
 	}
 	change_all(update);
 	flush(update);
-	frame_list_give_back(&update->tables, npt->hal, 0, FRAME_TABLE); /* a split turned out needless */
+	if (unlikely(update->tables.head != HPA_NONE)) { /* a split turned out needless */
+		frame_list_give_back(&update->tables, npt->hal, 0, FRAME_TABLE);
+	}
 	return MM_OK;
 }
 
@@ -298,6 +321,7 @@ int npt_unmap(struct npt *npt, gpa_t start, uint64_t size, npt_release *release,
 	}
 	update.npt = npt;
 	update.removes = true;
+	update.tells = release != NULL;
 	update.target.start = start;
 	update.target.end = start + size;
 	npt_narrow(npt, &update.target);
@@ -306,7 +330,7 @@ int npt_unmap(struct npt *npt, gpa_t start, uint64_t size, npt_release *release,
 	}
 	npt_forget(npt);
 	status = run_update(&update);
-	if (status == MM_OK) {
+	if (status == MM_OK && update.hides) {
 		reap_table(npt, update.target.table, update.target.level, start, start + size, release, context);
 	}
 	return status;

@@ -81,7 +81,7 @@ static inline uint64_t npt_unhide(const struct npt_format *format, uint64_t entr
 
 /* A leaf's entry, hidden if it has no permission. */
 static inline uint64_t npt_leaf(const struct npt_format *format, unsigned level, hpa_t address,
-				struct npt_attributes attributes)
+                                struct npt_attributes attributes)
 {
 	if (unlikely(attributes.permissions == MM_NONE)) {
 		attributes.permissions = MM_READ;
@@ -211,7 +211,7 @@ struct npt_target {
 	gpa_t start, end;
 	uint64_t *table;
 	unsigned level;
-	bool empty;			 /* there is nothing in the range */
+	bool empty;                     /* there is nothing in the range */
 	uint64_t *path[NPT_MAX_LEVELS]; /* from level + 1 up: the slots that lead to it */
 };
 
@@ -227,8 +227,8 @@ struct npt_mapping {
 	struct npt_target target;
 	struct npt_attributes attributes;
 	struct gpa_range leaves[NPT_MAX_LEVELS];
-	bool contiguous;	     /* else frames come from the lists, zeroed on the way */
-	uint64_t to_address;	     /* contiguous: HPA = GPA + this */
+	bool contiguous;             /* else frames come from the lists, zeroed on the way */
+	uint64_t to_address;         /* contiguous: HPA = GPA + this */
 	struct frame_list frames[2]; /* 4 KiB, 2 MiB */
 	struct gpa_range blocks;     /* what the frames of 2 MiB are for, whatever the leaves */
 	uint64_t tables_needed;
@@ -237,7 +237,7 @@ struct npt_mapping {
 
 /* The part of `range` that leaves of `level` can cover when it maps to GPA + `to_address`. */
 struct gpa_range npt_leaf_range(const struct npt_format *format, unsigned level, const struct gpa_range *range,
-				uint64_t to_address);
+                                uint64_t to_address);
 
 /* `count` entries from `slot` on, each `step` more than the one before. */
 void npt_fill_run(uint64_t *slot, uint64_t entry, uint64_t step, size_t count);
@@ -253,7 +253,7 @@ int npt_fill_hole(struct npt *npt, uint64_t *slot, unsigned hole_level, gpa_t ad
  * it; tells each leaf to `release`.
  */
 void npt_free_tree(struct npt *npt, hpa_t table, unsigned level, gpa_t start, gpa_t end, npt_release *release,
-		   void *context);
+                   void *context);
 
 /* npt_destroy, but tells each leaf to `release` (may be NULL). */
 void npt_destroy_releasing(struct npt *npt, npt_release *release, void *context);

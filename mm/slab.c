@@ -9,8 +9,8 @@
 
 struct slab_frame {
 	struct slab_frame *next, *previous;
-	void *free;	/* freed objects, linked through their first words */
-	uint32_t used;	/* objects handed out */
+	void *free;     /* freed objects, linked through their first words */
+	uint32_t used;  /* objects handed out */
 	uint32_t fresh; /* offset of the first object never handed out */
 };
 

@@ -28,7 +28,7 @@ enum mm_status {
 	MM_EINVAL = -2, /* size 0 where something must be done, or an unknown flag */
 	MM_ERANGE = -3, /* wraps, leaves the space, or exceeds the format's or the CPU's width */
 	MM_EEXIST = -4, /* overlaps an area that is mapped */
-	MM_EPERM = -5,	/* a permission set that the format cannot express */
+	MM_EPERM = -5,  /* a permission set that the format cannot express */
 	MM_ENOMEM = -6, /* no frame to be had */
 	MM_EACCES = -7, /* the area is there and lacks the right */
 	MM_EFAULT = -8, /* nothing is there */

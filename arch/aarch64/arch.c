@@ -53,9 +53,9 @@ bool arch_init(const struct arch_host *host, char *message, size_t size)
 		return false;
 	}
 	log_line("cpu", "EL2%s, %u-bit physical addresses, %u-bit guest addresses, %s, counter at %llu kHz",
-		 vhe ? " (entered with VHE, now off)" : "", arm_features.physical_bits, arm_features.ipa_bits,
-		 arm_features.force_write_back ? "stage 2 forces write-back" : "guest memory cleaned by address",
-		 (unsigned long long)(arch_counter_hz() / 1000));
+	         vhe ? " (entered with VHE, now off)" : "", arm_features.physical_bits, arm_features.ipa_bits,
+	         arm_features.force_write_back ? "stage 2 forces write-back" : "guest memory cleaned by address",
+	         (unsigned long long)(arch_counter_hz() / 1000));
 	return true;
 }
 

@@ -19,17 +19,17 @@ struct arch_vcpu;
 
 /* ---- virtual GIC: vgic.h ---- */
 
-#define VGIC_BANK_INTIDS	32
-#define VGIC_SPI_BANKS		3 /* INTIDs 32 to 127 */
+#define VGIC_BANK_INTIDS        32
+#define VGIC_SPI_BANKS          3 /* INTIDs 32 to 127 */
 #define VGIC_LIST_REGISTERS_MAX 16
-#define VGIC_SGIS		16
+#define VGIC_SGIS               16
 
 /* 32 INTIDs, a bit each, as the distributor's registers show them. */
 struct vgic_bank {
 	uint32_t group; /* 1: group 1 */
 	uint32_t enabled;
 	uint32_t latched; /* pending by an edge, or by a write to ISPENDR */
-	uint32_t line;	  /* input level */
+	uint32_t line;    /* input level */
 	uint32_t active;
 	uint32_t edge; /* configured as edge-triggered */
 	uint8_t priority[VGIC_BANK_INTIDS];
@@ -44,14 +44,14 @@ struct vgic {
 };
 
 struct vgic_cpu {
-	struct vgic_bank private;	/* SGIs and PPIs */
+	struct vgic_bank private;       /* SGIs and PPIs */
 	uint8_t sgi_sources[VGIC_SGIS]; /* v2: which CPUs' SGI is pending */
 	uint16_t lr_intid[VGIC_LIST_REGISTERS_MAX];
 	uint16_t lr_used; /* list registers of the CPU that hold something; 0 unless loaded */
-	bool asleep;	  /* GICR_WAKER.ProcessorSleep */
-	bool overflow;	  /* more interrupts than list registers */
+	bool asleep;      /* GICR_WAKER.ProcessorSleep */
+	bool overflow;    /* more interrupts than list registers */
 	bool timer_held;  /* the virtual timer's physical interrupt is active on our behalf */
-	uint32_t vmcr;	  /* the virtual CPU interface's state while not loaded */
+	uint32_t vmcr;    /* the virtual CPU interface's state while not loaded */
 	uint32_t active_priorities[2][4];
 };
 
@@ -61,7 +61,7 @@ struct arch_vm {
 	struct addr_space *space;
 	struct arch_vcpu *vcpu[ARM_VCPUS_MAX];
 	unsigned vcpus;
-	uint16_t vmid;	/* never 0 */
+	uint16_t vmid;  /* never 0 */
 	uint64_t vttbr; /* root and VMID */
 	struct vgic vgic;
 };
@@ -90,16 +90,16 @@ struct arm_mmio_page {
 };
 
 struct arch_vcpu {
-	uint64_t x[31];	  /* layout.h knows the places of the first four */
+	uint64_t x[31];   /* layout.h knows the places of the first four */
 	uint64_t host_sp; /* while the guest runs */
-	bool work;	  /* something to do before the next entry: arm_prepare */
+	bool work;        /* something to do before the next entry: arm_prepare */
 	uint64_t exits[ARM_EXIT_COUNTERS];
 	bool loaded;
 	unsigned index;
 	struct arch_vm *vm;
-	uint64_t hcr;		      /* HCR_EL2 while loaded */
-	uint64_t deadline;	      /* arch_counter() value, UINT64_MAX: none */
-	uint64_t pc, pstate;	      /* while not loaded */
+	uint64_t hcr;                 /* HCR_EL2 while loaded */
+	uint64_t deadline;            /* arch_counter() value, UINT64_MAX: none */
+	uint64_t pc, pstate;          /* while not loaded */
 	uint64_t cntp_ctl, cntp_cval; /* the emulated physical timer */
 	struct arm_el1 el1;
 	struct vgic_cpu vgic;

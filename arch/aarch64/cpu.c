@@ -10,29 +10,29 @@
 
 #define CTR_DMINLINE_HIGH  19
 #define CTR_DMINLINE_LOW   16
-#define STAGE2_BITS_MAX	   48 /* no LPA2 */
+#define STAGE2_BITS_MAX    48 /* no LPA2 */
 #define CRASH_STACK_FRAMES 2
-#define IPA_BITS	   40 /* what a guest gets where the CPU has more: 1 TiB, walked from level 1 */
+#define IPA_BITS           40 /* what a guest gets where the CPU has more: 1 TiB, walked from level 1 */
 
 _Static_assert(offsetof(struct arch_vcpu, x) == VCPU_X && offsetof(struct arch_vcpu, host_sp) == VCPU_HOST_SP &&
-		       offsetof(struct arch_vcpu, work) == VCPU_WORK && offsetof(struct arch_vcpu, exits) == VCPU_EXITS,
-	       "layout.h");
+                       offsetof(struct arch_vcpu, work) == VCPU_WORK && offsetof(struct arch_vcpu, exits) == VCPU_EXITS,
+               "layout.h");
 _Static_assert(offsetof(struct vm_exit, raw) == EXIT_RAW && offsetof(struct vm_exit, call.number) == EXIT_CALL_NUMBER &&
-		       offsetof(struct vm_exit, call.argument) == EXIT_CALL_ARGUMENT &&
-		       (int)VM_EXIT_HYPERCALL == EXIT_KIND_HYPERCALL,
-	       "layout.h");
+                       offsetof(struct vm_exit, call.argument) == EXIT_CALL_ARGUMENT &&
+                       (int)VM_EXIT_HYPERCALL == EXIT_KIND_HYPERCALL,
+               "layout.h");
 _Static_assert((int)EC_HVC64 == CLASS_HVC64 && (int)EC_DATA_ABORT_LOWER == CLASS_DATA_ABORT && ESR_EC_LOW == CLASS_LOW,
-	       "layout.h");
+               "layout.h");
 _Static_assert(offsetof(struct arm_cpu, crash_stack) == CPU_CRASH_STACK &&
-		       offsetof(struct arm_cpu, crash_x) == CPU_CRASH_X &&
-		       offsetof(struct arm_cpu, crash_sp) == CPU_CRASH_SP &&
-		       offsetof(struct arm_cpu, crash_vector) == CPU_CRASH_VECTOR,
-	       "layout.h");
+                       offsetof(struct arm_cpu, crash_x) == CPU_CRASH_X &&
+                       offsetof(struct arm_cpu, crash_sp) == CPU_CRASH_SP &&
+                       offsetof(struct arm_cpu, crash_vector) == CPU_CRASH_VECTOR,
+               "layout.h");
 _Static_assert(offsetof(struct arm_fp, fpcr) == FP_FPCR && offsetof(struct arm_fp, fpsr) == FP_FPSR, "layout.h");
 _Static_assert(offsetof(struct arm_translation, hcr) == TRANSLATION_HCR &&
-		       offsetof(struct arm_translation, tcr) == TRANSLATION_TCR &&
-		       offsetof(struct arm_translation, sctlr) == TRANSLATION_SCTLR,
-	       "layout.h");
+                       offsetof(struct arm_translation, tcr) == TRANSLATION_TCR &&
+                       offsetof(struct arm_translation, sctlr) == TRANSLATION_SCTLR,
+               "layout.h");
 
 struct arm_features arm_features;
 static struct arm_cpu boot_cpu;
@@ -79,9 +79,9 @@ bool arch_check(char *message, size_t size)
 	unsigned level = (unsigned)field(sysreg_read(CurrentEL), CURRENTEL_EL_HIGH, CURRENTEL_EL_LOW);
 	if (level != 2) {
 		snprintf(message, size,
-			 "started at EL%u: the firmware keeps EL2 for itself, or the CPU has none; applications must "
-			 "start at EL2",
-			 level);
+		         "started at EL%u: the firmware keeps EL2 for itself, or the CPU has none; applications must "
+		         "start at EL2",
+		         level);
 		return false;
 	}
 	probe();
@@ -164,7 +164,7 @@ bool arm_cpu_init(void)
 	mdcr |= arm_features.trace_filter ? MDCR_TTRF : 0;
 	sysreg_write(mdcr_el2, mdcr);
 	sysreg_write(cptr_el2,
-		     CPTR_RES1 | CPTR_TZ | CPTR_TSM | CPTR_TTA | (arm_features.activity_monitors ? CPTR_TAM : 0));
+	             CPTR_RES1 | CPTR_TZ | CPTR_TSM | CPTR_TTA | (arm_features.activity_monitors ? CPTR_TAM : 0));
 	sysreg_write(hstr_el2, 0);
 	sysreg_write(cnthctl_el2, CNTHCT_EL1PCTEN);
 	sysreg_write(cntvoff_el2, 0);

@@ -63,6 +63,8 @@ bool arm_paging_init(const struct arch_host *host, char *message, size_t size);
 extern struct mm_hal *arm_hal;
 /* Whether the hypervisor's tables map the 8 bytes at `address`: for the backtrace. */
 bool arm_readable(uint64_t address);
+/* Whether `address` lies in the hole below a stack. */
+bool arm_is_guard_page(uint64_t address);
 /* Maps MEMORY_FIRMWARE for a call into it, or takes it away again. False: no frames. */
 bool arm_paging_map_firmware(bool on);
 /* TCR_EL2.PS and VTCR_EL2.PS for arm_features.physical_bits. */

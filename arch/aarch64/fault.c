@@ -175,13 +175,13 @@ static int external_abort(bool instruction)
 	uint64_t far = sysreg_read(far_el2);
 	bool lower = field(sysreg_read(spsr_el2), PSTATE_MODE_EL_HIGH, PSTATE_MODE_EL_LOW) == 0;
 	uint64_t own = instruction ? (lower ? EC_INSTRUCTION_ABORT_LOWER : EC_INSTRUCTION_ABORT)
-				   : (lower ? EC_DATA_ABORT_LOWER : EC_DATA_ABORT);
+	                           : (lower ? EC_DATA_ABORT_LOWER : EC_DATA_ABORT);
 	arm_inject(own << ESR_EC_LOW | ESR_IL | FSC_EXTERNAL, &far);
 	return ARM_RUN_ON;
 }
 
 static __attribute__((noinline)) int other_abort(struct arch_vcpu *vcpu, struct vm_exit *exit, uint64_t esr,
-						 bool instruction)
+                                                 bool instruction)
 {
 	uint64_t status = esr & ESR_ABORT_FSC;
 	if (status < FSC_EXTERNAL) {

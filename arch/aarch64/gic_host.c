@@ -13,10 +13,10 @@
 
 /* What Server Base System Architecture machines have, where firmware does not tell. */
 #define DEFAULT_HYPERVISOR_TIMER 26
-#define DEFAULT_VIRTUAL_TIMER	 27
-#define DEFAULT_MAINTENANCE	 25
-#define INTID_MASK		 UINT32_C(0x3ff)
-#define INTID_MASK_V3		 UINT32_C(0xffffff)
+#define DEFAULT_VIRTUAL_TIMER    27
+#define DEFAULT_MAINTENANCE      25
+#define INTID_MASK               UINT32_C(0x3ff)
+#define INTID_MASK_V3            UINT32_C(0xffffff)
 
 struct gic_host gic_host;
 
@@ -79,8 +79,8 @@ bool gic_host_init(const struct arch_host *host, char *message, size_t size)
 	gic_host.ops->enable_private(gic_host.virtual_timer, true);
 	gic_host.ops->enable_private(gic_host.maintenance, true);
 	log_line("gic", "GICv%u at 0x%llx, %u list registers, interrupts: timer %u, virtual timer %u, maintenance %u",
-		 gic_host.version, (unsigned long long)gic_host.description.distributor.base, gic_host.list_registers,
-		 gic_host.timer, gic_host.virtual_timer, gic_host.maintenance);
+	         gic_host.version, (unsigned long long)gic_host.description.distributor.base, gic_host.list_registers,
+	         gic_host.timer, gic_host.virtual_timer, gic_host.maintenance);
 	return true;
 }
 

@@ -10,18 +10,18 @@
 #include "drivers/arm_platform.h"
 #include "vgic.h"
 
-#define GIC_INTID_PPIS	  16
-#define GIC_INTID_SPIS	  32
+#define GIC_INTID_PPIS    16
+#define GIC_INTID_SPIS    32
 #define GIC_INTID_SPECIAL 1020 /* from here on: no interrupt */
 
 struct gic_ops {
 	/* The distributor and this CPU's interface, all interrupts off. */
 	bool (*init)(char *message, size_t size);
 	void (*enable_private)(unsigned intid, bool enable); /* PPIs */
-	void (*disable_shared)(unsigned intid);		     /* SPIs */
+	void (*disable_shared)(unsigned intid);              /* SPIs */
 	void (*set_active)(unsigned intid, bool active);     /* PPIs */
 	uint32_t (*acknowledge)(void);
-	void (*drop)(uint32_t acknowledged);	   /* end of interrupt: drops the priority */
+	void (*drop)(uint32_t acknowledged);       /* end of interrupt: drops the priority */
 	void (*deactivate)(uint32_t acknowledged); /* the second half of the end of interrupt */
 	uint64_t (*read_lr)(unsigned index);
 	void (*write_lr)(unsigned index, uint64_t value);
@@ -38,7 +38,7 @@ extern const struct gic_ops gic_v2_ops, gic_v3_ops;
 struct gic_host {
 	const struct gic_ops *ops;
 	struct gic_description description;
-	unsigned version;	 /* 2 or 3 */
+	unsigned version;        /* 2 or 3 */
 	unsigned list_registers; /* set by init */
 	/* INTIDs of private interrupts */
 	uint32_t timer, virtual_timer, maintenance;

@@ -9,49 +9,49 @@
 #include "lib/printf.h"
 
 /* Distributor, 4.3 */
-#define GICD_CTLR	 0x000
-#define GICD_TYPER	 0x004
-#define GICD_ISENABLER	 0x100
-#define GICD_ICENABLER	 0x180
-#define GICD_ICPENDR	 0x280
-#define GICD_ISACTIVER	 0x300
-#define GICD_ICACTIVER	 0x380
-#define GICD_IPRIORITYR	 0x400
-#define GICD_BYTES	 UINT64_C(0x1000)
+#define GICD_CTLR        0x000
+#define GICD_TYPER       0x004
+#define GICD_ISENABLER   0x100
+#define GICD_ICENABLER   0x180
+#define GICD_ICPENDR     0x280
+#define GICD_ISACTIVER   0x300
+#define GICD_ICACTIVER   0x380
+#define GICD_IPRIORITYR  0x400
+#define GICD_BYTES       UINT64_C(0x1000)
 #define GICD_CTLR_ENABLE 1U
 #define GICD_TYPER_LINES BITS(4, 0)
 #define DEFAULT_PRIORITY 0xa0a0a0a0U
 /* CPU interface, 4.4 */
-#define GICC_CTLR	  0x0000
-#define GICC_PMR	  0x0004
-#define GICC_BPR	  0x0008
-#define GICC_IAR	  0x000c
-#define GICC_EOIR	  0x0010
-#define GICC_DIR	  0x1000
-#define GICC_BYTES	  UINT64_C(0x2000)
+#define GICC_CTLR         0x0000
+#define GICC_PMR          0x0004
+#define GICC_BPR          0x0008
+#define GICC_IAR          0x000c
+#define GICC_EOIR         0x0010
+#define GICC_DIR          0x1000
+#define GICC_BYTES        UINT64_C(0x2000)
 #define GICC_CTLR_ENABLE  BIT(0)
 #define GICC_CTLR_EOIMODE BIT(9)
-#define GICC_PMR_ALL	  0xffU
-#define GICC_IAR_INTID	  BITS(9, 0)
+#define GICC_PMR_ALL      0xffU
+#define GICC_IAR_INTID    BITS(9, 0)
 /* Virtual interface control, 5.3 */
-#define GICH_HCR	  0x000
-#define GICH_VTR	  0x004
-#define GICH_VMCR	  0x008
-#define GICH_APR	  0x0f0
-#define GICH_LR		  0x100
-#define GICH_BYTES	  UINT64_C(0x200)
+#define GICH_HCR          0x000
+#define GICH_VTR          0x004
+#define GICH_VMCR         0x008
+#define GICH_APR          0x0f0
+#define GICH_LR           0x100
+#define GICH_BYTES        UINT64_C(0x200)
 #define GICH_VTR_LISTREGS BITS(5, 0)
 /* GICH_LR<n>, 5.3.10 */
-#define LR_INTID	    BITS(9, 0)
-#define LR_PHYSICAL_LOW	    10 /* with LR_HARDWARE; else the source of an SGI, and LR_EOI */
-#define LR_SOURCE_HIGH	    12
-#define LR_EOI		    BIT(19)
-#define LR_PRIORITY_LOW	    23
+#define LR_INTID            BITS(9, 0)
+#define LR_PHYSICAL_LOW     10 /* with LR_HARDWARE; else the source of an SGI, and LR_EOI */
+#define LR_SOURCE_HIGH      12
+#define LR_EOI              BIT(19)
+#define LR_PRIORITY_LOW     23
 #define LR_PRIORITY_DROPPED 3 /* it holds the upper five bits */
-#define LR_PENDING	    BIT(28)
-#define LR_ACTIVE	    BIT(29)
-#define LR_GROUP1	    BIT(30)
-#define LR_HARDWARE	    BIT(31)
+#define LR_PENDING          BIT(28)
+#define LR_ACTIVE           BIT(29)
+#define LR_GROUP1           BIT(30)
+#define LR_HARDWARE         BIT(31)
 
 static uintptr_t gicd, gicc, gich;
 
@@ -96,7 +96,7 @@ static void enable_private(unsigned intid, bool enable)
 static void disable_shared(unsigned intid)
 {
 	mmio_write32(gicd + GICD_ICENABLER + intid / VGIC_BANK_INTIDS * sizeof(uint32_t),
-		     UINT32_C(1) << (intid % VGIC_BANK_INTIDS));
+	             UINT32_C(1) << (intid % VGIC_BANK_INTIDS));
 }
 
 static void set_active(unsigned intid, bool active)

@@ -9,52 +9,52 @@
 #include "lib/printf.h"
 
 /* Distributor, 12.9 */
-#define GICD_CTLR		0x0000
-#define GICD_TYPER		0x0004
-#define GICD_IGROUPR		0x0080
-#define GICD_ICENABLER		0x0180
+#define GICD_CTLR               0x0000
+#define GICD_TYPER              0x0004
+#define GICD_IGROUPR            0x0080
+#define GICD_ICENABLER          0x0180
 #define GICD_CTLR_ENABLE_GROUP1 BIT(1)
-#define GICD_CTLR_ARE		BIT(4)
-#define GICD_CTLR_RWP		BIT(31)
-#define GICD_TYPER_LINES	BITS(4, 0)
+#define GICD_CTLR_ARE           BIT(4)
+#define GICD_CTLR_RWP           BIT(31)
+#define GICD_TYPER_LINES        BITS(4, 0)
 /* Redistributor, 12.11: RD_base, then SGI_base; four frames with VLPIs (version 4) */
-#define GICR_TYPER		   0x0008
-#define GICR_WAKER		   0x0014
-#define GICR_SGI_FRAME		   0x10000
-#define GICR_IGROUPR0		   0x0080
-#define GICR_ISENABLER0		   0x0100
-#define GICR_ICENABLER0		   0x0180
-#define GICR_ICPENDR0		   0x0280
-#define GICR_ISACTIVER0		   0x0300
-#define GICR_ICACTIVER0		   0x0380
-#define GICR_IPRIORITYR		   0x0400
-#define GICR_CTLR		   0x0000
-#define GICR_CTLR_RWP		   BIT(3)
-#define GICR_TYPER_VLPIS	   BIT(1)
-#define GICR_TYPER_LAST		   BIT(4)
-#define GICR_TYPER_AFFINITY_LOW	   32
-#define GICR_FRAMES_BYTES	   UINT64_C(0x20000)
+#define GICR_TYPER                 0x0008
+#define GICR_WAKER                 0x0014
+#define GICR_SGI_FRAME             0x10000
+#define GICR_IGROUPR0              0x0080
+#define GICR_ISENABLER0            0x0100
+#define GICR_ICENABLER0            0x0180
+#define GICR_ICPENDR0              0x0280
+#define GICR_ISACTIVER0            0x0300
+#define GICR_ICACTIVER0            0x0380
+#define GICR_IPRIORITYR            0x0400
+#define GICR_CTLR                  0x0000
+#define GICR_CTLR_RWP              BIT(3)
+#define GICR_TYPER_VLPIS           BIT(1)
+#define GICR_TYPER_LAST            BIT(4)
+#define GICR_TYPER_AFFINITY_LOW    32
+#define GICR_FRAMES_BYTES          UINT64_C(0x20000)
 #define GICR_WAKER_PROCESSOR_SLEEP BIT(1)
 #define GICR_WAKER_CHILDREN_ASLEEP BIT(2)
-#define DEFAULT_PRIORITY	   0xa0a0a0a0U
+#define DEFAULT_PRIORITY           0xa0a0a0a0U
 /* Registers */
-#define ICC_SRE_SRE	     BIT(0)
-#define ICC_SRE_DFB	     BIT(1)
-#define ICC_SRE_DIB	     BIT(2)
+#define ICC_SRE_SRE          BIT(0)
+#define ICC_SRE_DFB          BIT(1)
+#define ICC_SRE_DIB          BIT(2)
 #define ICC_CTLR_EOIMODE     BIT(1)
-#define ICC_PMR_ALL	     UINT64_C(0xff)
+#define ICC_PMR_ALL          UINT64_C(0xff)
 #define ICH_VTR_LISTREGS     BITS(4, 0)
 #define ICH_VTR_PREBITS_HIGH 28
 #define ICH_VTR_PREBITS_LOW  26
 /* ICH_LR<n>_EL2, 12.4.5 */
-#define LR_INTID	BITS(31, 0)
-#define LR_EOI		BIT(41)
+#define LR_INTID        BITS(31, 0)
+#define LR_EOI          BIT(41)
 #define LR_PHYSICAL_LOW 32
 #define LR_PRIORITY_LOW 48
-#define LR_GROUP1	BIT(60)
-#define LR_HARDWARE	BIT(61)
-#define LR_PENDING	BIT(62)
-#define LR_ACTIVE	BIT(63)
+#define LR_GROUP1       BIT(60)
+#define LR_HARDWARE     BIT(61)
+#define LR_PENDING      BIT(62)
+#define LR_ACTIVE       BIT(63)
 
 #define WAIT_ROUNDS 1000000U
 
@@ -167,13 +167,13 @@ static bool init(char *message, size_t size)
 	}
 	if (!init_cpu_interface()) {
 		snprintf(message, size,
-			 "GICv3: ICC_SRE_EL2.SRE stays 0: the firmware keeps the system register interface "
-			 "for itself");
+		         "GICv3: ICC_SRE_EL2.SRE stays 0: the firmware keeps the system register interface "
+		         "for itself");
 		return false;
 	}
 	if (!init_distributor() || !init_redistributor()) {
 		snprintf(message, size, "GICv3: the distributor or redistributor at 0x%llx does not answer",
-			 (unsigned long long)redistributor);
+		         (unsigned long long)redistributor);
 		return false;
 	}
 	uint64_t vtr = sysreg_read(ICH_VTR_EL2);
@@ -186,7 +186,7 @@ static bool init(char *message, size_t size)
 static void enable_private(unsigned intid, bool enable)
 {
 	mmio_write32(redistributor + GICR_SGI_FRAME + (enable ? GICR_ISENABLER0 : GICR_ICENABLER0), UINT32_C(1)
-													    << intid);
+	                                                                                                    << intid);
 }
 
 static void disable_shared(unsigned intid)
@@ -198,7 +198,7 @@ static void disable_shared(unsigned intid)
 static void set_active(unsigned intid, bool active)
 {
 	mmio_write32(redistributor + GICR_SGI_FRAME + (active ? GICR_ISACTIVER0 : GICR_ICACTIVER0), UINT32_C(1)
-													    << intid);
+	                                                                                                    << intid);
 }
 
 static uint32_t acknowledge(void)

@@ -38,25 +38,25 @@ struct id_register {
 /* Arm ARM D19.2.59 to D19.2.78; the comments name what is left out on purpose. */
 static const struct id_register table[] = {
 	/* ID_AA64PFR0_EL1: EL0 and EL1 AArch64 only, FP, AdvSIMD, GIC (set below), DIT, CSV2, CSV3. Not: EL2, EL3, RAS,
-	 * SVE, SEL2, MPAM, AMU, RME. CSV2 at most 1: 2 promises SCXTNUM_EL1. */
+         * SVE, SEL2, MPAM, AMU, RME. CSV2 at most 1: 2 promises SCXTNUM_EL1. */
 	{4, 0, {FIXED(0, 1), FIXED(4, 1), HOST(16), HOST(20), HOST(48), AT_MOST(56, 1), HOST(60)}},
 	/* ID_AA64PFR1_EL1: BT, SSBS. Not: MTE, SME, NMI. */
 	{4, 1, {HOST(0), AT_MOST(4, 2)}},
 	/* ID_AA64DFR0_EL1: Armv8.0 debug with the fewest breakpoints and watchpoints, all of which read as zero. Not:
-	 * trace, PMU, profiling. */
+         * trace, PMU, profiling. */
 	{5, 0, {FIXED(0, 6), FIXED(12, 1), FIXED(20, 1)}},
 	/* ID_AA64ISAR0_EL1: instructions that need no state. Not: TME. */
 	{6,
-	 0,
-	 {HOST(4), HOST(8), HOST(12), HOST(16), HOST(20), HOST(28), HOST(32), HOST(36), HOST(40), HOST(44), HOST(48),
-	  HOST(52), HOST(56), HOST(60)}},
+         0,
+         {HOST(4), HOST(8), HOST(12), HOST(16), HOST(20), HOST(28), HOST(32), HOST(36), HOST(40), HOST(44), HOST(48),
+          HOST(52), HOST(56), HOST(60)}},
 	/* ID_AA64ISAR1_EL1: DPB, JSCVT, FCMA, LRCPC, FRINTTS, SB, BF16, DGH, I8MM. Not: pointer authentication,
-	 * SPECRES, XS, LS64. */
+         * SPECRES, XS, LS64. */
 	{6, 1, {HOST(0), HOST(12), HOST(16), HOST(20), HOST(32), HOST(36), HOST(44), HOST(48), HOST(52)}},
 	/* ID_AA64ISAR2_EL1: RPRES, BC. Not: WFxT, pointer authentication, MOPS. */
 	{6, 2, {HOST(4), HOST(20)}},
 	/* ID_AA64MMFR0_EL1: PARange (set below), ASIDBits, BigEnd, SNSMem, BigEndEL0, TGran16, TGran64, TGran4, ExS.
-	 * No LPA2: an IPA has at most 48 bits. Not: FGT, ECV. */
+         * No LPA2: an IPA has at most 48 bits. Not: FGT, ECV. */
 	{7, 0, {HOST(4), HOST(8), HOST(12), HOST(16), AT_MOST(20, 1), HOST(24), AT_MOST(28, 0), HOST(44)}},
 	/* ID_AA64MMFR1_EL1: HAFDBS, HPDS, PAN, ETS, AFP, nTLBPA. Not: VMIDBits, VH, LO, SpecSEI, XNX, HCX, CMOW. */
 	{7, 1, {HOST(0), HOST(12), HOST(20), HOST(36), HOST(44), HOST(48)}},

@@ -132,7 +132,7 @@ static bool switch_to_own(void)
 		.hcr = ARM_HOST_HCR,
 		.mair = ARM_EL2_MAIR,
 		.tcr = TCR_EL2_RES1 | TCR_T0SZ(VIRTUAL_BITS) | TCR_IRGN0_WRITE_BACK | TCR_ORGN0_WRITE_BACK |
-		       TCR_SH0_INNER | TCR_TG0_4K | arm_physical_size() << TCR_PS_LOW,
+	               TCR_SH0_INNER | TCR_TG0_4K | arm_physical_size() << TCR_PS_LOW,
 		.ttbr0 = tables.root,
 		.sctlr = SCTLR_EL2_RES1 | SCTLR_M | SCTLR_C | SCTLR_SA | SCTLR_I | SCTLR_WXN,
 	};
@@ -209,6 +209,11 @@ bool arm_readable(uint64_t address)
 	struct npt_entry entry = npt_lookup(&tables, address);
 	return entry.kind == NPT_LEAF && (entry.attributes.permissions & MM_READ) &&
 	       entry.attributes.type == MM_WRITE_BACK;
+}
+
+bool arm_is_guard_page(uint64_t address)
+{
+	return address >= STACK_WINDOW_START && address < next_stack && npt_lookup(&tables, address).kind == NPT_HOLE;
 }
 
 static void unmap_firmware(unsigned count)

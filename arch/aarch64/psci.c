@@ -8,26 +8,26 @@
 #include <stddef.h>
 
 /* DEN0022 chapter 5; 64-bit variants have bit 30 set */
-#define PSCI_VERSION		  UINT32_C(0x84000000)
-#define PSCI_CPU_SUSPEND	  UINT32_C(0x84000001)
-#define PSCI_CPU_OFF		  UINT32_C(0x84000002)
-#define PSCI_CPU_ON		  UINT32_C(0x84000003)
-#define PSCI_AFFINITY_INFO	  UINT32_C(0x84000004)
-#define PSCI_MIGRATE_INFO_TYPE	  UINT32_C(0x84000006)
-#define PSCI_SYSTEM_OFF		  UINT32_C(0x84000008)
-#define PSCI_SYSTEM_RESET	  UINT32_C(0x84000009)
-#define PSCI_FEATURES		  UINT32_C(0x8400000a)
-#define PSCI_64			  UINT32_C(0x40000000)
-#define PSCI_VERSION_1_1	  UINT64_C(0x00010001)
+#define PSCI_VERSION              UINT32_C(0x84000000)
+#define PSCI_CPU_SUSPEND          UINT32_C(0x84000001)
+#define PSCI_CPU_OFF              UINT32_C(0x84000002)
+#define PSCI_CPU_ON               UINT32_C(0x84000003)
+#define PSCI_AFFINITY_INFO        UINT32_C(0x84000004)
+#define PSCI_MIGRATE_INFO_TYPE    UINT32_C(0x84000006)
+#define PSCI_SYSTEM_OFF           UINT32_C(0x84000008)
+#define PSCI_SYSTEM_RESET         UINT32_C(0x84000009)
+#define PSCI_FEATURES             UINT32_C(0x8400000a)
+#define PSCI_64                   UINT32_C(0x40000000)
+#define PSCI_VERSION_1_1          UINT64_C(0x00010001)
 #define PSCI_MIGRATION_NOT_NEEDED UINT64_C(2)
-#define PSCI_AFFINITY_ON	  UINT64_C(0)
-#define PSCI_SUCCESS		  UINT64_C(0)
-#define PSCI_INVALID_PARAMETERS	  ((uint64_t)-2)
-#define PSCI_DENIED		  ((uint64_t)-3)
-#define PSCI_ALREADY_ON		  ((uint64_t)-4)
-#define PSCI_SUSPEND_POWERDOWN	  (UINT64_C(1) << 16) /* power_state: StateType */
+#define PSCI_AFFINITY_ON          UINT64_C(0)
+#define PSCI_SUCCESS              UINT64_C(0)
+#define PSCI_INVALID_PARAMETERS   ((uint64_t)-2)
+#define PSCI_DENIED               ((uint64_t)-3)
+#define PSCI_ALREADY_ON           ((uint64_t)-4)
+#define PSCI_SUSPEND_POWERDOWN    (UINT64_C(1) << 16) /* power_state: StateType */
 /* DEN0028 7 */
-#define SMCCC_VERSION	    UINT32_C(0x80000000)
+#define SMCCC_VERSION       UINT32_C(0x80000000)
 #define SMCCC_ARCH_FEATURES UINT32_C(0x80000001)
 #define SMCCC_VERSION_1_1   UINT64_C(0x00010001)
 
@@ -36,9 +36,9 @@ static const struct {
 	uint32_t function;
 	uint32_t also;
 } functions[] = {
-	{PSCI_VERSION, 0},	{PSCI_CPU_SUSPEND, PSCI_64},   {PSCI_CPU_OFF, 0},
+	{PSCI_VERSION, 0},      {PSCI_CPU_SUSPEND, PSCI_64},   {PSCI_CPU_OFF, 0},
 	{PSCI_CPU_ON, PSCI_64}, {PSCI_AFFINITY_INFO, PSCI_64}, {PSCI_MIGRATE_INFO_TYPE, 0},
-	{PSCI_SYSTEM_OFF, 0},	{PSCI_SYSTEM_RESET, 0},	       {PSCI_FEATURES, 0},
+	{PSCI_SYSTEM_OFF, 0},   {PSCI_SYSTEM_RESET, 0},        {PSCI_FEATURES, 0},
 	{SMCCC_VERSION, 0},
 };
 

@@ -8,7 +8,7 @@
 #include "lib/log.h"
 
 #define GENERAL_REGISTERS 31
-#define CODE_WORDS	  4
+#define CODE_WORDS        4
 #define INSTRUCTION_BYTES 4
 
 static const char *const asynchronous_names[] = {
@@ -19,7 +19,7 @@ const char *arch_exit_name(uint64_t raw)
 	if (raw & ARM_RAW_ASYNCHRONOUS) {
 		unsigned cause = (unsigned)(raw - ARM_RAW_ASYNCHRONOUS);
 		return cause >= ARM_EXIT_IRQ && cause < ARRAY_SIZE(asynchronous_names) ? asynchronous_names[cause]
-										       : "?";
+		                                                                       : "?";
 	}
 	return arm_exception_class_name((unsigned)field(raw, ESR_EC_HIGH, ESR_EC_LOW));
 }
@@ -28,23 +28,25 @@ static void report_state(struct arch_vcpu *vcpu, const char *subsystem)
 {
 	uint64_t esr = sysreg_read(esr_el2);
 	log_line(subsystem, "pc  %016llx  pstate %08llx  sp_el1 %016llx  sp_el0 %016llx",
-		 (unsigned long long)sysreg_read(elr_el2), (unsigned long long)sysreg_read(spsr_el2),
-		 (unsigned long long)sysreg_read(sp_el1), (unsigned long long)sysreg_read(sp_el0));
-	for (unsigned i = 0; i + 1 < GENERAL_REGISTERS; i += 3) {
-		log_line(subsystem, "x%-2u %016llx  x%-2u %016llx  x%-2u %016llx", i, (unsigned long long)vcpu->x[i],
-			 i + 1, (unsigned long long)vcpu->x[i + 1], i + 2, (unsigned long long)vcpu->x[i + 2]);
+	         (unsigned long long)sysreg_read(elr_el2), (unsigned long long)sysreg_read(spsr_el2),
+	         (unsigned long long)sysreg_read(sp_el1), (unsigned long long)sysreg_read(sp_el0));
+	for (unsigned i = 0; i + 4 < GENERAL_REGISTERS; i += 4) {
+		log_line(subsystem, "x%-2u %016llx  x%-2u %016llx  x%-2u %016llx  x%-2u %016llx", i,
+		         (unsigned long long)vcpu->x[i], i + 1, (unsigned long long)vcpu->x[i + 1], i + 2,
+		         (unsigned long long)vcpu->x[i + 2], i + 3, (unsigned long long)vcpu->x[i + 3]);
 	}
-	log_line(subsystem, "x30 %016llx  sctlr_el1 %llx  tcr_el1 %llx  ttbr0_el1 %llx  ttbr1_el1 %llx",
-		 (unsigned long long)vcpu->x[30], (unsigned long long)sysreg_read(sctlr_el1),
-		 (unsigned long long)sysreg_read(tcr_el1), (unsigned long long)sysreg_read(ttbr0_el1),
-		 (unsigned long long)sysreg_read(ttbr1_el1));
+	log_line(subsystem, "x28 %016llx  x29 %016llx  x30 %016llx", (unsigned long long)vcpu->x[28],
+	         (unsigned long long)vcpu->x[29], (unsigned long long)vcpu->x[30]);
+	log_line(subsystem, "sctlr_el1 %llx  tcr_el1 %llx  ttbr0_el1 %llx  ttbr1_el1 %llx",
+	         (unsigned long long)sysreg_read(sctlr_el1), (unsigned long long)sysreg_read(tcr_el1),
+	         (unsigned long long)sysreg_read(ttbr0_el1), (unsigned long long)sysreg_read(ttbr1_el1));
 	log_line(subsystem, "vbar_el1 %llx  esr_el1 %llx  elr_el1 %llx  far_el1 %llx  spsr_el1 %llx",
-		 (unsigned long long)sysreg_read(vbar_el1), (unsigned long long)sysreg_read(esr_el1),
-		 (unsigned long long)sysreg_read(elr_el1), (unsigned long long)sysreg_read(far_el1),
-		 (unsigned long long)sysreg_read(spsr_el1));
+	         (unsigned long long)sysreg_read(vbar_el1), (unsigned long long)sysreg_read(esr_el1),
+	         (unsigned long long)sysreg_read(elr_el1), (unsigned long long)sysreg_read(far_el1),
+	         (unsigned long long)sysreg_read(spsr_el1));
 	log_line(subsystem, "esr_el2 %llx (%s)  far_el2 %llx  hpfar_el2 %llx", (unsigned long long)esr,
-		 arm_exception_class_name((unsigned)field(esr, ESR_EC_HIGH, ESR_EC_LOW)),
-		 (unsigned long long)sysreg_read(far_el2), (unsigned long long)sysreg_read(hpfar_el2));
+	         arm_exception_class_name((unsigned)field(esr, ESR_EC_HIGH, ESR_EC_LOW)),
+	         (unsigned long long)sysreg_read(far_el2), (unsigned long long)sysreg_read(hpfar_el2));
 }
 
 static void report_code(struct arch_vcpu *vcpu, const char *subsystem)
@@ -102,7 +104,7 @@ unsigned arch_vcpu_exit_counts(const struct arch_vcpu *vcpu, struct arch_exit_co
 		last = best;
 		counts[filled++] = (struct arch_exit_count){
 			.name = best < ESR_EC_COUNT ? arm_exception_class_name(best)
-						    : asynchronous_names[best - ESR_EC_COUNT + ARM_EXIT_IRQ],
+		                                    : asynchronous_names[best - ESR_EC_COUNT + ARM_EXIT_IRQ],
 			.count = below,
 		};
 	}

@@ -9,9 +9,9 @@
 #include "id_registers.h"
 #include "timer.h"
 
-#define REGISTER_ZERO	       31 /* Rt: XZR */
+#define REGISTER_ZERO          31 /* Rt: XZR */
 #define OSLSR_OSLM_IMPLEMENTED BIT(3)
-#define ICC_SRE_ALL	       UINT64_C(7) /* SRE, DFB, DIB: nothing else than the system registers */
+#define ICC_SRE_ALL            UINT64_C(7) /* SRE, DFB, DIB: nothing else than the system registers */
 #define TIMER_VALUE_BITS       BITS(31, 0)
 
 /* ---- handlers: false means undefined ---- */
@@ -207,26 +207,26 @@ static bool memory_control(struct arch_vcpu *vcpu, uint32_t encoding, bool read,
 
 /* ---- the table: the first row that matches ---- */
 
-#define EXACT		UINT32_MAX
-#define OP0_OP1		SYSTEM_REGISTER(3, 7, 0, 0, 0)
+#define EXACT           UINT32_MAX
+#define OP0_OP1         SYSTEM_REGISTER(3, 7, 0, 0, 0)
 #define OP0_OP1_CRN_CRM SYSTEM_REGISTER(3, 7, 15, 15, 0)
-#define OP0_OP1_CRN	SYSTEM_REGISTER(3, 7, 15, 0, 0)
+#define OP0_OP1_CRN     SYSTEM_REGISTER(3, 7, 15, 0, 0)
 
 static const struct {
 	uint32_t mask, match;
 	sysreg_handler *handler;
 } table[] = {
-	{EXACT, SYSTEM_REGISTER(3, 0, 12, 11, 5), send_sgi},		    /* ICC_SGI1R_EL1 */
-	{EXACT, SYSTEM_REGISTER(3, 0, 12, 11, 6), send_sgi},		    /* ICC_ASGI1R_EL1 */
-	{EXACT, SYSTEM_REGISTER(3, 0, 12, 11, 7), send_sgi},		    /* ICC_SGI0R_EL1 */
+	{EXACT, SYSTEM_REGISTER(3, 0, 12, 11, 5), send_sgi},                /* ICC_SGI1R_EL1 */
+	{EXACT, SYSTEM_REGISTER(3, 0, 12, 11, 6), send_sgi},                /* ICC_ASGI1R_EL1 */
+	{EXACT, SYSTEM_REGISTER(3, 0, 12, 11, 7), send_sgi},                /* ICC_SGI0R_EL1 */
 	{EXACT, SYSTEM_REGISTER(3, 0, 12, 12, 5), system_register_enable},  /* ICC_SRE_EL1 */
-	{EXACT, SYSTEM_REGISTER(3, 3, 14, 2, 1), timer_control},	    /* CNTP_CTL_EL0 */
-	{EXACT, SYSTEM_REGISTER(3, 3, 14, 2, 2), timer_compare},	    /* CNTP_CVAL_EL0 */
-	{EXACT, SYSTEM_REGISTER(3, 3, 14, 2, 0), timer_value},		    /* CNTP_TVAL_EL0 */
-	{EXACT, SYSTEM_REGISTER(1, 0, 7, 6, 2), set_way},		    /* DC ISW */
-	{EXACT, SYSTEM_REGISTER(1, 0, 7, 10, 2), set_way},		    /* DC CSW */
-	{EXACT, SYSTEM_REGISTER(1, 0, 7, 14, 2), set_way},		    /* DC CISW */
-	{EXACT, SYSTEM_REGISTER(3, 0, 1, 0, 1), ignore},		    /* ACTLR_EL1 */
+	{EXACT, SYSTEM_REGISTER(3, 3, 14, 2, 1), timer_control},            /* CNTP_CTL_EL0 */
+	{EXACT, SYSTEM_REGISTER(3, 3, 14, 2, 2), timer_compare},            /* CNTP_CVAL_EL0 */
+	{EXACT, SYSTEM_REGISTER(3, 3, 14, 2, 0), timer_value},              /* CNTP_TVAL_EL0 */
+	{EXACT, SYSTEM_REGISTER(1, 0, 7, 6, 2), set_way},                   /* DC ISW */
+	{EXACT, SYSTEM_REGISTER(1, 0, 7, 10, 2), set_way},                  /* DC CSW */
+	{EXACT, SYSTEM_REGISTER(1, 0, 7, 14, 2), set_way},                  /* DC CISW */
+	{EXACT, SYSTEM_REGISTER(3, 0, 1, 0, 1), ignore},                    /* ACTLR_EL1 */
 	{OP0_OP1_CRN_CRM, SYSTEM_REGISTER(3, 0, 1, 0, 0), memory_control},  /* SCTLR_EL1 */
 	{OP0_OP1_CRN_CRM, SYSTEM_REGISTER(3, 0, 2, 0, 0), memory_control},  /* TTBR0_EL1, TTBR1_EL1, TCR_EL1 */
 	{OP0_OP1_CRN_CRM, SYSTEM_REGISTER(3, 0, 5, 1, 0), memory_control},  /* AFSR0_EL1, AFSR1_EL1 */
@@ -235,9 +235,9 @@ static const struct {
 	{OP0_OP1_CRN_CRM, SYSTEM_REGISTER(3, 0, 10, 2, 0), memory_control}, /* MAIR_EL1 */
 	{OP0_OP1_CRN_CRM, SYSTEM_REGISTER(3, 0, 10, 3, 0), memory_control}, /* AMAIR_EL1 */
 	{OP0_OP1_CRN_CRM, SYSTEM_REGISTER(3, 0, 13, 0, 0), memory_control}, /* CONTEXTIDR_EL1 */
-	{OP0_OP1_CRN_CRM, SYSTEM_REGISTER(3, 0, 0, 0, 0), undefined},	    /* MIDR_EL1 and so on: written */
-	{OP0_OP1_CRN, SYSTEM_REGISTER(3, 0, 0, 0, 0), identification},	    /* ID group 3 */
-	{EXACT, SYSTEM_REGISTER(2, 0, 1, 1, 4), os_lock_status},	    /* OSLSR_EL1 */
+	{OP0_OP1_CRN_CRM, SYSTEM_REGISTER(3, 0, 0, 0, 0), undefined},       /* MIDR_EL1 and so on: written */
+	{OP0_OP1_CRN, SYSTEM_REGISTER(3, 0, 0, 0, 0), identification},      /* ID group 3 */
+	{EXACT, SYSTEM_REGISTER(2, 0, 1, 1, 4), os_lock_status},            /* OSLSR_EL1 */
 	/* The debug registers, their locks and their channel: there, and without effect. */
 	{OP0_OP1, SYSTEM_REGISTER(2, 0, 0, 0, 0), ignore},
 	{OP0_OP1, SYSTEM_REGISTER(2, 3, 0, 0, 0), ignore},

@@ -25,8 +25,8 @@ static inline void isb(void)
 {
 	__asm__ volatile("isb" : : : "memory");
 }
-#define dsb(domain)		       __asm__ volatile("dsb " #domain : : : "memory")
-#define tlbi(operation)		       __asm__ volatile("tlbi " #operation : : : "memory")
+#define dsb(domain)                    __asm__ volatile("dsb " #domain : : : "memory")
+#define tlbi(operation)                __asm__ volatile("tlbi " #operation : : : "memory")
 #define tlbi_address(operation, value) __asm__ volatile("tlbi " #operation ", %0" : : "r"((uint64_t)(value)) : "memory")
 #endif
 
@@ -35,56 +35,56 @@ static inline void isb(void)
 #define CURRENTEL_EL_LOW  2
 
 /* HCR_EL2, D19.2.48 */
-#define HCR_VM	      BIT(0) /* stage 2 on */
+#define HCR_VM        BIT(0) /* stage 2 on */
 #define HCR_SWIO      BIT(1) /* DC ISW acts as DC CISW */
-#define HCR_PTW	      BIT(2) /* a stage-1 walk into device memory faults */
-#define HCR_FMO	      BIT(3) /* physical FIQ to EL2, virtual FIQ for EL1 */
-#define HCR_IMO	      BIT(4) /* physical IRQ to EL2, virtual IRQ for EL1 */
-#define HCR_AMO	      BIT(5) /* SError to EL2 */
-#define HCR_FB	      BIT(9) /* broadcast TLB maintenance */
+#define HCR_PTW       BIT(2) /* a stage-1 walk into device memory faults */
+#define HCR_FMO       BIT(3) /* physical FIQ to EL2, virtual FIQ for EL1 */
+#define HCR_IMO       BIT(4) /* physical IRQ to EL2, virtual IRQ for EL1 */
+#define HCR_AMO       BIT(5) /* SError to EL2 */
+#define HCR_FB        BIT(9) /* broadcast TLB maintenance */
 #define HCR_BSU_INNER BIT(10)
-#define HCR_TWI	      BIT(13) /* trap WFI */
+#define HCR_TWI       BIT(13) /* trap WFI */
 #define HCR_TID3      BIT(18) /* trap ID group 3 */
-#define HCR_TSC	      BIT(19) /* trap SMC */
+#define HCR_TSC       BIT(19) /* trap SMC */
 #define HCR_TIDCP     BIT(20) /* trap implementation-defined registers */
 #define HCR_TACR      BIT(21) /* trap ACTLR_EL1 */
-#define HCR_TSW	      BIT(22) /* trap cache maintenance by set and way */
-#define HCR_TVM	      BIT(26) /* trap writes of the stage-1 controls */
-#define HCR_TGE	      BIT(27)
-#define HCR_RW	      BIT(31) /* EL1 is AArch64 */
-#define HCR_E2H	      BIT(34) /* VHE */
+#define HCR_TSW       BIT(22) /* trap cache maintenance by set and way */
+#define HCR_TVM       BIT(26) /* trap writes of the stage-1 controls */
+#define HCR_TGE       BIT(27)
+#define HCR_RW        BIT(31) /* EL1 is AArch64 */
+#define HCR_E2H       BIT(34) /* VHE */
 #define HCR_TLOR      BIT(35) /* trap the LORegion registers */
 #define HCR_TERR      BIT(36) /* trap the error-record registers */
-#define HCR_TEA	      BIT(37) /* synchronous external aborts to EL2 */
-#define HCR_FWB	      BIT(46) /* FEAT_S2FWB: stage 2 decides cacheability */
+#define HCR_TEA       BIT(37) /* synchronous external aborts to EL2 */
+#define HCR_FWB       BIT(46) /* FEAT_S2FWB: stage 2 decides cacheability */
 
 /* SCTLR_EL2 with E2H = 0 and SCTLR_EL1, D19.2.134 and D19.2.132 */
-#define SCTLR_M		BIT(0)
-#define SCTLR_C		BIT(2)
-#define SCTLR_SA	BIT(3)
-#define SCTLR_I		BIT(12)
-#define SCTLR_WXN	BIT(19)
-#define SCTLR_EL1_SPAN	BIT(23)
-#define SCTLR_EL1_EE	BIT(25)
+#define SCTLR_M         BIT(0)
+#define SCTLR_C         BIT(2)
+#define SCTLR_SA        BIT(3)
+#define SCTLR_I         BIT(12)
+#define SCTLR_WXN       BIT(19)
+#define SCTLR_EL1_SPAN  BIT(23)
+#define SCTLR_EL1_EE    BIT(25)
 #define SCTLR_EL1_DSSBS BIT(44)
-#define SCTLR_EL2_RES1	(BITS(5, 4) | BIT(11) | BIT(16) | BIT(18) | BITS(23, 22) | BITS(29, 28))
-#define SCTLR_EL1_RES1	(BIT(11) | BIT(20) | BITS(23, 22) | BITS(29, 28))
+#define SCTLR_EL2_RES1  (BITS(5, 4) | BIT(11) | BIT(16) | BIT(18) | BITS(23, 22) | BITS(29, 28))
+#define SCTLR_EL1_RES1  (BIT(11) | BIT(20) | BITS(23, 22) | BITS(29, 28))
 
 /* TCR_EL2 with E2H = 0, D19.2.144, and VTCR_EL2, D19.2.160: same places, but PS, T0SZ's meaning and SL0 */
 #define TCR_T0SZ(input_bits) ((uint64_t)(64 - (input_bits)))
 #define TCR_IRGN0_WRITE_BACK BIT(8)
 #define TCR_ORGN0_WRITE_BACK BIT(10)
-#define TCR_SH0_INNER	     BITS(13, 12)
-#define TCR_TG0_4K	     UINT64_C(0)
-#define TCR_PS_LOW	     16
-#define TCR_EL2_RES1	     (BIT(31) | BIT(23))
-#define VTCR_SL0_LOW	     6
-#define VTCR_RES1	     BIT(31)
-#define VTTBR_VMID_LOW	     48
+#define TCR_SH0_INNER        BITS(13, 12)
+#define TCR_TG0_4K           UINT64_C(0)
+#define TCR_PS_LOW           16
+#define TCR_EL2_RES1         (BIT(31) | BIT(23))
+#define VTCR_SL0_LOW         6
+#define VTCR_RES1            BIT(31)
+#define VTTBR_VMID_LOW       48
 
 /* CPTR_EL2 with E2H = 0, D19.2.34 */
 #define CPTR_RES1 (BITS(7, 0) | BIT(9) | BIT(13))
-#define CPTR_TZ	  BIT(8)  /* trap SVE */
+#define CPTR_TZ   BIT(8)  /* trap SVE */
 #define CPTR_TSM  BIT(12) /* trap SME */
 #define CPTR_TTA  BIT(20) /* trap trace registers */
 #define CPTR_TAM  BIT(30) /* trap activity monitors */
@@ -101,23 +101,23 @@ static inline void isb(void)
 
 /* CNTHCT_EL2 with E2H = 0, D19.12.11; CNT*_CTL, D19.12.10 */
 #define CNTHCT_EL1PCTEN BIT(0) /* the guest reads the physical counter; its physical timer (bit 1) traps */
-#define CNT_CTL_ENABLE	BIT(0)
-#define CNT_CTL_IMASK	BIT(1)
+#define CNT_CTL_ENABLE  BIT(0)
+#define CNT_CTL_IMASK   BIT(1)
 #define CNT_CTL_ISTATUS BIT(2)
 
 /* SPSR and PSTATE, C5.2.19 */
-#define PSTATE_SP	    BIT(0)
-#define PSTATE_EL1H	    UINT64_C(5)
-#define PSTATE_MODE	    BITS(4, 0)
+#define PSTATE_SP           BIT(0)
+#define PSTATE_EL1H         UINT64_C(5)
+#define PSTATE_MODE         BITS(4, 0)
 #define PSTATE_MODE_EL_HIGH 3
 #define PSTATE_MODE_EL_LOW  2
-#define PSTATE_AARCH32	    BIT(4)
-#define PSTATE_DAIF	    BITS(9, 6)
-#define PSTATE_I	    BIT(7)
-#define PSTATE_SSBS	    BIT(12)
-#define PSTATE_PAN	    BIT(22)
-#define PSTATE_DIT	    BIT(24)
-#define PSTATE_NZCV	    BITS(31, 28)
+#define PSTATE_AARCH32      BIT(4)
+#define PSTATE_DAIF         BITS(9, 6)
+#define PSTATE_I            BIT(7)
+#define PSTATE_SSBS         BIT(12)
+#define PSTATE_PAN          BIT(22)
+#define PSTATE_DIT          BIT(24)
+#define PSTATE_NZCV         BITS(31, 28)
 
 /* PAR_EL1, D19.2.119 */
 #define PAR_F  BIT(0)
@@ -129,42 +129,42 @@ static inline void isb(void)
 
 /* HPFAR_EL2, D19.2.58: bits 43:4 are IPA[51:12] */
 #define HPFAR_FIPA_HIGH 43
-#define HPFAR_FIPA_LOW	4
-#define IPA_PAGE_SHIFT	12
+#define HPFAR_FIPA_LOW  4
+#define IPA_PAGE_SHIFT  12
 
 /* ESR_ELx, D19.2.40 */
 #define ESR_EC_LOW   26
 #define ESR_EC_HIGH  31
 #define ESR_EC_COUNT 64
-#define ESR_IL	     BIT(25)
+#define ESR_IL       BIT(25)
 /* EC 0x24 and 0x20, ISS of aborts */
-#define ESR_ABORT_ISV	   BIT(24)
+#define ESR_ABORT_ISV      BIT(24)
 #define ESR_ABORT_SAS_HIGH 23
 #define ESR_ABORT_SAS_LOW  22
-#define ESR_ABORT_SSE	   BIT(21)
+#define ESR_ABORT_SSE      BIT(21)
 #define ESR_ABORT_SRT_HIGH 20
 #define ESR_ABORT_SRT_LOW  16
-#define ESR_ABORT_SF	   BIT(15)
-#define ESR_ABORT_FNV	   BIT(10)
-#define ESR_ABORT_EA	   BIT(9)
-#define ESR_ABORT_CM	   BIT(8)
-#define ESR_ABORT_S1PTW	   BIT(7)
-#define ESR_ABORT_WNR	   BIT(6)
-#define ESR_ABORT_FSC	   BITS(5, 0)
+#define ESR_ABORT_SF       BIT(15)
+#define ESR_ABORT_FNV      BIT(10)
+#define ESR_ABORT_EA       BIT(9)
+#define ESR_ABORT_CM       BIT(8)
+#define ESR_ABORT_S1PTW    BIT(7)
+#define ESR_ABORT_WNR      BIT(6)
+#define ESR_ABORT_FSC      BITS(5, 0)
 /* Fault status codes without their level */
-#define ESR_ABORT_TYPE	  BITS(5, 2)
+#define ESR_ABORT_TYPE    BITS(5, 2)
 #define FSC_ADDRESS_SIZE  0x00
-#define FSC_TRANSLATION	  0x04
-#define FSC_ACCESS_FLAG	  0x08
-#define FSC_PERMISSION	  0x0c
-#define FSC_EXTERNAL	  0x10 /* synchronous external abort, not on a walk */
+#define FSC_TRANSLATION   0x04
+#define FSC_ACCESS_FLAG   0x08
+#define FSC_PERMISSION    0x0c
+#define FSC_EXTERNAL      0x10 /* synchronous external abort, not on a walk */
 #define FSC_EXTERNAL_WALK 0x14 /* on a walk, by level */
 /* EC 0x01 */
 #define ESR_WFX_TI BITS(1, 0)
 /* EC 0x18, ISS of a trapped MSR, MRS or SYS: Op0 21:20, Op2 19:17, Op1 16:14, CRn 13:10, Rt 9:5, CRm 4:1, read 0 */
-#define ESR_SYS_RT_HIGH	 9
-#define ESR_SYS_RT_LOW	 5
-#define ESR_SYS_READ	 BIT(0)
+#define ESR_SYS_RT_HIGH  9
+#define ESR_SYS_RT_LOW   5
+#define ESR_SYS_READ     BIT(0)
 #define ESR_SYS_ENCODING (BITS(21, 10) | BITS(4, 1))
 
 enum exception_class {
@@ -220,22 +220,22 @@ enum exception_class {
 
 /* Fields of the ID registers that the hypervisor itself asks for, D19.2.61 onward: low bit of each 4-bit field. */
 #define ID_FIELD(value, low) ((unsigned)field((value), (low) + 3, (low)))
-#define PFR0_GIC_LOW	     24
-#define PFR0_RAS_LOW	     28
-#define PFR0_SVE_LOW	     32
-#define PFR0_AMU_LOW	     44
-#define PFR1_SSBS_LOW	     4
-#define PFR1_SME_LOW	     24
+#define PFR0_GIC_LOW         24
+#define PFR0_RAS_LOW         28
+#define PFR0_SVE_LOW         32
+#define PFR0_AMU_LOW         44
+#define PFR1_SSBS_LOW        4
+#define PFR1_SME_LOW         24
 #define MMFR0_PARANGE_LOW    0
 #define MMFR0_TGRAN4_LOW     28
 #define MMFR0_TGRAN4_NONE    0xf
 #define MMFR0_TGRAN4_2_LOW   40
 #define MMFR0_TGRAN4_2_NONE  1
-#define MMFR0_FGT_LOW	     56
-#define MMFR1_LO_LOW	     16
-#define MMFR1_PAN_LOW	     20
-#define MMFR1_HCX_LOW	     40
-#define MMFR2_FWB_LOW	     40
-#define MMFR4_E2H0_LOW	     24
+#define MMFR0_FGT_LOW        56
+#define MMFR1_LO_LOW         16
+#define MMFR1_PAN_LOW        20
+#define MMFR1_HCX_LOW        40
+#define MMFR2_FWB_LOW        40
+#define MMFR4_E2H0_LOW       24
 #define DFR0_TRACEFILT_LOW   40
-#define DFR0_PMSVER_LOW	     32
+#define DFR0_PMSVER_LOW      32

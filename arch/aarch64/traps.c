@@ -9,7 +9,7 @@
 #include "lib/panic.h"
 #include "lib/symbols.h"
 
-#define BACKTRACE_MAX	 32
+#define BACKTRACE_MAX    32
 #define REGISTERS_A_LINE 4
 
 /* ESR_ELx.EC, D19.2.40 */
@@ -93,7 +93,7 @@ static void log_address(const char *what, uint64_t address)
 	const char *name = symbol_find((uintptr_t)address, &offset);
 	if (name) {
 		log_line("panic", "%s 0x%llx  %s+0x%llx  (image+0x%llx)", what, (unsigned long long)address, name,
-			 (unsigned long long)offset, (unsigned long long)(address - (uint64_t)image_start));
+		         (unsigned long long)offset, (unsigned long long)(address - (uint64_t)image_start));
 	} else {
 		log_line("panic", "%s 0x%llx", what, (unsigned long long)address);
 	}
@@ -119,11 +119,20 @@ static void log_registers(const uint64_t *x, uint64_t sp)
 {
 	for (unsigned i = 0; i < 28; i += REGISTERS_A_LINE) {
 		log_line("panic", "x%-2u %016llx  x%-2u %016llx  x%-2u %016llx  x%-2u %016llx", i,
-			 (unsigned long long)x[i], i + 1, (unsigned long long)x[i + 1], i + 2,
-			 (unsigned long long)x[i + 2], i + 3, (unsigned long long)x[i + 3]);
+		         (unsigned long long)x[i], i + 1, (unsigned long long)x[i + 1], i + 2,
+		         (unsigned long long)x[i + 2], i + 3, (unsigned long long)x[i + 3]);
 	}
 	log_line("panic", "x28 %016llx  x29 %016llx  x30 %016llx  sp  %016llx", (unsigned long long)x[28],
-		 (unsigned long long)x[29], (unsigned long long)x[30], (unsigned long long)sp);
+	         (unsigned long long)x[29], (unsigned long long)x[30], (unsigned long long)sp);
+}
+
+static void log_abort(uint64_t esr, bool instruction)
+{
+	uint64_t far = sysreg_read(far_el2);
+	const char *access = esr & ESR_ABORT_WNR ? "write" : "read";
+	log_line("panic", "%s, %s of 0x%llx%s", arm_fault_name((unsigned)(esr & ESR_ABORT_FSC)),
+	         instruction ? "execute" : access, (unsigned long long)far,
+	         arm_is_guard_page(far) ? ": a stack has overflowed" : "");
 }
 
 static void log_cause(const struct arm_cpu *cpu)
@@ -134,16 +143,12 @@ static void log_cause(const struct arm_cpu *cpu)
 	unsigned kind = (unsigned)cpu->crash_vector % ARRAY_SIZE(kinds);
 
 	log_line("panic", "%s at EL2: %s", kinds[kind],
-		 kind == 0 ? arm_exception_class_name(exception_class) : "not expected here");
+	         kind == 0 ? arm_exception_class_name(exception_class) : "not expected here");
 	if (kind == 0 && (exception_class == EC_DATA_ABORT || exception_class == EC_INSTRUCTION_ABORT)) {
-		const char *access = exception_class == EC_INSTRUCTION_ABORT ? "execute"
-				     : esr & ESR_ABORT_WNR		     ? "write"
-									     : "read";
-		log_line("panic", "%s, %s of 0x%llx", arm_fault_name((unsigned)(esr & ESR_ABORT_FSC)), access,
-			 (unsigned long long)sysreg_read(far_el2));
+		log_abort(esr, exception_class == EC_INSTRUCTION_ABORT);
 	}
 	log_line("panic", "ESR_EL2 %016llx  FAR_EL2 %016llx  SPSR_EL2 %016llx", (unsigned long long)esr,
-		 (unsigned long long)sysreg_read(far_el2), (unsigned long long)sysreg_read(spsr_el2));
+	         (unsigned long long)sysreg_read(far_el2), (unsigned long long)sysreg_read(spsr_el2));
 }
 
 _Noreturn void arm_fatal_exception(struct arm_cpu *cpu)

@@ -14,7 +14,7 @@
 #define GUEST_HCR                                                                                                      \
 	(HCR_VM | HCR_SWIO | HCR_PTW | HCR_FMO | HCR_IMO | HCR_AMO | HCR_FB | HCR_BSU_INNER | HCR_TWI | HCR_TID3 |     \
 	 HCR_TSC | HCR_TIDCP | HCR_TACR | HCR_TSW | HCR_RW)
-#define WFX_WFI	 0
+#define WFX_WFI  0
 #define WFX_WFIT 2
 
 static uint64_t guest_hcr(void)
@@ -207,8 +207,9 @@ void arm_prepare(struct arch_vcpu *vcpu)
 
 bool arch_vcpu_interrupt_pending(struct arch_vcpu *vcpu)
 {
-	if (vcpu->loaded) {
-		gic_serve(); /* the virtual timer's may be waiting */
+	/* The virtual timer's may be waiting. A deadline that passes here is to come at the next entry. */
+	if (vcpu->loaded && (gic_serve() & GIC_SERVED_TIMER)) {
+		vcpu->work = true;
 	}
 	vgic_set_private_line(vcpu, VGIC_PHYSICAL_TIMER, arm_physical_timer_asserted(vcpu));
 	return vgic_pending(vcpu);
@@ -248,7 +249,7 @@ unsigned arch_vm_devices(const struct arch_vm *vm, struct arch_vm_device *device
 		vm->vgic.version == 2
 			? (struct arch_vm_device){"gicc", VGIC_CPU_INTERFACE_BASE, VGIC_CPU_INTERFACE_BYTES}
 			: (struct arch_vm_device){"gicr", VGIC_REDISTRIBUTOR_BASE,
-						  vm->vcpus * VGIC_REDISTRIBUTOR_BYTES},
+	                                          vm->vcpus * VGIC_REDISTRIBUTOR_BYTES},
 	};
 	for (unsigned i = 0; i < MIN(count, (unsigned)ARRAY_SIZE(all)); i++) {
 		devices[i] = all[i];

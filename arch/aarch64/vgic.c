@@ -12,14 +12,14 @@
 #define SGI_MASK      UINT32_C(0x0000ffff)
 #define PRIORITY_BITS 8
 /* ICC_SGI1R_EL1, GIC architecture (IHI 0069) 12.2.20 */
-#define SGI1R_TARGETS	 BITS(15, 0)
-#define SGI1R_AFF1	 BITS(23, 16)
+#define SGI1R_TARGETS    BITS(15, 0)
+#define SGI1R_AFF1       BITS(23, 16)
 #define SGI1R_INTID_HIGH 27
-#define SGI1R_INTID_LOW	 24
-#define SGI1R_AFF2	 BITS(39, 32)
-#define SGI1R_IRM	 BIT(40)
-#define SGI1R_RS	 BITS(47, 44)
-#define SGI1R_AFF3	 BITS(55, 48)
+#define SGI1R_INTID_LOW  24
+#define SGI1R_AFF2       BITS(39, 32)
+#define SGI1R_IRM        BIT(40)
+#define SGI1R_RS         BITS(47, 44)
+#define SGI1R_AFF3       BITS(55, 48)
 /* ICH_VMCR_EL2 and GICH_VMCR have these at the same places; 12.4.8, IHI 0048 5.3.3. */
 #define VMCR_PRIORITY_MASK_LOW 24
 /* GICD_IROUTER: any CPU may take it. 12.9.22 */
@@ -113,7 +113,7 @@ static uint32_t bank_pending(const struct vgic_bank *bank)
 static uint32_t bank_deliverable(const struct vgic *vgic, const struct vgic_bank *bank)
 {
 	uint32_t groups = (vgic->control & VGIC_CONTROL_GROUP0 ? ~bank->group : 0) |
-			  (vgic->control & VGIC_CONTROL_GROUP1 ? bank->group : 0);
+	                  (vgic->control & VGIC_CONTROL_GROUP1 ? bank->group : 0);
 	return bank_pending(bank) & bank->enabled & groups;
 }
 

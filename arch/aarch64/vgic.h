@@ -9,11 +9,11 @@
 #include "arch_types.h"
 
 /* Where the guest finds it: QEMU's virt machine has it there. */
-#define VGIC_DISTRIBUTOR_BASE	 UINT64_C(0x08000000)
-#define VGIC_DISTRIBUTOR_BYTES	 UINT64_C(0x10000)
-#define VGIC_CPU_INTERFACE_BASE	 UINT64_C(0x08010000) /* v2 */
+#define VGIC_DISTRIBUTOR_BASE    UINT64_C(0x08000000)
+#define VGIC_DISTRIBUTOR_BYTES   UINT64_C(0x10000)
+#define VGIC_CPU_INTERFACE_BASE  UINT64_C(0x08010000) /* v2 */
 #define VGIC_CPU_INTERFACE_BYTES UINT64_C(0x2000)
-#define VGIC_REDISTRIBUTOR_BASE	 UINT64_C(0x080a0000) /* v3, two frames of 64 KiB per vCPU */
+#define VGIC_REDISTRIBUTOR_BASE  UINT64_C(0x080a0000) /* v3, two frames of 64 KiB per vCPU */
 #define VGIC_REDISTRIBUTOR_BYTES UINT64_C(0x20000)
 
 /* All of it from the distributor on, whichever version. */
@@ -77,8 +77,8 @@ void vgic_set_line(struct arch_vm *vm, unsigned intid, bool level);
 void vgic_set_private_line(struct arch_vcpu *vcpu, unsigned intid, bool level);
 /* The virtual timer's physical interrupt was acknowledged and is ours to hold. */
 void vgic_virtual_timer_fired(struct arch_vcpu *vcpu);
-/* `targets`: a bit per vCPU. */
-void vgic_send_sgi(struct arch_vcpu *sender, uint32_t targets, unsigned intid);
+/* `target_mask`: a bit per vCPU. */
+void vgic_send_sgi(struct arch_vcpu *sender, uint32_t target_mask, unsigned intid);
 /* ICC_SGI1R_EL1's value to vgic_send_sgi. */
 void vgic_send_sgi_register(struct arch_vcpu *sender, uint64_t value);
 

@@ -9,28 +9,28 @@
 #include "lib/util.h"
 
 /* Offsets in the distributor; those from IGROUPR to ICFGR are the same in a redistributor's SGI frame. */
-#define GICD_CTLR	   0x0000
-#define GICD_TYPER	   0x0004
-#define GICD_IIDR	   0x0008
-#define GIC_IGROUPR	   0x0080
-#define GIC_ISENABLER	   0x0100
-#define GIC_ICENABLER	   0x0180
-#define GIC_ISPENDR	   0x0200
-#define GIC_ICPENDR	   0x0280
-#define GIC_ISACTIVER	   0x0300
-#define GIC_ICACTIVER	   0x0380
-#define GIC_IPRIORITYR	   0x0400
-#define GICD_ITARGETSR	   0x0800
-#define GIC_ICFGR	   0x0c00
-#define GIC_ICFGR_END	   0x0d00
-#define GICD_SGIR	   0x0f00
-#define GICD_CPENDSGIR	   0x0f10
-#define GICD_SPENDSGIR	   0x0f20
+#define GICD_CTLR          0x0000
+#define GICD_TYPER         0x0004
+#define GICD_IIDR          0x0008
+#define GIC_IGROUPR        0x0080
+#define GIC_ISENABLER      0x0100
+#define GIC_ICENABLER      0x0180
+#define GIC_ISPENDR        0x0200
+#define GIC_ICPENDR        0x0280
+#define GIC_ISACTIVER      0x0300
+#define GIC_ICACTIVER      0x0380
+#define GIC_IPRIORITYR     0x0400
+#define GICD_ITARGETSR     0x0800
+#define GIC_ICFGR          0x0c00
+#define GIC_ICFGR_END      0x0d00
+#define GICD_SGIR          0x0f00
+#define GICD_CPENDSGIR     0x0f10
+#define GICD_SPENDSGIR     0x0f20
 #define GICD_SPENDSGIR_END 0x0f30
-#define GICD_IROUTER	   0x6000
+#define GICD_IROUTER       0x6000
 #define GICD_IROUTER_END   0x8000
-#define GICD_V2_ICPIDR2	   0x0fe8
-#define GIC_PIDR2	   0xffe8
+#define GICD_V2_ICPIDR2    0x0fe8
+#define GIC_PIDR2          0xffe8
 /* A redistributor: two frames of 64 KiB. */
 #define GICR_FRAME 0x10000
 #define GICR_CTLR  0x0000
@@ -38,25 +38,25 @@
 #define GICR_TYPER 0x0008
 #define GICR_WAKER 0x0014
 
-#define PIDR2_ARCH_V2		0x20U
-#define PIDR2_ARCH_V3		0x30U
-#define CTLR_ARE		BIT(4) /* affinity routing: always */
-#define CTLR_DS			BIT(6) /* one Security state */
-#define TYPER_CPUS_LOW		5
-#define TYPER_IDBITS_LOW	19
-#define TYPER_IDBITS		9U /* INTIDs have 10 bits */
-#define GICR_TYPER_LAST		BIT(4)
-#define GICR_TYPER_NUMBER_LOW	8
+#define PIDR2_ARCH_V2           0x20U
+#define PIDR2_ARCH_V3           0x30U
+#define CTLR_ARE                BIT(4) /* affinity routing: always */
+#define CTLR_DS                 BIT(6) /* one Security state */
+#define TYPER_CPUS_LOW          5
+#define TYPER_IDBITS_LOW        19
+#define TYPER_IDBITS            9U /* INTIDs have 10 bits */
+#define GICR_TYPER_LAST         BIT(4)
+#define GICR_TYPER_NUMBER_LOW   8
 #define GICR_TYPER_AFFINITY_LOW 32
-#define WAKER_PROCESSOR_SLEEP	BIT(1)
-#define WAKER_CHILDREN_ASLEEP	BIT(2)
-#define PRIORITY_MASK		0xf8U /* five bits, what every GIC with list registers has */
-#define IROUTER_VALID		(BITS(39, 32) | BIT(31) | BITS(23, 0))
-#define SGIR_FILTER_HIGH	25
-#define SGIR_FILTER_LOW		24
-#define SGIR_TARGETS_HIGH	23
-#define SGIR_TARGETS_LOW	16
-#define SGIR_INTID		BITS(3, 0)
+#define WAKER_PROCESSOR_SLEEP   BIT(1)
+#define WAKER_CHILDREN_ASLEEP   BIT(2)
+#define PRIORITY_MASK           0xf8U /* five bits, what every GIC with list registers has */
+#define IROUTER_VALID           (BITS(39, 32) | BIT(31) | BITS(23, 0))
+#define SGIR_FILTER_HIGH        25
+#define SGIR_FILTER_LOW         24
+#define SGIR_TARGETS_HIGH       23
+#define SGIR_TARGETS_LOW        16
+#define SGIR_INTID              BITS(3, 0)
 enum sgir_filter { SGIR_LISTED, SGIR_OTHERS, SGIR_SELF };
 #define CONFIG_INTIDS 16 /* in one ICFGR */
 
@@ -368,7 +368,7 @@ static void distributor_access(struct arch_vcpu *vcpu, struct gic_access *access
 static uint64_t redistributor_type(const struct arch_vcpu *vcpu)
 {
 	uint64_t type = (uint64_t)vcpu->index << GICR_TYPER_AFFINITY_LOW | (uint64_t)vcpu->index
-										   << GICR_TYPER_NUMBER_LOW;
+	                                                                           << GICR_TYPER_NUMBER_LOW;
 	return vcpu->index + 1 == vcpu->vm->vcpus ? type | GICR_TYPER_LAST : type;
 }
 

@@ -19,9 +19,9 @@
 #include "lib/string.h"
 #include "vcpu.h"
 
-#define VMIDS		256 /* 8 bits: every CPU has those. 0 stands for no guest. */
+#define VMIDS           256 /* 8 bits: every CPU has those. 0 stands for no guest. */
 #define FLUSH_PAGES_MAX 64  /* more than so many one by one: all at once */
-#define LEVEL_2M_SHIFT	21
+#define LEVEL_2M_SHIFT  21
 
 static struct npt_format stage2;
 static uint64_t vmids[VMIDS / 64] = {1};
@@ -29,8 +29,8 @@ static uint64_t vmids[VMIDS / 64] = {1};
 /* ---- the format ---- */
 
 /* MemAttr in a leaf, and what it is with FWB, D8.6.6: write-back whatever stage 1 says; device types stay. */
-#define MEMATTR			 BITS(5, 2)
-#define MEMATTR_WRITE_BACK	 BITS(5, 2)
+#define MEMATTR                  BITS(5, 2)
+#define MEMATTR_WRITE_BACK       BITS(5, 2)
 #define MEMATTR_FORCE_WRITE_BACK BITS(4, 3)
 
 static uint64_t (*plain_leaf)(unsigned level, hpa_t address, struct npt_attributes attributes);
@@ -70,9 +70,9 @@ bool arm_stage2_init(void)
 		stage2.attributes = forced_attributes;
 	}
 	sysreg_write(vtcr_el2, VTCR_RES1 | TCR_T0SZ(stage2.input_bits) |
-				       (uint64_t)(stage2.levels - 2U) << VTCR_SL0_LOW | TCR_IRGN0_WRITE_BACK |
-				       TCR_ORGN0_WRITE_BACK | TCR_SH0_INNER | TCR_TG0_4K |
-				       arm_physical_size() << TCR_PS_LOW);
+	                               (uint64_t)(stage2.levels - 2U) << VTCR_SL0_LOW | TCR_IRGN0_WRITE_BACK |
+	                               TCR_ORGN0_WRITE_BACK | TCR_SH0_INNER | TCR_TG0_4K |
+	                               arm_physical_size() << TCR_PS_LOW);
 	sysreg_write(vttbr_el2, 0);
 	isb();
 	tlbi(alle1is);
@@ -144,7 +144,7 @@ int arch_vm_init(struct arch_vm *vm, struct addr_space *space, unsigned vcpus)
 	if (gic_host.version == 2) {
 		hpa_t gicv = gic_host.description.virtual_cpu.base;
 		int status = addr_space_map_linear(space, VGIC_CPU_INTERFACE_BASE, VGIC_CPU_INTERFACE_BYTES,
-						   (int64_t)(VGIC_CPU_INTERFACE_BASE - gicv), device);
+		                                   (int64_t)(VGIC_CPU_INTERFACE_BASE - gicv), device);
 		if (status != MM_OK) {
 			return status;
 		}

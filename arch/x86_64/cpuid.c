@@ -10,53 +10,55 @@
 #include "lib/string.h"
 #include "vcpu.h"
 
-#define LEAF_BASIC	0x00000000
-#define LEAF_FEATURES	0x00000001
-#define LEAF_CACHES	0x00000004
+#define LEAF_BASIC      0x00000000
+#define LEAF_FEATURES   0x00000001
+#define LEAF_CACHES     0x00000004
 #define LEAF_STRUCTURED 0x00000007
-#define LEAF_TOPOLOGY	0x0000000b
-#define LEAF_XSAVE	0x0000000d
+#define LEAF_TOPOLOGY   0x0000000b
+#define LEAF_XSAVE      0x0000000d
 #define LEAF_HYPERVISOR 0x40000000
-#define LEAF_TIMING	0x40000010 /* VMware's, taken over by KVM: EAX is the TSC's frequency in kHz */
-#define LEAF_EXTENDED	0x80000000
+#define LEAF_TIMING     0x40000010 /* VMware's, taken over by KVM: EAX is the TSC's frequency in kHz */
+#define LEAF_EXTENDED   0x80000000
 #define LEAF_AMD_CACHES 0x8000001d
 
 /* How many leaves of each range are looked up; the last ones are the highest that guests are told of. */
-#define BASIC_LEAVES	  (LEAF_XSAVE + 1)
+#define BASIC_LEAVES      (LEAF_XSAVE + 1)
 #define HYPERVISOR_LEAVES (LEAF_TIMING - LEAF_HYPERVISOR + 1)
-#define EXTENDED_LEAVES	  0x22
+#define EXTENDED_LEAVES   0x22
 
 #define SIGNATURE "CaissonHV\0\0" /* 12 bytes with the terminating one: EBX, ECX, EDX of LEAF_HYPERVISOR */
 
 /* SDM vol. 1 13.4: the legacy region and the header; compacted components that want it are aligned to 64 bytes. */
 #define XSAVE_FIXED_BYTES 576U
-#define XSAVE_FIRST	  2U
+#define XSAVE_FIRST       2U
 #define XSAVE_COMPONENTS  8U
-#define XSAVE_ALIGNED	  BIT(1)
-#define XSAVE_ALIGNMENT	  64U
-#define XCR0_AVX	  BIT(2)
-#define XCR0_AVX512	  BITS(7, 5)
+#define XSAVE_ALIGNED     BIT(1)
+#define XSAVE_ALIGNMENT   64U
+#define XCR0_AVX          BIT(2)
+#define XCR0_AVX512       BITS(7, 5)
 
 /* Topology, SDM vol. 2A leaf 0xb: the level's type in ECX[15:8]. */
 #define TOPOLOGY_LEVELS 2U
-#define TOPOLOGY_SMT	1U
-#define TOPOLOGY_CORE	2U
+#define TOPOLOGY_SMT    1U
+#define TOPOLOGY_CORE   2U
+
+#define LEAF1_EBX_ID_SHIFT  24
+#define LEAF1_OSXSAVE_SHIFT 9 /* from its place in CR4 */
 
 struct leaf_index {
-	uint8_t first;	   /* in values; 0: all zeros */
-	uint8_t subleaves; /* 0: ECX does not matter */
-	bool own_state;	   /* mended by mend() */
+	struct cpuid_result *value; /* the first subleaf's */
+	uint32_t subleaves;         /* 0: ECX does not matter */
+	bool own_state;             /* mended by mend() */
 };
 
 static struct cpuid_result values[ARRAY_SIZE(cpuid_rules) + 3]; /* the zeros, the signature, the frequency */
 static struct leaf_index basic[BASIC_LEAVES], hypervisor[HYPERVISOR_LEAVES], extended[EXTENDED_LEAVES];
-_Static_assert(ARRAY_SIZE(values) <= UINT8_MAX, "leaf_index.first");
 
 /* ---- once ---- */
 
 static struct leaf_index *find(uint32_t leaf)
 {
-	static struct leaf_index none;
+	static struct leaf_index none = {.value = &values[0]};
 	if (likely(leaf < BASIC_LEAVES)) {
 		return &basic[leaf];
 	}
@@ -91,7 +93,7 @@ static void hide_without_registers(uint32_t leaf, uint32_t subleaf, struct cpuid
 /* Bytes of an XSAVE area for the components in `xcr0`, from the leaf's own rows. */
 static uint32_t xsave_bytes(uint64_t xcr0, bool compacted)
 {
-	const struct cpuid_result *component = &values[basic[LEAF_XSAVE].first];
+	const struct cpuid_result *component = basic[LEAF_XSAVE].value;
 	uint32_t bytes = XSAVE_FIXED_BYTES;
 	for (unsigned i = XSAVE_FIRST; i < XSAVE_COMPONENTS; i++) {
 		if (!(xcr0 & BIT(i))) {
@@ -112,26 +114,26 @@ static uint32_t xsave_bytes(uint64_t xcr0, bool compacted)
 static void make_special_leaves(void)
 {
 	uint64_t allowed = x86_xcr0_allowed();
-	struct cpuid_result *leaf = &values[basic[LEAF_BASIC].first];
+	struct cpuid_result *leaf = basic[LEAF_BASIC].value;
 	leaf->eax = MIN(cpuid(LEAF_BASIC, 0).eax, (uint32_t)LEAF_XSAVE);
 
-	leaf = &values[extended[0].first];
+	leaf = extended[0].value;
 	leaf->eax = MIN(cpuid(LEAF_EXTENDED, 0).eax, (uint32_t)(LEAF_EXTENDED + EXTENDED_LEAVES - 1));
 
-	leaf = &values[basic[LEAF_FEATURES].first];
+	leaf = basic[LEAF_FEATURES].value;
 	leaf->ebx |= LEAF1_EBX_ONE_CPU;
 	leaf->ecx |= LEAF1_ECX_HYPERVISOR;
 
 	if (x86_cpuid_leaf(LEAF_STRUCTURED, 1).eax != 0) {
-		values[basic[LEAF_STRUCTURED].first].eax = 1; /* the last subleaf */
+		basic[LEAF_STRUCTURED].value->eax = 1; /* the last subleaf */
 	}
-	leaf = &values[basic[LEAF_TOPOLOGY].first];
+	leaf = basic[LEAF_TOPOLOGY].value;
 	for (uint32_t level = 0; level < TOPOLOGY_LEVELS; level++) {
 		bool there = x86_cpuid_leaf(LEAF_TOPOLOGY, 0).ebx != 0;
 		uint32_t type = level == 0 ? TOPOLOGY_SMT : TOPOLOGY_CORE;
 		leaf[level] = (struct cpuid_result){.ebx = there ? 1 : 0, .ecx = there ? type << 8 | level : 0};
 	}
-	leaf = &values[basic[LEAF_XSAVE].first];
+	leaf = basic[LEAF_XSAVE].value;
 	for (unsigned i = XSAVE_FIRST; i < XSAVE_COMPONENTS; i++) {
 		if (!(allowed & BIT(i))) {
 			leaf[i] = (struct cpuid_result){0};
@@ -147,22 +149,33 @@ static void add_hypervisor_leaves(unsigned next)
 {
 	const char signature[] = SIGNATURE;
 	_Static_assert(sizeof(signature) == 3 * sizeof(uint32_t), "EBX, ECX, EDX");
+	_Static_assert(CR4_OSXSAVE << LEAF1_OSXSAVE_SHIFT == LEAF1_ECX_OSXSAVE, "what CPUID mirrors");
 	values[next].eax = LEAF_TIMING;
 	memcpy(&values[next].ebx, signature, sizeof(signature));
 	values[next + 1].eax = (uint32_t)(arch_counter_hz() / 1000);
-	hypervisor[0].first = (uint8_t)next;
-	hypervisor[LEAF_TIMING - LEAF_HYPERVISOR].first = (uint8_t)(next + 1);
+	hypervisor[0].value = &values[next];
+	hypervisor[LEAF_TIMING - LEAF_HYPERVISOR].value = &values[next + 1];
+}
+
+static void clear(struct leaf_index *range, unsigned count)
+{
+	for (unsigned i = 0; i < count; i++) {
+		range[i] = (struct leaf_index){.value = &values[0]};
+	}
 }
 
 void x86_cpuid_init(void)
 {
 	unsigned next = 1;
 	uint32_t subleaf = 0;
+	clear(basic, BASIC_LEAVES);
+	clear(hypervisor, HYPERVISOR_LEAVES);
+	clear(extended, EXTENDED_LEAVES);
 	for (unsigned i = 0; i < ARRAY_SIZE(cpuid_rules); i++) {
 		const struct cpuid_rule *rule = &cpuid_rules[i];
 		struct leaf_index *index = find(rule->leaf);
-		if (!index->first) {
-			*index = (struct leaf_index){.first = (uint8_t)next, .subleaves = rule->subleaves};
+		if (index->value == &values[0]) {
+			*index = (struct leaf_index){.value = &values[next], .subleaves = rule->subleaves};
 			subleaf = 0;
 		}
 		struct cpuid_result host = x86_cpuid_leaf(rule->leaf, subleaf);
@@ -176,7 +189,6 @@ void x86_cpuid_init(void)
 	}
 	make_special_leaves();
 	add_hypervisor_leaves(next);
-	basic[LEAF_FEATURES].own_state = true;
 	basic[LEAF_TOPOLOGY].own_state = true;
 	basic[LEAF_XSAVE].own_state = true;
 	x86_msr_init();
@@ -184,38 +196,26 @@ void x86_cpuid_init(void)
 
 /* ---- on each exit ---- */
 
-static __attribute__((noinline)) void mend(struct arch_vcpu *vcpu, uint32_t leaf, uint32_t subleaf)
+static __attribute__((noinline)) int mend(struct arch_vcpu *vcpu, uint32_t leaf, uint32_t subleaf)
 {
 	uint64_t *gpr = vcpu->gpr;
-	switch (leaf) {
-	case LEAF_FEATURES:
-		gpr[GPR_RBX] |= (uint64_t)vcpu->index << 24;
-		if (vcpu->vm->ops->get(vcpu, X86_CR4) & CR4_OSXSAVE) {
-			gpr[GPR_RCX] |= LEAF1_ECX_OSXSAVE;
-		}
-		break;
-	case LEAF_TOPOLOGY:
+	if (leaf == LEAF_TOPOLOGY) {
 		gpr[GPR_RCX] |= subleaf & UINT8_MAX; /* echoed on every level, there or not */
 		gpr[GPR_RDX] = vcpu->index;
-		break;
-	case LEAF_XSAVE:
-		if (subleaf == 0 && x86_features.xsave) {
-			gpr[GPR_RBX] = xsave_bytes(vcpu->lazy.xcr0, false);
-		} else if (subleaf == 1) {
-			gpr[GPR_RBX] = gpr[GPR_RAX] & LEAFD_1_EAX_XSAVEC ? xsave_bytes(vcpu->lazy.xcr0, true) : 0;
-		}
-		break;
-	default:
-		break;
+	} else if (subleaf == 0 && x86_features.xsave) { /* LEAF_XSAVE */
+		gpr[GPR_RBX] = xsave_bytes(vcpu->lazy.xcr0, false);
+	} else if (subleaf == 1) {
+		gpr[GPR_RBX] = gpr[GPR_RAX] & LEAFD_1_EAX_XSAVEC ? xsave_bytes(vcpu->lazy.xcr0, true) : 0;
 	}
+	return X86_RUN_ON;
 }
 
-void x86_cpuid(struct arch_vcpu *vcpu)
+int x86_cpuid_cr4(struct arch_vcpu *vcpu, uint64_t cr4)
 {
 	uint64_t *gpr = vcpu->gpr;
 	uint32_t leaf = (uint32_t)gpr[GPR_RAX], subleaf = (uint32_t)gpr[GPR_RCX];
 	const struct leaf_index *index = find(leaf);
-	const struct cpuid_result *value = &values[index->first];
+	const struct cpuid_result *value = index->value;
 	if (index->subleaves) {
 		value = subleaf < index->subleaves ? value + subleaf : &values[0];
 	}
@@ -223,7 +223,17 @@ void x86_cpuid(struct arch_vcpu *vcpu)
 	gpr[GPR_RBX] = value->ebx;
 	gpr[GPR_RCX] = value->ecx;
 	gpr[GPR_RDX] = value->edx;
-	if (unlikely(index->own_state)) {
-		mend(vcpu, leaf, subleaf);
+	if (leaf == LEAF_FEATURES) {
+		gpr[GPR_RBX] |= (uint64_t)vcpu->index << LEAF1_EBX_ID_SHIFT;
+		gpr[GPR_RCX] |= (cr4 & CR4_OSXSAVE) << LEAF1_OSXSAVE_SHIFT;
+	} else if (unlikely(index->own_state)) {
+		return mend(vcpu, leaf, subleaf);
 	}
+	return X86_RUN_ON;
+}
+
+void x86_cpuid(struct arch_vcpu *vcpu)
+{
+	bool features = (uint32_t)vcpu->gpr[GPR_RAX] == LEAF_FEATURES;
+	(void)x86_cpuid_cr4(vcpu, features ? vcpu->vm->ops->get(vcpu, X86_CR4) : 0);
 }

@@ -2,46 +2,46 @@
 /*
  * The MSRs that a guest has: one table of those that exit, sorted by number, and a list of those that it reaches
  * without an exit because the hardware or fpu.c keeps them apart. All others are #GP, as on a CPU without them.
- * Called on MSR exits; a look-up is a binary search. SDM vol. 4; APM vol. 2 appendix A.
+ * Called on MSR exits. SDM vol. 4; APM vol. 2 appendix A.
  */
 #include "cpu.h"
 #include "vcpu.h"
 
-#define MSR_IA32_TSC		 0x10
-#define MSR_IA32_PLATFORM_ID	 0x17
+#define MSR_IA32_TSC             0x10
+#define MSR_IA32_PLATFORM_ID     0x17
 #define MSR_IA32_FEATURE_CONTROL 0x3a
-#define MSR_IA32_BIOS_UPDT_TRIG	 0x79
-#define MSR_IA32_BIOS_SIGN_ID	 0x8b
-#define MSR_IA32_SYSENTER_CS	 0x174
-#define MSR_IA32_SYSENTER_ESP	 0x175
-#define MSR_IA32_SYSENTER_EIP	 0x176
-#define MSR_IA32_MISC_ENABLE	 0x1a0
-#define MSR_IA32_DEBUGCTL	 0x1d9
-#define MSR_AMD_HWCR		 0xc0010015
-#define MSR_AMD_NB_CFG		 0xc001001f
-#define MSR_AMD_PATCH_LOADER	 0xc0010020
-#define MSR_AMD_INT_PENDING	 0xc0010055
-#define MSR_AMD_MMIO_CFG_BASE	 0xc0010058
-#define MSR_AMD_LS_CFG		 0xc0011020
-#define MSR_AMD_IC_CFG		 0xc0011021
-#define MSR_AMD_DC_CFG		 0xc0011022
-#define MSR_AMD_BU_CFG		 0xc0011023
-#define MSR_AMD_DE_CFG		 0xc0011029
-#define MSR_AMD_BU_CFG2		 0xc001102a
+#define MSR_IA32_BIOS_UPDT_TRIG  0x79
+#define MSR_IA32_BIOS_SIGN_ID    0x8b
+#define MSR_IA32_SYSENTER_CS     0x174
+#define MSR_IA32_SYSENTER_ESP    0x175
+#define MSR_IA32_SYSENTER_EIP    0x176
+#define MSR_IA32_MISC_ENABLE     0x1a0
+#define MSR_IA32_DEBUGCTL        0x1d9
+#define MSR_AMD_HWCR             0xc0010015
+#define MSR_AMD_NB_CFG           0xc001001f
+#define MSR_AMD_PATCH_LOADER     0xc0010020
+#define MSR_AMD_INT_PENDING      0xc0010055
+#define MSR_AMD_MMIO_CFG_BASE    0xc0010058
+#define MSR_AMD_LS_CFG           0xc0011020
+#define MSR_AMD_IC_CFG           0xc0011021
+#define MSR_AMD_DC_CFG           0xc0011022
+#define MSR_AMD_BU_CFG           0xc0011023
+#define MSR_AMD_DE_CFG           0xc0011029
+#define MSR_AMD_BU_CFG2          0xc001102a
 
 /* The local APIC's address at reset, of the boot CPU, globally disabled: a guest has none. */
-#define APIC_BASE_DISABLED	 UINT64_C(0xfee00100)
-#define FEATURE_CONTROL_LOCK	 BIT(0)
-#define MISC_ENABLE_FAST_STRING	 BIT(0)
-#define MISC_ENABLE_NO_BTS	 BIT(11)
-#define MISC_ENABLE_NO_PEBS	 BIT(12)
-#define MTRR_DEF_TYPE_ENABLED	 BIT(11)
-#define MTRR_WRITE_BACK		 UINT64_C(6)
-#define HWCR_TSC_FREQ_SEL	 BIT(24) /* the TSC counts at the P0 frequency */
-#define DE_CFG_LFENCE		 BIT(1)	 /* LFENCE serializes dispatch */
-#define EFER_FFXSR		 BIT(14)
-#define CPUID_EXTENDED_FEATURES	 0x80000001
-#define CPUID_EXTENDED_EDX_NX	 BIT(20)
+#define APIC_BASE_DISABLED       UINT64_C(0xfee00100)
+#define FEATURE_CONTROL_LOCK     BIT(0)
+#define MISC_ENABLE_FAST_STRING  BIT(0)
+#define MISC_ENABLE_NO_BTS       BIT(11)
+#define MISC_ENABLE_NO_PEBS      BIT(12)
+#define MTRR_DEF_TYPE_ENABLED    BIT(11)
+#define MTRR_WRITE_BACK          UINT64_C(6)
+#define HWCR_TSC_FREQ_SEL        BIT(24) /* the TSC counts at the P0 frequency */
+#define DE_CFG_LFENCE            BIT(1)  /* LFENCE serializes dispatch */
+#define EFER_FFXSR               BIT(14)
+#define CPUID_EXTENDED_FEATURES  0x80000001
+#define CPUID_EXTENDED_EDX_NX    BIT(20)
 #define CPUID_EXTENDED_EDX_FFXSR BIT(25)
 /* Memory types that a PAT entry may hold: 0 UC, 1 WC, 4 WT, 5 WP, 6 WB, 7 UC-. SDM vol. 3A 11.12.2. */
 #define PAT_TYPES   (BIT(0) | BIT(1) | BIT(4) | BIT(5) | BIT(6) | BIT(7))
@@ -150,7 +150,7 @@ static const struct msr_rule rules[] = {
 	{MSR_IA32_MCG_CAP, ON_ALL, NULL, 0, NULL}, /* no banks */
 	{MSR_IA32_MCG_STATUS, ON_ALL, NULL, 0, only_zero},
 	{MSR_IA32_MISC_ENABLE, ON_INTEL, NULL, MISC_ENABLE_FAST_STRING | MISC_ENABLE_NO_BTS | MISC_ENABLE_NO_PEBS,
-	 drop},
+         drop},
 	{MSR_IA32_DEBUGCTL, ON_ALL, NULL, 0, only_zero},
 	{MSR_IA32_PAT, ON_ALL, read_pat, 0, write_pat},
 	{MSR_IA32_MTRR_DEF_TYPE, ON_ALL, NULL, MTRR_DEF_TYPE_ENABLED | MTRR_WRITE_BACK, drop},
@@ -170,40 +170,66 @@ static const struct msr_rule rules[] = {
 	{MSR_AMD_BU_CFG2, ON_AMD, NULL, 0, drop},
 };
 
-static const struct msr_rule *find(uint32_t msr)
+/*
+ * A hash table of the rules' places, built once: twice as many slots as rules at least, so that a look-up mostly
+ * takes one step. The multiplier is that of Fibonacci hashing, 2^32 / golden ratio.
+ */
+#define SLOT_BITS 7
+#define SLOTS     (1U << SLOT_BITS)
+#define SLOT(msr) (((msr)*UINT32_C(0x9e3779b1)) >> (32 - SLOT_BITS))
+_Static_assert(2 * ARRAY_SIZE(rules) < SLOTS, "SLOT_BITS");
+
+/* What empty slots hold: it can be neither read nor written. */
+static const struct msr_rule no_rule = {.msr = UINT32_MAX};
+static const struct msr_rule *slots[SLOTS];
+
+static inline const struct msr_rule *find(uint32_t msr)
 {
-	unsigned low = 0, high = ARRAY_SIZE(rules);
-	/* Invariant: rules below `low` have smaller numbers, those from `high` on larger ones. */
-	while (low < high) {
-		unsigned middle = (low + high) / 2;
-		if (rules[middle].msr == msr) {
-			const struct msr_rule *rule = &rules[middle];
-			bool there = rule->vendor == ON_ALL || (rule->vendor == ON_AMD) == x86_features.svm;
-			return there ? rule : NULL;
+	unsigned slot = SLOT(msr);
+	/* Ends at an empty slot, of which there are many. */
+	for (const struct msr_rule *rule = slots[slot];; rule = slots[slot]) {
+		if (likely(rule->msr == msr) || rule == &no_rule) {
+			return rule;
 		}
-		if (rules[middle].msr < msr) {
-			low = middle + 1;
-		} else {
-			high = middle;
-		}
+		slot = (slot + 1) % SLOTS;
 	}
-	return NULL;
+}
+
+static void fill_slots(void)
+{
+	for (unsigned i = 0; i < SLOTS; i++) {
+		slots[i] = &no_rule;
+	}
+	for (unsigned i = 0; i < ARRAY_SIZE(rules); i++) {
+		const struct msr_rule *rule = &rules[i];
+		if (rule->vendor != ON_ALL && (rule->vendor == ON_AMD) != x86_features.svm) {
+			continue;
+		}
+		unsigned slot = SLOT(rule->msr);
+		while (slots[slot] != &no_rule) {
+			slot = (slot + 1) % SLOTS;
+		}
+		slots[slot] = rule;
+	}
 }
 
 bool x86_msr_read(struct arch_vcpu *vcpu, uint32_t msr, uint64_t *value)
 {
 	const struct msr_rule *rule = find(msr);
-	if (unlikely(!rule)) {
+	if (unlikely(rule == &no_rule)) {
 		return false;
 	}
-	*value = rule->read ? rule->read(vcpu) : rule->value;
+	*value = rule->value;
+	if (rule->read) {
+		*value = rule->read(vcpu);
+	}
 	return true;
 }
 
 bool x86_msr_write(struct arch_vcpu *vcpu, uint32_t msr, uint64_t value)
 {
 	const struct msr_rule *rule = find(msr);
-	return rule && rule->write && rule->write(vcpu, value);
+	return rule->write && rule->write(vcpu, value);
 }
 
 void x86_msr_passthrough(void (*allow)(void *context, uint32_t msr, bool read, bool write), void *context)
@@ -231,10 +257,11 @@ void x86_msr_passthrough(void (*allow)(void *context, uint32_t msr, bool read, b
 
 void x86_msr_init(void)
 {
+	fill_slots();
 	uint32_t extended = x86_cpuid_leaf(CPUID_EXTENDED_FEATURES, 0).edx;
 	uint64_t value;
 	host.patch_level = rdmsr_safe(MSR_IA32_BIOS_SIGN_ID, &value) ? value : 0;
 	host.de_cfg = x86_features.svm && rdmsr_safe(MSR_AMD_DE_CFG, &value) ? value & DE_CFG_LFENCE : 0;
 	host.efer_allowed = EFER_SCE | EFER_LME | (extended & CPUID_EXTENDED_EDX_NX ? EFER_NXE : 0) |
-			    (extended & CPUID_EXTENDED_EDX_FFXSR ? EFER_FFXSR : 0);
+	                    (extended & CPUID_EXTENDED_EDX_FFXSR ? EFER_FFXSR : 0);
 }

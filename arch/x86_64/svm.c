@@ -10,9 +10,9 @@
 #include "lib/printf.h"
 #include "lib/string.h"
 
-#define DR6_RESET	UINT64_C(0xffff0ff0)
-#define DR7_RESET	UINT64_C(0x400)
-#define PAT_RESET	UINT64_C(0x0007040600070406)
+#define DR6_RESET       UINT64_C(0xffff0ff0)
+#define DR7_RESET       UINT64_C(0x400)
+#define PAT_RESET       UINT64_C(0x0007040600070406)
 #define DPL(attributes) ((uint8_t)field(attributes, 6, 5))
 
 #define IOPM_ORDER  2 /* 12 KiB are needed; runs of frames come in powers of two */
@@ -55,9 +55,9 @@ static bool svm_check(char *message, size_t size)
 	uint64_t vm_cr = rdmsr(MSR_VM_CR);
 	if ((vm_cr & VM_CR_SVMDIS) && (vm_cr & VM_CR_LOCK)) {
 		(void)snprintf(message, size,
-			       "SVM: disabled and locked by the firmware (VM_CR 0x%llx): enable it in "
-			       "the firmware's setup, where it may be called SVM mode",
-			       (unsigned long long)vm_cr);
+		               "SVM: disabled and locked by the firmware (VM_CR 0x%llx): enable it in "
+		               "the firmware's setup, where it may be called SVM mode",
+		               (unsigned long long)vm_cr);
 		return false;
 	}
 	struct cpuid_result leaf = x86_cpuid_leaf(CPUID_SVM, 0);
@@ -67,7 +67,7 @@ static bool svm_check(char *message, size_t size)
 	}
 	if (leaf.ebx < 2) {
 		(void)snprintf(message, size, "SVM: this CPU has no ASID for guests (CPUID 8000_000A EBX is %u)",
-			       leaf.ebx);
+		               leaf.ebx);
 		return false;
 	}
 	svm_features = (struct svm_features){
@@ -153,8 +153,8 @@ static bool svm_enable(struct mm_hal *hal, char *message, size_t size)
 	wrmsr(MSR_VM_HSAVE_PA, cpu->virt_area);
 	if (first) {
 		log_line("svm", "%u ASIDs, nested paging%s%s%s%s", f->asids, f->next_rip ? ", NRIPS" : "",
-			 f->flush_by_asid ? ", FlushByAsid" : "", f->clean_bits ? ", VMCB clean bits" : "",
-			 f->decode_assists ? ", decode assists" : "");
+		         f->flush_by_asid ? ", FlushByAsid" : "", f->clean_bits ? ", VMCB clean bits" : "",
+		         f->decode_assists ? ", decode assists" : "");
 	}
 	return true;
 }
@@ -210,12 +210,12 @@ static void set_up_control(const struct arch_vcpu *vcpu)
 	vcpu->svm.vmcb->control = (struct vmcb_control){
 		.intercept_exceptions = BIT(X86_DB) | BIT(X86_AC) | BIT(X86_MC),
 		.intercept_misc1 = INTERCEPT_INTR | INTERCEPT_NMI | INTERCEPT_SMI | INTERCEPT_INIT | INTERCEPT_RDPMC |
-				   INTERCEPT_CPUID | INTERCEPT_INVD | INTERCEPT_HLT | INTERCEPT_INVLPGA |
-				   INTERCEPT_IOIO_PROT | INTERCEPT_MSR_PROT | INTERCEPT_SHUTDOWN,
+	                           INTERCEPT_CPUID | INTERCEPT_INVD | INTERCEPT_HLT | INTERCEPT_INVLPGA |
+	                           INTERCEPT_IOIO_PROT | INTERCEPT_MSR_PROT | INTERCEPT_SHUTDOWN,
 		.intercept_misc2 = INTERCEPT_VMRUN | INTERCEPT_VMMCALL | INTERCEPT_VMLOAD | INTERCEPT_VMSAVE |
-				   INTERCEPT_STGI | INTERCEPT_CLGI | INTERCEPT_SKINIT | INTERCEPT_WBINVD |
-				   INTERCEPT_MONITOR | INTERCEPT_MWAIT | INTERCEPT_MWAIT_CONDITIONAL |
-				   INTERCEPT_XSETBV | INTERCEPT_RDPRU,
+	                           INTERCEPT_STGI | INTERCEPT_CLGI | INTERCEPT_SKINIT | INTERCEPT_WBINVD |
+	                           INTERCEPT_MONITOR | INTERCEPT_MWAIT | INTERCEPT_MWAIT_CONDITIONAL |
+	                           INTERCEPT_XSETBV | INTERCEPT_RDPRU,
 		.intercept_misc3 = INTERCEPT_MCOMMIT,
 		.iopm_base = vcpu->vm->io_bitmap,
 		.msrpm_base = vcpu->vm->msr_bitmap,
@@ -272,106 +272,69 @@ static void svm_put(struct arch_vcpu *vcpu)
 
 /* ---- registers ---- */
 
+/* Where the VMCB holds a register, the bits that are the guest's, and the clean bit to clear with it. */
+struct place {
+	uint16_t offset;
+	uint16_t clean;
+	uint64_t mask;
+};
+static const struct place registers[] = {
+	[X86_RIP] = {offsetof(struct vmcb, save.rip), 0, UINT64_MAX},
+	[X86_RSP] = {offsetof(struct vmcb, save.rsp), 0, UINT64_MAX},
+	[X86_RFLAGS] = {offsetof(struct vmcb, save.rflags), 0, UINT64_MAX},
+	[X86_CR0] = {offsetof(struct vmcb, save.cr0), CLEAN_CONTROL_REGISTERS, UINT64_MAX},
+	[X86_CR2] = {offsetof(struct vmcb, save.cr2), CLEAN_CR2, UINT64_MAX},
+	[X86_CR3] = {offsetof(struct vmcb, save.cr3), CLEAN_CONTROL_REGISTERS, UINT64_MAX},
+	[X86_CR4] = {offsetof(struct vmcb, save.cr4), CLEAN_CONTROL_REGISTERS, UINT64_MAX},
+	[X86_CR8] = {offsetof(struct vmcb, control.virtual_interrupt), CLEAN_TPR, VIRTUAL_TPR},
+	/* VMRUN insists on SVME: 15.5.1. */
+	[X86_EFER] = {offsetof(struct vmcb, save.efer), CLEAN_CONTROL_REGISTERS, ~EFER_SVME},
+	[X86_DR7] = {offsetof(struct vmcb, save.dr7), CLEAN_DEBUG_REGISTERS, UINT64_MAX},
+	[X86_PAT] = {offsetof(struct vmcb, save.pat), CLEAN_NESTED, UINT64_MAX},
+};
+
 static uint64_t svm_get(struct arch_vcpu *vcpu, enum x86_register name)
 {
-	const struct vmcb *vmcb = vcpu->svm.vmcb;
-	switch (name) {
-	case X86_RIP:
-		return vmcb->save.rip;
-	case X86_RSP:
-		return vmcb->save.rsp;
-	case X86_RFLAGS:
-		return vmcb->save.rflags;
-	case X86_CR0:
-		return vmcb->save.cr0;
-	case X86_CR2:
-		return vmcb->save.cr2;
-	case X86_CR3:
-		return vmcb->save.cr3;
-	case X86_CR4:
-		return vmcb->save.cr4;
-	case X86_CR8:
-		return vmcb->control.virtual_interrupt & VIRTUAL_TPR;
-	case X86_EFER:
-		return vmcb->save.efer & ~EFER_SVME;
-	case X86_DR7:
-		return vmcb->save.dr7;
-	case X86_PAT:
-		return vmcb->save.pat;
-	}
-	return 0;
+	const struct place *place = &registers[name];
+	const uint8_t *vmcb = (const uint8_t *)vcpu->svm.vmcb;
+	return *(const uint64_t *)(vmcb + place->offset) & place->mask;
 }
 
 static void svm_set(struct arch_vcpu *vcpu, enum x86_register name, uint64_t value)
 {
-	struct vmcb *vmcb = vcpu->svm.vmcb;
-	switch (name) {
-	case X86_RIP: /* it goes past an instruction that was emulated */
+	const struct place *place = &registers[name];
+	uint64_t *to = (uint64_t *)((uint8_t *)vcpu->svm.vmcb + place->offset);
+	if (likely(name == X86_RIP)) { /* it goes past an instruction that was emulated */
 		svm_step(vcpu, value);
 		return;
-	case X86_RSP:
-		vmcb->save.rsp = value;
-		return;
-	case X86_RFLAGS:
-		vmcb->save.rflags = value | RFLAGS_FIXED;
-		return;
-	case X86_CR0:
-		vmcb->save.cr0 = value;
-		svm_dirty(vcpu, CLEAN_CONTROL_REGISTERS);
-		return;
-	case X86_CR2:
-		vmcb->save.cr2 = value;
-		svm_dirty(vcpu, CLEAN_CR2);
-		return;
-	case X86_CR3:
-		vmcb->save.cr3 = value;
-		svm_dirty(vcpu, CLEAN_CONTROL_REGISTERS);
-		return;
-	case X86_CR4:
-		vmcb->save.cr4 = value;
-		svm_dirty(vcpu, CLEAN_CONTROL_REGISTERS);
-		return;
-	case X86_CR8:
-		vmcb->control.virtual_interrupt =
-			(vmcb->control.virtual_interrupt & ~VIRTUAL_TPR) | (value & VIRTUAL_TPR);
-		svm_dirty(vcpu, CLEAN_TPR);
-		return;
-	case X86_EFER: /* VMRUN insists on SVME: 15.5.1 */
-		vmcb->save.efer = value | EFER_SVME;
-		svm_dirty(vcpu, CLEAN_CONTROL_REGISTERS);
-		return;
-	case X86_DR7:
-		vmcb->save.dr7 = value;
-		svm_dirty(vcpu, CLEAN_DEBUG_REGISTERS);
-		return;
-	case X86_PAT:
-		vmcb->save.pat = value;
-		svm_dirty(vcpu, CLEAN_NESTED);
-		return;
+	}
+	*to = (*to & ~place->mask) | ((value | (name == X86_RFLAGS ? RFLAGS_FIXED : 0)) & place->mask);
+	if (place->clean) {
+		svm_dirty(vcpu, place->clean);
 	}
 }
 
-static struct vmcb_segment *find_segment(struct arch_vcpu *vcpu, enum x86_segment_name name)
+static const uint16_t segments[] = {
+	[X86_ES] = offsetof(struct vmcb, save.es),     [X86_CS] = offsetof(struct vmcb, save.cs),
+	[X86_SS] = offsetof(struct vmcb, save.ss),     [X86_DS] = offsetof(struct vmcb, save.ds),
+	[X86_FS] = offsetof(struct vmcb, save.fs),     [X86_GS] = offsetof(struct vmcb, save.gs),
+	[X86_LDTR] = offsetof(struct vmcb, save.ldtr), [X86_TR] = offsetof(struct vmcb, save.tr),
+	[X86_GDTR] = offsetof(struct vmcb, save.gdtr), [X86_IDTR] = offsetof(struct vmcb, save.idtr),
+};
+
+static inline struct vmcb_segment *find_segment(struct arch_vcpu *vcpu, enum x86_segment_name name)
 {
-	struct vmcb_save *save = &vcpu->svm.vmcb->save;
-	struct vmcb_segment *const segments[] = {
-		[X86_ES] = &save->es,	  [X86_CS] = &save->cs,	    [X86_SS] = &save->ss,     [X86_DS] = &save->ds,
-		[X86_FS] = &save->fs,	  [X86_GS] = &save->gs,	    [X86_LDTR] = &save->ldtr, [X86_TR] = &save->tr,
-		[X86_GDTR] = &save->gdtr, [X86_IDTR] = &save->idtr,
-	};
-	return segments[name];
+	return (struct vmcb_segment *)((uint8_t *)vcpu->svm.vmcb + segments[name]);
 }
 
 static void svm_get_segment(struct arch_vcpu *vcpu, enum x86_segment_name name, struct x86_segment *segment)
 {
 	const struct vmcb_segment *from = find_segment(vcpu, name);
-	*segment = (struct x86_segment){
-		.selector = from->selector,
-		.attributes = from->attributes,
-		.limit = from->limit,
-		.base = from->base,
-	};
-	if (name != X86_GDTR && name != X86_IDTR && !(from->attributes & SEGMENT_PRESENT)) {
+	segment->selector = from->selector;
+	segment->attributes = from->attributes;
+	segment->limit = from->limit;
+	segment->base = from->base;
+	if (unlikely(!(from->attributes & SEGMENT_PRESENT)) && name < X86_GDTR) {
 		segment->attributes |= (uint32_t)X86_SEGMENT_UNUSABLE;
 	}
 }

@@ -12,18 +12,18 @@
 
 /* Offsets in struct arch_vcpu and struct vm_exit for svm_asm.S, held to the truth by svm.c. */
 #define VCPU_GPR(number)   ((number)*8)
-#define VCPU_SVM_VMCB	   128
+#define VCPU_SVM_VMCB      128
 #define VCPU_SVM_HOST_VMCB 136
-#define VCPU_SVM_EXIT	   144
+#define VCPU_SVM_EXIT      144
 #define VCPU_SVM_CALL_RIP  152
 #define VCPU_SVM_CALL_CR3  160
 #define VCPU_SVM_REQUEST   168
 #define VCPU_EXITS_VMMCALL SVM_VCPU_EXITS + VMEXIT_VMMCALL * 8
-#define SVM_VCPU_EXITS	   216
+#define SVM_VCPU_EXITS     216
 #define EXIT_CALL_NUMBER   40
 #define EXIT_CALL_ARGUMENT 48
-#define VMMCALL_BYTES	   3
-#define KIND_HYPERCALL	   3
+#define VMMCALL_BYTES      3
+#define KIND_HYPERCALL     3
 
 #ifndef __ASSEMBLER__
 
@@ -33,9 +33,9 @@
 
 /* svm_vcpu.request. While it is 0 the next entry takes the short way. */
 enum svm_request {
-	SVM_REQUEST_CLOSE = 1,	/* the host runs with GIF = 1, IF = 0 */
-	SVM_REQUEST_FLUSH = 2,	/* the TLB entries of this ASID must go */
-	SVM_REQUEST_DIRTY = 4,	/* svm_vcpu.dirty is not empty */
+	SVM_REQUEST_CLOSE = 1,  /* the host runs with GIF = 1, IF = 0 */
+	SVM_REQUEST_FLUSH = 2,  /* the TLB entries of this ASID must go */
+	SVM_REQUEST_DIRTY = 4,  /* svm_vcpu.dirty is not empty */
 	SVM_REQUEST_SETTLE = 8, /* the last entry flushed, or took changed parts in: the one after it need not */
 };
 
@@ -86,7 +86,7 @@ static inline void svm_open(struct arch_vcpu *vcpu)
 
 /* ---- svm_checks.c ---- */
 
-/* Of the guest state that VMRUN refused: the rule of APM vol. 2 15.5.1 that it breaks. Pure. */
+/* Of the guest state that VMRUN refused: the rule of APM vol. 2 15.5.1 that it breaks; NULL: none. Pure. */
 const char *svm_broken_rule(const struct vmcb *vmcb, uint8_t physical_bits);
 
 /* ---- svm_names.c ---- */

@@ -11,7 +11,9 @@
 
 #define RFLAGS_TF BIT(8)
 #define RFLAGS_RF BIT(16)
-#define DR6_BS	  BIT(14)
+#define DR6_BS    BIT(14)
+#define REX       0x40
+#define REX_MASK  0xf0
 
 typedef int exit_handler(struct arch_vcpu *vcpu, struct vm_exit *exit, struct vmcb *vmcb);
 
@@ -69,12 +71,18 @@ static __attribute__((noinline)) void step_slowly(struct arch_vcpu *vcpu, struct
 	}
 }
 
+/* Whether `next` and the flags want more than a new RIP. */
+static inline bool is_plain_step(const struct vmcb *vmcb, uint64_t next)
+{
+	return likely(!(vmcb->save.rflags & RFLAGS_TF) && (uint32_t)next >= X86_INSTRUCTION_MAX);
+}
+
 /* The instruction that ends at `next` was emulated. */
 static inline void step_to(struct arch_vcpu *vcpu, struct vmcb *vmcb, uint64_t next)
 {
 	vmcb->save.rip = next;
 	vmcb->control.interrupt_shadow = 0;
-	if (unlikely((vmcb->save.rflags & RFLAGS_TF) || (uint32_t)next < X86_INSTRUCTION_MAX)) {
+	if (!is_plain_step(vmcb, next)) {
 		step_slowly(vcpu, vmcb);
 	}
 }
@@ -82,17 +90,6 @@ static inline void step_to(struct arch_vcpu *vcpu, struct vmcb *vmcb, uint64_t n
 void svm_step(struct arch_vcpu *vcpu, uint64_t next)
 {
 	step_to(vcpu, vcpu->svm.vmcb, next);
-}
-
-/* 0: the instruction is not where it exited. No instruction that exits can end at address 0 in 64-bit mode, and one
- * that does so elsewhere ends at 2^32 here. */
-static inline uint64_t next_rip(struct arch_vcpu *vcpu, const struct vmcb *vmcb, const uint8_t *opcode, size_t bytes)
-{
-	if (svm_features.next_rip) {
-		return vmcb->control.next_rip;
-	}
-	unsigned length = x86_exit_length(vcpu, vmcb->save.rip, opcode, bytes);
-	return likely(length) ? vmcb->save.rip + length : 0;
 }
 
 /* Back to hv/ for something that is not hot: the host's interrupt state as it usually is. */
@@ -103,18 +100,39 @@ static int leave(struct arch_vcpu *vcpu, struct vm_exit *exit, const struct vmcb
 	return kind;
 }
 
+/* An opcode of two or three bytes: the first two as a little-endian number, and the third. */
+struct opcode {
+	uint16_t first;
+	uint8_t third; /* 0: there is none */
+};
+static const struct opcode opcode_cpuid = {0xa20f, 0}, opcode_rdmsr = {0x320f, 0}, opcode_wrmsr = {0x300f, 0},
+			   opcode_invd = {0x080f, 0}, opcode_wbinvd = {0x090f, 0}, opcode_xsetbv = {0x010f, 0xd1},
+			   opcode_vmmcall = {0x010f, 0xd9};
+
+/* Where the instruction ends that exited. 0: it is not where it exited. No instruction that exits can end at address 0
+ * in 64-bit mode, and one that does so elsewhere ends at 2^32 here. */
+static uint64_t find_end(struct arch_vcpu *vcpu, const struct vmcb *vmcb, struct opcode opcode)
+{
+	const uint8_t bytes[] = {(uint8_t)opcode.first, (uint8_t)(opcode.first >> 8), opcode.third};
+	if (svm_features.next_rip) {
+		return vmcb->control.next_rip;
+	}
+	unsigned length = x86_exit_length(vcpu, vmcb->save.rip, bytes, opcode.third ? 3 : 2);
+	return length ? vmcb->save.rip + length : 0;
+}
+
 static __attribute__((noinline)) int code_is_gone(struct arch_vcpu *vcpu, struct vm_exit *exit, const struct vmcb *vmcb)
 {
 	log_line("svm", "vCPU %u of ASID %u: %s, and the code at its RIP is not that instruction", vcpu->index,
-		 vcpu->vm->tag, svm_exit_name(vmcb->control.exit_code));
+	         vcpu->vm->tag, svm_exit_name(vmcb->control.exit_code));
 	return leave(vcpu, exit, vmcb, VM_EXIT_FAILED);
 }
 
-static inline int skip(struct arch_vcpu *vcpu, struct vm_exit *exit, struct vmcb *vmcb, const uint8_t *opcode,
-		       size_t bytes)
+static __attribute__((noinline)) int skip_slowly(struct arch_vcpu *vcpu, struct vm_exit *exit, struct vmcb *vmcb,
+                                                 struct opcode opcode)
 {
-	uint64_t next = next_rip(vcpu, vmcb, opcode, bytes);
-	if (unlikely(next == 0)) {
+	uint64_t next = find_end(vcpu, vmcb, opcode);
+	if (next == 0) {
 		return code_is_gone(vcpu, exit, vmcb);
 	}
 	step_to(vcpu, vmcb, next);
@@ -122,82 +140,133 @@ static inline int skip(struct arch_vcpu *vcpu, struct vm_exit *exit, struct vmcb
 }
 
 /*
+ * Steps over an opcode of two bytes. The short way is x86_exit_length's, in line: the exit tells the instruction, so
+ * that the bytes on the cached code page prove that it has no prefix. False: skip_slowly.
+ */
+static inline bool skip(const struct arch_vcpu *vcpu, struct vmcb *vmcb, struct opcode opcode)
+{
+	uint64_t next = vmcb->save.rip + sizeof(opcode.first);
+	if (svm_features.next_rip) {
+		next = vmcb->control.next_rip;
+	} else {
+		const struct code_page *code = &vcpu->code;
+		uint64_t offset = vmcb->save.rip - code->first_rip;
+		if (unlikely(offset >= code->limit || code->generation != vcpu->vm->space->generation ||
+		             *(const uint16_t *)(code->bytes + offset) != opcode.first)) {
+			return false;
+		}
+	}
+	if (unlikely(!is_plain_step(vmcb, next))) {
+		return false;
+	}
+	vmcb->save.rip = next;
+	vmcb->control.interrupt_shadow = 0;
+	return true;
+}
+
+/*
  * An exit in the middle of delivering an event to the guest: the event comes first when it goes on. INTn, INT3 and
  * INTO are run again, for RIP still points at them; 15.7.2.
  */
-static __attribute__((noinline)) void requeue_event(struct vmcb *vmcb)
+static inline void requeue_event(struct vmcb *vmcb)
 {
 	uint64_t event = vmcb->control.exit_interrupt_info;
 	unsigned type = EVENT_TYPE(event), vector = EVENT_VECTOR(event);
 	bool by_instruction =
 		type == EVENT_TYPE_SOFTWARE || (type == EVENT_TYPE_EXCEPTION && (vector == X86_BP || vector == X86_OF));
-	if (!by_instruction) {
+	if ((event & EVENT_VALID) && !by_instruction) {
 		vmcb->control.event_injection = event;
 	}
 }
 
 /* ---- the hot ones ---- */
 
+static __attribute__((noinline)) int cpuid_slowly(struct arch_vcpu *vcpu, struct vm_exit *exit, struct vmcb *vmcb)
+{
+	(void)x86_cpuid_cr4(vcpu, vmcb->save.cr4);
+	return skip_slowly(vcpu, exit, vmcb, opcode_cpuid);
+}
+
 static int exit_cpuid(struct arch_vcpu *vcpu, struct vm_exit *exit, struct vmcb *vmcb)
 {
-	static const uint8_t opcode[] = {0x0f, 0xa2};
-	x86_cpuid(vcpu);
-	return skip(vcpu, exit, vmcb, opcode, sizeof(opcode));
+	if (unlikely(!skip(vcpu, vmcb, opcode_cpuid))) {
+		return cpuid_slowly(vcpu, exit, vmcb);
+	}
+	return x86_cpuid_cr4(vcpu, vmcb->save.cr4);
+}
+
+static __attribute__((noinline)) int exit_wrmsr(struct arch_vcpu *vcpu, struct vm_exit *exit, struct vmcb *vmcb)
+{
+	uint64_t value = vcpu->gpr[GPR_RDX] << 32 | (uint32_t)vcpu->gpr[GPR_RAX];
+	if (!x86_msr_write(vcpu, (uint32_t)vcpu->gpr[GPR_RCX], value)) {
+		svm_inject(vmcb, X86_GP, 0);
+		return X86_RUN_ON;
+	}
+	return skip(vcpu, vmcb, opcode_wrmsr) ? X86_RUN_ON : skip_slowly(vcpu, exit, vmcb, opcode_wrmsr);
 }
 
 static int exit_msr(struct arch_vcpu *vcpu, struct vm_exit *exit, struct vmcb *vmcb)
 {
-	static const uint8_t rdmsr_opcode[] = {0x0f, 0x32}, wrmsr_opcode[] = {0x0f, 0x30};
-	uint64_t *gpr = vcpu->gpr;
-	bool write = vmcb->control.exit_info1 & MSR_WRITE;
 	uint64_t value;
-	if (write) {
-		value = gpr[GPR_RDX] << 32 | (uint32_t)gpr[GPR_RAX];
+	if (vmcb->control.exit_info1 & MSR_WRITE) {
+		return exit_wrmsr(vcpu, exit, vmcb);
 	}
-	if (unlikely(!(write ? x86_msr_write(vcpu, (uint32_t)gpr[GPR_RCX], value)
-			     : x86_msr_read(vcpu, (uint32_t)gpr[GPR_RCX], &value)))) {
+	if (unlikely(!x86_msr_read(vcpu, (uint32_t)vcpu->gpr[GPR_RCX], &value))) {
 		svm_inject(vmcb, X86_GP, 0);
 		return X86_RUN_ON;
 	}
-	if (!write) {
-		gpr[GPR_RAX] = (uint32_t)value;
-		gpr[GPR_RDX] = value >> 32;
-	}
-	return skip(vcpu, exit, vmcb, write ? wrmsr_opcode : rdmsr_opcode, sizeof(rdmsr_opcode));
+	vcpu->gpr[GPR_RAX] = (uint32_t)value;
+	vcpu->gpr[GPR_RDX] = value >> 32;
+	return likely(skip(vcpu, vmcb, opcode_rdmsr)) ? X86_RUN_ON : skip_slowly(vcpu, exit, vmcb, opcode_rdmsr);
+}
+
+static __attribute__((noinline)) int exit_string_io(struct arch_vcpu *vcpu, struct vm_exit *exit, struct vmcb *vmcb)
+{
+	uint64_t info = vmcb->control.exit_info1;
+	int kind = x86_string_io(vcpu, exit, IOIO_PORT(info), IOIO_WIDTH(info), !(info & IOIO_IN));
+	return kind == VM_EXIT_FAILED ? code_is_gone(vcpu, exit, vmcb) : kind;
+}
+
+static __attribute__((noinline)) int step_over_io(struct arch_vcpu *vcpu, struct vmcb *vmcb)
+{
+	step_to(vcpu, vmcb, vmcb->control.exit_info2);
+	return VM_EXIT_PORT;
 }
 
 static int exit_ioio(struct arch_vcpu *vcpu, struct vm_exit *exit, struct vmcb *vmcb)
 {
 	uint64_t info = vmcb->control.exit_info1;
+	uint64_t next = vmcb->control.exit_info2;
 	struct io_access *io = &exit->io;
 	exit->raw = VMEXIT_IOIO;
 	if (unlikely(info & IOIO_STRING)) {
-		int kind = x86_string_io(vcpu, exit, IOIO_PORT(info), IOIO_WIDTH(info), !(info & IOIO_IN));
-		return kind == VM_EXIT_FAILED ? leave(vcpu, exit, vmcb, VM_EXIT_FAILED) : kind;
+		return exit_string_io(vcpu, exit, vmcb);
 	}
 	io->address = IOIO_PORT(info);
 	io->width = IOIO_WIDTH(info);
 	io->write = !(info & IOIO_IN);
 	io->length = 0;
 	io->detail = 0;
-	io->target = GPR_RAX;
 	if (io->write) {
 		io->value = vcpu->gpr[GPR_RAX] & BITS(8U * io->width - 1, 0);
 	}
-	step_to(vcpu, vmcb, vmcb->control.exit_info2);
+	if (unlikely(!is_plain_step(vmcb, next))) {
+		return step_over_io(vcpu, vmcb);
+	}
+	vmcb->save.rip = next;
+	vmcb->control.interrupt_shadow = 0;
 	return VM_EXIT_PORT;
 }
 
 /* Hypercalls of supervisor code, as in KVM. The next one at the same place is answered in svm_asm.S. */
 static int exit_vmmcall(struct arch_vcpu *vcpu, struct vm_exit *exit, struct vmcb *vmcb)
 {
-	static const uint8_t opcode[VMMCALL_BYTES] = {0x0f, 0x01, 0xd9};
 	uint64_t rip = vmcb->save.rip;
 	if (vmcb->save.cpl != 0) {
 		svm_inject(vmcb, X86_UD, X86_NO_ERROR_CODE);
 		return X86_RUN_ON;
 	}
-	uint64_t next = next_rip(vcpu, vmcb, opcode, sizeof(opcode));
+	uint64_t next = find_end(vcpu, vmcb, opcode_vmmcall);
 	if (next == 0) {
 		return code_is_gone(vcpu, exit, vmcb);
 	}
@@ -213,22 +282,30 @@ static int exit_vmmcall(struct arch_vcpu *vcpu, struct vm_exit *exit, struct vmc
 	return VM_EXIT_HYPERCALL;
 }
 
-static int exit_npf(struct arch_vcpu *vcpu, struct vm_exit *exit, struct vmcb *vmcb)
+/* The access was the CPU's own, to deliver an event: the instruction at RIP has nothing to do with it. */
+static __attribute__((noinline)) int fault_in_delivery(struct arch_vcpu *vcpu, struct vm_exit *exit, struct vmcb *vmcb,
+                                                       const struct nested_fault *fault)
+{
+	requeue_event(vmcb);
+	exit->fault = *fault;
+	exit->status = addr_space_handle_fault(vcpu->vm->space, fault);
+	return exit->status == MM_OK ? X86_RUN_ON : leave(vcpu, exit, vmcb, VM_EXIT_NESTED_FAULT);
+}
+
+static __attribute__((noinline)) int exit_npf(struct arch_vcpu *vcpu, struct vm_exit *exit, struct vmcb *vmcb)
 {
 	uint64_t info = vmcb->control.exit_info1;
 	enum vm_exit_kind kind;
 	struct nested_fault fault = {
 		.gpa = vmcb->control.exit_info2,
 		.access = info & NPF_FETCH   ? MM_EXECUTE
-			  : info & NPF_WRITE ? MM_WRITE
-					     : MM_READ,
+	                  : info & NPF_WRITE ? MM_WRITE
+	                                     : MM_READ,
 		.table_walk = info & NPF_TABLE_WALK,
 	};
+	vcpu->exits[X86_EXIT_COUNTER_NPF]++;
 	if (unlikely(vmcb->control.exit_interrupt_info & EVENT_VALID)) {
-		/* The access was the CPU's own, for the event: the instruction at RIP has nothing to do with it. */
-		exit->fault = fault;
-		exit->status = addr_space_handle_fault(vcpu->vm->space, &fault);
-		return exit->status == MM_OK ? X86_RUN_ON : leave(vcpu, exit, vmcb, VM_EXIT_NESTED_FAULT);
+		return fault_in_delivery(vcpu, exit, vmcb, &fault);
 	}
 	if (likely(x86_nested_fault(vcpu, &fault, exit, &kind))) {
 		return X86_RUN_ON;
@@ -245,6 +322,7 @@ static inline void let_in(void)
 
 static int exit_intr(struct arch_vcpu *vcpu, struct vm_exit *exit, struct vmcb *vmcb)
 {
+	requeue_event(vmcb);
 	let_in();
 	return leave(vcpu, exit, vmcb, rdtsc() >= vcpu->deadline ? VM_EXIT_DEADLINE : VM_EXIT_INTERRUPT);
 }
@@ -252,8 +330,16 @@ static int exit_intr(struct arch_vcpu *vcpu, struct vm_exit *exit, struct vmcb *
 static int exit_hlt(struct arch_vcpu *vcpu, struct vm_exit *exit, struct vmcb *vmcb)
 {
 	static const uint8_t opcode[] = {0xf4};
-	int answer = skip(vcpu, exit, vmcb, opcode, sizeof(opcode));
-	return answer == X86_RUN_ON ? leave(vcpu, exit, vmcb, VM_EXIT_HALT) : answer;
+	uint64_t next = vmcb->control.next_rip;
+	if (!svm_features.next_rip) {
+		unsigned length = x86_exit_length(vcpu, vmcb->save.rip, opcode, sizeof(opcode));
+		if (length == 0) {
+			return code_is_gone(vcpu, exit, vmcb);
+		}
+		next = vmcb->save.rip + length;
+	}
+	step_to(vcpu, vmcb, next);
+	return leave(vcpu, exit, vmcb, VM_EXIT_HALT);
 }
 
 /* ---- the rest ---- */
@@ -263,7 +349,7 @@ static int exit_host_event(struct arch_vcpu *vcpu, struct vm_exit *exit, struct 
 {
 	(void)vcpu;
 	(void)exit;
-	(void)vmcb;
+	requeue_event(vmcb);
 	let_in();
 	return X86_RUN_ON;
 }
@@ -290,7 +376,7 @@ static int exit_mc(struct arch_vcpu *vcpu, struct vm_exit *exit, struct vmcb *vm
 {
 	(void)vcpu;
 	(void)exit;
-	(void)vmcb;
+	requeue_event(vmcb);
 	__asm__ volatile("int %0" : : "i"(X86_MC) : "memory");
 	return X86_RUN_ON;
 }
@@ -298,21 +384,18 @@ static int exit_mc(struct arch_vcpu *vcpu, struct vm_exit *exit, struct vmcb *vm
 /* INVD would lose the host's data and WBINVD everybody's time; guests' memory is write-back and coherent. */
 static int exit_invd(struct arch_vcpu *vcpu, struct vm_exit *exit, struct vmcb *vmcb)
 {
-	static const uint8_t opcode[] = {0x0f, 0x08};
-	return skip(vcpu, exit, vmcb, opcode, sizeof(opcode));
+	return skip_slowly(vcpu, exit, vmcb, opcode_invd);
 }
 
 static int exit_wbinvd(struct arch_vcpu *vcpu, struct vm_exit *exit, struct vmcb *vmcb)
 {
-	static const uint8_t opcode[] = {0x0f, 0x09};
-	return skip(vcpu, exit, vmcb, opcode, sizeof(opcode));
+	return skip_slowly(vcpu, exit, vmcb, opcode_wbinvd);
 }
 
 static int exit_xsetbv(struct arch_vcpu *vcpu, struct vm_exit *exit, struct vmcb *vmcb)
 {
-	static const uint8_t opcode[] = {0x0f, 0x01, 0xd1};
 	if (x86_xsetbv(vcpu)) {
-		return skip(vcpu, exit, vmcb, opcode, sizeof(opcode));
+		return skip_slowly(vcpu, exit, vmcb, opcode_xsetbv);
 	}
 	svm_inject(vmcb, X86_GP, 0);
 	return X86_RUN_ON;
@@ -341,19 +424,49 @@ static int exit_shutdown(struct arch_vcpu *vcpu, struct vm_exit *exit, struct vm
 	return leave(vcpu, exit, vmcb, VM_EXIT_SHUTDOWN);
 }
 
-/* VMRUN refused the state, or an exit for which no intercept was set. */
-static int exit_unexpected(struct arch_vcpu *vcpu, struct vm_exit *exit, struct vmcb *vmcb)
+/* MOV to a control register at RIP, 0F 22 /r, with or without REX. */
+static bool is_mov_to_cr(struct arch_vcpu *vcpu)
+{
+	uint8_t bytes[3];
+	size_t count = x86_fetch(vcpu, bytes, sizeof(bytes));
+	size_t at = count > 0 && (bytes[0] & REX_MASK) == REX ? 1 : 0;
+	return count >= at + 2 && bytes[at] == 0x0f && bytes[at + 1] == 0x22;
+}
+
+/*
+ * VMRUN refused the state. Or, state and all being as they should: QEMU's TCG has this exit instead of #GP for a MOV
+ * to CR3 or CR4 that sets reserved bits.
+ */
+static int exit_invalid(struct arch_vcpu *vcpu, struct vm_exit *exit, struct vmcb *vmcb)
+{
+	const char *rule = svm_broken_rule(vmcb, x86_features.physical_bits);
+	if (!rule && is_mov_to_cr(vcpu)) {
+		svm_inject(vmcb, X86_GP, 0);
+		return X86_RUN_ON;
+	}
+	log_line("svm", "vCPU %u of ASID %u: VMRUN refused the guest's state: %s", vcpu->index, vcpu->vm->tag,
+	         rule ? rule : "no rule of APM vol. 2 15.5.1 that is known here");
+	exit->raw = VMEXIT_INVALID;
+	svm_open(vcpu);
+	return VM_EXIT_FAILED;
+}
+
+/* An exit for which no intercept was set. */
+static __attribute__((noinline)) int exit_unexpected(struct arch_vcpu *vcpu, struct vm_exit *exit, struct vmcb *vmcb)
 {
 	const struct vmcb_control *control = &vmcb->control;
-	if (control->exit_code == VMEXIT_INVALID) {
-		log_line("svm", "vCPU %u of ASID %u: VMRUN refused the guest's state: %s", vcpu->index, vcpu->vm->tag,
-			 svm_broken_rule(vmcb, x86_features.physical_bits));
-	} else {
-		log_line("svm", "vCPU %u of ASID %u: unexpected exit: %s (0x%llx, info 0x%llx, 0x%llx)", vcpu->index,
-			 vcpu->vm->tag, svm_exit_name(control->exit_code), (unsigned long long)control->exit_code,
-			 (unsigned long long)control->exit_info1, (unsigned long long)control->exit_info2);
-	}
+	log_line("svm", "vCPU %u of ASID %u: unexpected exit: %s (0x%llx, info 0x%llx, 0x%llx)", vcpu->index,
+	         vcpu->vm->tag, svm_exit_name(control->exit_code), (unsigned long long)control->exit_code,
+	         (unsigned long long)control->exit_info1, (unsigned long long)control->exit_info2);
 	return leave(vcpu, exit, vmcb, VM_EXIT_FAILED);
+}
+
+static __attribute__((noinline)) int exit_unknown(struct arch_vcpu *vcpu, struct vm_exit *exit, struct vmcb *vmcb)
+{
+	vcpu->exits[X86_EXIT_COUNTER_OTHER]++;
+	/* The code is of 64 bits; QEMU's TCG fills the lower half only. */
+	bool invalid = (uint32_t)vmcb->control.exit_code == (uint32_t)VMEXIT_INVALID;
+	return invalid ? exit_invalid(vcpu, exit, vmcb) : exit_unexpected(vcpu, exit, vmcb);
 }
 
 /* What is missing is exit_unexpected. */
@@ -393,18 +506,10 @@ _Static_assert(VMEXIT_LAST < X86_EXIT_COUNTER_NPF, "every exit code has a counte
 int svm_exit(struct arch_vcpu *vcpu, struct vm_exit *exit, struct vmcb *vmcb)
 {
 	uint64_t code = vmcb->control.exit_code;
-	exit_handler *handler = NULL;
-	if (unlikely(vmcb->control.exit_interrupt_info & EVENT_VALID)) {
-		requeue_event(vmcb);
-	}
 	if (likely(code <= VMEXIT_LAST)) {
+		exit_handler *handler = handlers[code];
 		vcpu->exits[code]++;
-		handler = handlers[code];
-	} else if (likely(code == VMEXIT_NPF)) {
-		vcpu->exits[X86_EXIT_COUNTER_NPF]++;
-		return exit_npf(vcpu, exit, vmcb);
-	} else {
-		vcpu->exits[X86_EXIT_COUNTER_OTHER]++;
+		return likely(handler) ? handler(vcpu, exit, vmcb) : exit_unexpected(vcpu, exit, vmcb);
 	}
-	return likely(handler) ? handler(vcpu, exit, vmcb) : exit_unexpected(vcpu, exit, vmcb);
+	return likely(code == VMEXIT_NPF) ? exit_npf(vcpu, exit, vmcb) : exit_unknown(vcpu, exit, vmcb);
 }

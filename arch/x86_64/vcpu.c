@@ -247,9 +247,9 @@ static void finish_mmio_read(struct arch_vcpu *vcpu, const struct io_access *io)
 	}
 }
 
-void arch_vcpu_finish_io(struct arch_vcpu *vcpu, const struct io_access *io)
+static __attribute__((noinline)) void finish_io_slowly(struct arch_vcpu *vcpu, const struct io_access *io)
 {
-	if (unlikely(io->detail & X86_IO_STRING)) {
+	if (io->detail & X86_IO_STRING) {
 		x86_string_io_finish(vcpu, io);
 		return;
 	}
@@ -263,6 +263,18 @@ void arch_vcpu_finish_io(struct arch_vcpu *vcpu, const struct io_access *io)
 	if (io->length) {
 		const struct virt_ops *ops = vcpu->vm->ops;
 		ops->set(vcpu, X86_RIP, ops->get(vcpu, X86_RIP) + io->length);
+	}
+}
+
+void arch_vcpu_finish_io(struct arch_vcpu *vcpu, const struct io_access *io)
+{
+	/* IN AL and OUT AL that were stepped over already are the most frequent ones. */
+	if (unlikely(io->detail | io->length | (io->width - 1))) {
+		finish_io_slowly(vcpu, io);
+		return;
+	}
+	if (!io->write) {
+		*(uint8_t *)&vcpu->gpr[GPR_RAX] = (uint8_t)io->value;
 	}
 }
 
@@ -294,8 +306,8 @@ static bool decode_mmio(struct arch_vcpu *vcpu, const struct nested_fault *fault
 	io->length = instruction.length;
 	io->target = instruction.gpr;
 	io->detail = (uint32_t)(X86_IO_MMIO | (instruction.sign_extend ? X86_IO_SIGN_EXTEND : 0) |
-				(instruction.high_byte ? X86_IO_HIGH_BYTE : 0) |
-				(uint32_t)instruction.result_width << X86_IO_RESULT_SHIFT);
+	                        (instruction.high_byte ? X86_IO_HIGH_BYTE : 0) |
+	                        (uint32_t)instruction.result_width << X86_IO_RESULT_SHIFT);
 	if (write) {
 		io->value = stored_value(vcpu, &instruction);
 	}
@@ -303,7 +315,7 @@ static bool decode_mmio(struct arch_vcpu *vcpu, const struct nested_fault *fault
 }
 
 bool x86_nested_fault(struct arch_vcpu *vcpu, const struct nested_fault *fault, struct vm_exit *exit,
-		      enum vm_exit_kind *kind)
+                      enum vm_exit_kind *kind)
 {
 	int status = addr_space_handle_fault(vcpu->vm->space, fault);
 	if (likely(status == MM_OK)) {

@@ -69,7 +69,7 @@ enum x86_vector {
 	X86_MC = 18
 };
 #define X86_NO_ERROR_CODE UINT32_MAX
-#define X86_RAW_NPF	  0x400 /* vm_exit.raw of X86_EXIT_COUNTER_NPF */
+#define X86_RAW_NPF       0x400 /* vm_exit.raw of X86_EXIT_COUNTER_NPF */
 
 /* All that finding and reading the code at CS:RIP needs. */
 struct x86_code_state {
@@ -83,7 +83,7 @@ struct virt_ops {
 	 * while the firmware owns the machine: changes nothing but an unlocked FEATURE_CONTROL. */
 	bool (*check)(char *message, size_t size);
 	bool (*enable)(struct mm_hal *hal, char *message, size_t size); /* this CPU: VMXON / EFER.SVME */
-	void (*disable)(void);						/* VMXOFF, for a call into the firmware */
+	void (*disable)(void);                                          /* VMXOFF, for a call into the firmware */
 	void (*nested_format)(struct npt_format *format);
 	int (*vm_init)(struct arch_vm *vm); /* nested_root, permission maps */
 	void (*vm_destroy)(struct arch_vm *vm);
@@ -123,16 +123,16 @@ extern struct mm_hal *x86_hal;
  * *kind (MMIO where the instruction could be decoded, else NESTED_FAULT) and returns false.
  */
 bool x86_nested_fault(struct arch_vcpu *vcpu, const struct nested_fault *fault, struct vm_exit *exit,
-		      enum vm_exit_kind *kind);
+                      enum vm_exit_kind *kind);
 
 /*
  * io_access.detail, for arch_vcpu_finish_io. A plain IN or OUT has 0: IN fills RAX. io_access.length is what
  * RIP still has to move on (0: it has moved already). MMIO reads say how the register is filled.
  */
-#define X86_IO_STRING	    BIT(0) /* INS or OUTS: goes on by what string_io.c remembers */
-#define X86_IO_MMIO	    BIT(1)
+#define X86_IO_STRING       BIT(0) /* INS or OUTS: goes on by what string_io.c remembers */
+#define X86_IO_MMIO         BIT(1)
 #define X86_IO_SIGN_EXTEND  BIT(2)
-#define X86_IO_HIGH_BYTE    BIT(3)			  /* AH, CH, DH, BH */
+#define X86_IO_HIGH_BYTE    BIT(3)                        /* AH, CH, DH, BH */
 #define X86_IO_RESULT(bits) ((unsigned)field(bits, 7, 4)) /* bytes of the register that are written */
 #define X86_IO_RESULT_SHIFT 4
 
@@ -161,6 +161,8 @@ void x86_tag_free(uint16_t tag);
 void x86_cpuid_init(void);
 /* CPUID of gpr RAX/RCX into RAX, RBX, RCX, RDX, filtered by the one table of what a guest may see. */
 void x86_cpuid(struct arch_vcpu *vcpu);
+/* The same for exit paths that have the guest's CR4 at hand. Always X86_RUN_ON. */
+int x86_cpuid_cr4(struct arch_vcpu *vcpu, uint64_t cr4);
 
 /* ---- msr.c ---- */
 

@@ -24,23 +24,23 @@
  *   54     XN                                   ignored, 0
  *   55     for software; ours: hidden           ignored
  */
-#define EL2_VALID	    BIT(0)
+#define EL2_VALID           BIT(0)
 #define EL2_TABLE_OR_PAGE   BIT(1)
 #define EL2_ATTRINDX_LOW    2
 #define EL2_ATTRINDX_HIGH   4
-#define EL2_AP1		    BIT(6)
-#define EL2_READ_ONLY	    BIT(7)
+#define EL2_AP1             BIT(6)
+#define EL2_READ_ONLY       BIT(7)
 #define EL2_INNER_SHAREABLE BITS(9, 8)
-#define EL2_ACCESS	    BIT(10)
-#define EL2_ADDRESS	    BITS(47, 12)
+#define EL2_ACCESS          BIT(10)
+#define EL2_ADDRESS         BITS(47, 12)
 #define EL2_EXECUTE_NEVER   BIT(54)
-#define EL2_HIDDEN	    BIT(55)
+#define EL2_HIDDEN          BIT(55)
 
 _Static_assert((ARM_EL2_MAIR & 0xff) == 0xff && (ARM_EL2_MAIR >> 8 * MM_WRITE_THROUGH & 0xff) == 0xbb &&
-		       (ARM_EL2_MAIR >> 8 * MM_WRITE_COMBINING & 0xff) == 0x44 &&
-		       (ARM_EL2_MAIR >> 8 * MM_UNCACHED & 0xff) == 0x04 &&
-		       (ARM_EL2_MAIR >> 8 * MM_DEVICE & 0xff) == 0x00,
-	       "AttrIndx is the memory type");
+                       (ARM_EL2_MAIR >> 8 * MM_WRITE_COMBINING & 0xff) == 0x44 &&
+                       (ARM_EL2_MAIR >> 8 * MM_UNCACHED & 0xff) == 0x04 &&
+                       (ARM_EL2_MAIR >> 8 * MM_DEVICE & 0xff) == 0x00,
+               "AttrIndx is the memory type");
 _Static_assert((EL2_ADDRESS & (EL2_ACCESS | EL2_EXECUTE_NEVER | EL2_HIDDEN)) == 0, "no flag lies in the address");
 _Static_assert(FRAME_SHIFT + 4 * NPT_INDEX_BITS == 48, "levels 0 to 3 walk 48 bits");
 

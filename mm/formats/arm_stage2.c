@@ -25,28 +25,28 @@
  *
  * S2AP governs data accesses and XN instruction fetches, each by itself: every permission set is legal.
  */
-#define STAGE2_VALID	       BIT(0)
+#define STAGE2_VALID           BIT(0)
 #define STAGE2_TABLE_OR_PAGE   BIT(1)
 #define STAGE2_MEMATTR_LOW     2
 #define STAGE2_MEMATTR_HIGH    5
-#define STAGE2_READ	       BIT(6)
-#define STAGE2_WRITE	       BIT(7)
+#define STAGE2_READ            BIT(6)
+#define STAGE2_WRITE           BIT(7)
 #define STAGE2_INNER_SHAREABLE BITS(9, 8)
-#define STAGE2_ACCESS	       BIT(10)
-#define STAGE2_ADDRESS	       BITS(47, 12)
+#define STAGE2_ACCESS          BIT(10)
+#define STAGE2_ADDRESS         BITS(47, 12)
 #define STAGE2_EXECUTE_NEVER   BIT(54)
-#define STAGE2_HIDDEN	       BIT(55)
+#define STAGE2_HIDDEN          BIT(55)
 
 /* A root of up to 2^4 concatenated tables stands for one more level, D8.2.8. */
 #define STAGE2_CONCATENATED_BITS 4
-#define STAGE2_IPA_MIN		 32
-#define STAGE2_IPA_MAX		 48
+#define STAGE2_IPA_MIN           32
+#define STAGE2_IPA_MAX           48
 
 _Static_assert((STAGE2_ADDRESS & (STAGE2_ACCESS | STAGE2_EXECUTE_NEVER | STAGE2_HIDDEN)) == 0,
-	       "no flag lies in the address");
+               "no flag lies in the address");
 _Static_assert(FRAME_SHIFT + 4 * NPT_INDEX_BITS == STAGE2_IPA_MAX, "levels 0 to 3 walk 48 bits of IPA");
 _Static_assert(STAGE2_IPA_MIN <= FRAME_SHIFT + 2 * NPT_INDEX_BITS + STAGE2_CONCATENATED_BITS,
-	       "the smallest space starts at Arm's level 2");
+               "the smallest space starts at Arm's level 2");
 
 /* MemAttr[3:0], D8.6.5: outer and inner WB, WT, non-cacheable; device-nGnRE; device-nGnRnE. */
 static const uint8_t stage2_memattr[] = {
@@ -54,7 +54,7 @@ static const uint8_t stage2_memattr[] = {
 	[MM_UNCACHED] = 0x1,   [MM_DEVICE] = 0x0,
 };
 static const uint8_t type_of_memattr[16] = {
-	[0x0] = MM_DEVICE,	  [0x1] = MM_UNCACHED,	 [0x5] = MM_WRITE_COMBINING,
+	[0x0] = MM_DEVICE,        [0x1] = MM_UNCACHED,   [0x5] = MM_WRITE_COMBINING,
 	[0xa] = MM_WRITE_THROUGH, [0xf] = MM_WRITE_BACK,
 };
 

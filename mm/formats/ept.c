@@ -26,7 +26,7 @@
 #define EPT_READ      BIT(0)
 #define EPT_WRITE     BIT(1)
 #define EPT_EXECUTE   BIT(2)
-#define EPT_RWX	      BITS(2, 0)
+#define EPT_RWX       BITS(2, 0)
 #define EPT_TYPE_LOW  3
 #define EPT_TYPE_HIGH 5
 #define EPT_PAGE      BIT(7)
@@ -38,9 +38,9 @@
 
 _Static_assert(EPT_READ == MM_READ && EPT_WRITE == MM_WRITE && EPT_EXECUTE == MM_EXECUTE, "bits 2:0 are ours");
 _Static_assert((EPT_ADDRESS & (EPT_RWX | EPT_PAGE | EPT_ACCESSED | EPT_DIRTY | EPT_HIDDEN | EPT_DEVICE)) == 0,
-	       "no flag lies in the address");
+               "no flag lies in the address");
 _Static_assert(FRAME_SHIFT + 4 * NPT_INDEX_BITS == 48 && FRAME_SHIFT + 5 * NPT_INDEX_BITS == 57,
-	       "4 levels walk 48 bits of GPA, 5 levels 57");
+               "4 levels walk 48 bits of GPA, 5 levels 57");
 
 /* Memory types, SDM vol. 3A 13.3 "Methods of caching available", encoded as in the MTRRs. */
 static const uint8_t ept_type[] = {
@@ -79,10 +79,10 @@ void npt_format_ept(struct npt_format *format, const struct ept_capabilities *ca
 		.input_bits = (uint8_t)npt_shift(levels),
 		.output_bits = MIN(capabilities->physical_bits, 52),
 		.level = {{12, 9, true},
-			  {21, 9, capabilities->leaf_2m},
-			  {30, 9, capabilities->leaf_1g},
-			  {39, 9, false},
-			  {48, 9, false}},
+	                  {21, 9, capabilities->leaf_2m},
+	                  {30, 9, capabilities->leaf_1g},
+	                  {39, 9, false},
+	                  {48, 9, false}},
 		/* SDM 29.3.3.1: write without read is a misconfiguration, execute without read an option. */
 		.legal_permissions = 1U << MM_NONE | 1U << MM_READ | 1U << MM_RW | 1U << MM_RX | 1U << MM_RWX,
 		.address_mask = EPT_ADDRESS,

@@ -23,29 +23,29 @@
  *   54     reserved; in a hole ours: hidden     reserved, 0
  *   62:61  PBMT (Svpbmt)                        reserved, 0
  */
-#define GSTAGE_V		BIT(0)
-#define GSTAGE_R		BIT(1)
-#define GSTAGE_W		BIT(2)
-#define GSTAGE_X		BIT(3)
-#define GSTAGE_PERMISSIONS_LOW	1
+#define GSTAGE_V                BIT(0)
+#define GSTAGE_R                BIT(1)
+#define GSTAGE_W                BIT(2)
+#define GSTAGE_X                BIT(3)
+#define GSTAGE_PERMISSIONS_LOW  1
 #define GSTAGE_PERMISSIONS_HIGH 3
-#define GSTAGE_U		BIT(4)
-#define GSTAGE_A		BIT(6)
-#define GSTAGE_D		BIT(7)
-#define GSTAGE_RSW_LOW		8
-#define GSTAGE_RSW_HIGH		9
-#define GSTAGE_PPN		BITS(53, 10)
-#define GSTAGE_ADDRESS_SHIFT	2
-#define GSTAGE_HIDDEN		BIT(54)
-#define GSTAGE_PBMT_LOW		61
-#define GSTAGE_ROOT_EXTRA_BITS	2
-#define GSTAGE_OUTPUT_BITS	56
+#define GSTAGE_U                BIT(4)
+#define GSTAGE_A                BIT(6)
+#define GSTAGE_D                BIT(7)
+#define GSTAGE_RSW_LOW          8
+#define GSTAGE_RSW_HIGH         9
+#define GSTAGE_PPN              BITS(53, 10)
+#define GSTAGE_ADDRESS_SHIFT    2
+#define GSTAGE_HIDDEN           BIT(54)
+#define GSTAGE_PBMT_LOW         61
+#define GSTAGE_ROOT_EXTRA_BITS  2
+#define GSTAGE_OUTPUT_BITS      56
 
 _Static_assert(FRAME_SHIFT - GSTAGE_ADDRESS_SHIFT == 10, "the PPN starts at bit 10");
 _Static_assert((GSTAGE_PPN & (GSTAGE_D | GSTAGE_HIDDEN)) == 0, "no flag lies in the PPN");
 _Static_assert(MM_READ << GSTAGE_PERMISSIONS_LOW == GSTAGE_R && MM_WRITE << GSTAGE_PERMISSIONS_LOW == GSTAGE_W &&
-		       MM_EXECUTE << GSTAGE_PERMISSIONS_LOW == GSTAGE_X,
-	       "R, W, X stand in our order");
+                       MM_EXECUTE << GSTAGE_PERMISSIONS_LOW == GSTAGE_X,
+               "R, W, X stand in our order");
 _Static_assert(FRAME_SHIFT + 3 * NPT_INDEX_BITS + GSTAGE_ROOT_EXTRA_BITS == 41, "Sv39x4 walks 41 bits of GPA");
 _Static_assert(FRAME_SHIFT + 4 * NPT_INDEX_BITS + GSTAGE_ROOT_EXTRA_BITS == 50, "Sv48x4 walks 50 bits of GPA");
 

@@ -27,21 +27,21 @@
  * The PAT bit lies elsewhere in large leaves than in small ones and is never set: indexes 0 to 3 suffice, for
  * on x86 MM_DEVICE is MM_UNCACHED with a mark.
  */
-#define LONG_PRESENT	BIT(0)
-#define LONG_WRITABLE	BIT(1)
-#define LONG_USER	BIT(2)
-#define LONG_PAT_LOW	3
-#define LONG_PAT_HIGH	4
-#define LONG_ACCESSED	BIT(5)
-#define LONG_DIRTY	BIT(6)
-#define LONG_PAGE	BIT(7)
-#define LONG_DEVICE	BIT(9)
-#define LONG_HIDDEN	BIT(11)
-#define LONG_ADDRESS	BITS(51, 12)
+#define LONG_PRESENT    BIT(0)
+#define LONG_WRITABLE   BIT(1)
+#define LONG_USER       BIT(2)
+#define LONG_PAT_LOW    3
+#define LONG_PAT_HIGH   4
+#define LONG_ACCESSED   BIT(5)
+#define LONG_DIRTY      BIT(6)
+#define LONG_PAGE       BIT(7)
+#define LONG_DEVICE     BIT(9)
+#define LONG_HIDDEN     BIT(11)
+#define LONG_ADDRESS    BITS(51, 12)
 #define LONG_NO_EXECUTE BIT(63)
 
 _Static_assert(MM_WRITE_BACK == 0 && MM_WRITE_THROUGH == 1 && MM_WRITE_COMBINING == 2 && MM_UNCACHED == 3,
-	       "the PAT index is the memory type, see X86_HOST_PAT");
+               "the PAT index is the memory type, see X86_HOST_PAT");
 _Static_assert((LONG_ADDRESS & (LONG_HIDDEN | LONG_DEVICE | LONG_NO_EXECUTE)) == 0, "no flag lies in the address");
 _Static_assert(FRAME_SHIFT + 4 * NPT_INDEX_BITS == 48, "4 levels walk 48 bits");
 

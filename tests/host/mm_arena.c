@@ -9,7 +9,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#define FREE UINT8_MAX
+#define FREE    UINT8_MAX
 #define GARBAGE 0xa5
 
 static bool run_is_free(const struct mm_arena *arena, uint64_t first, uint64_t count)
@@ -91,7 +91,8 @@ static void flush(struct mm_hal *hal, struct npt *npt, const struct gpa_range *r
 void mm_arena_init(struct mm_arena *arena, uint64_t bytes)
 {
 	uint64_t slack = MIB(2);
-	char *memory = mmap(NULL, bytes + slack, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	char *memory =
+		mmap(NULL, bytes + slack, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
 	assert_true(memory != MAP_FAILED);
 	*arena = (struct mm_arena){.hal = {.alloc_frames = alloc_frames, .free_frames = free_frames, .flush = flush}};

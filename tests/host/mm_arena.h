@@ -20,11 +20,11 @@
 #include "mm/formats.h"
 #include "mm/frames.h"
 
-#define MM_ARENA_BASE GIB(5)
+#define MM_ARENA_BASE    GIB(5)
 #define MM_ARENA_FLUSHES 32
 
-#define RW ((struct npt_attributes){MM_RW, MM_WRITE_BACK})
-#define RX ((struct npt_attributes){MM_RX, MM_WRITE_BACK})
+#define RW  ((struct npt_attributes){MM_RW, MM_WRITE_BACK})
+#define RX  ((struct npt_attributes){MM_RX, MM_WRITE_BACK})
 #define RWX ((struct npt_attributes){MM_RWX, MM_WRITE_BACK})
 
 struct mm_arena {
@@ -35,9 +35,9 @@ struct mm_arena {
 	uint64_t next; /* where to look for a free frame first */
 	uint8_t *use;  /* by frame; UINT8_MAX: free */
 	uint64_t held[FRAME_USES];
-	uint64_t allocations;   /* asked for so far */
-	uint64_t fail_at;       /* this many allocations from now, one fails; 0: none */
-	bool fail_large;        /* every allocation of order 9 fails */
+	uint64_t allocations; /* asked for so far */
+	uint64_t fail_at;     /* this many allocations from now, one fails; 0: none */
+	bool fail_large;      /* every allocation of order 9 fails */
 	unsigned flush_calls;
 	unsigned flushed_count; /* ranges, of the last call */
 	struct gpa_range flushed[MM_ARENA_FLUSHES];

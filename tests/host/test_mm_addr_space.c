@@ -38,7 +38,7 @@ static void start(const struct npt_format *format, uint64_t size)
 static void an_empty_space_gives_its_root_back(void **state)
 {
 	(void)state;
-	FOR_EACH_FORMAT(format) {
+	FOR_EACH_FORMAT (format) {
 		start(format, GIB(4));
 		assert_int_equal(arena.held[FRAME_TABLE], space.npt.statistics.tables);
 		assert_true(arena.held[FRAME_TABLE] <= (UINT64_C(1) << format->root_order) + 2);
@@ -65,7 +65,7 @@ static void init_refuses_a_bad_range(void **state)
 static void arguments_are_checked_in_one_order(void **state)
 {
 	(void)state;
-	FOR_EACH_FORMAT(format) {
+	FOR_EACH_FORMAT (format) {
 		assert_status(addr_space_init(&space, MIB(4), GIB(1), format, &arena.hal), MM_OK);
 		uint64_t end = MIB(4) + GIB(1);
 
@@ -83,13 +83,15 @@ static void arguments_are_checked_in_one_order(void **state)
 		int64_t to_top = (int64_t)(MIB(4) - (UINT64_C(1) << format->output_bits));
 
 		assert_status(addr_space_map_linear(&space, MIB(4), FRAME_SIZE, to_top, RWX), MM_ERANGE);
-		assert_status(addr_space_map_linear(&space, MIB(4), FRAME_SIZE, to_top + (int64_t)FRAME_SIZE, RWX), MM_OK);
+		assert_status(addr_space_map_linear(&space, MIB(4), FRAME_SIZE, to_top + (int64_t)FRAME_SIZE, RWX),
+		              MM_OK);
 		struct npt_attributes odd = {MM_RWX, MM_DEVICE + 1};
 
 		assert_status(addr_space_map_linear(&space, MIB(5), FRAME_SIZE, 0, odd), MM_EINVAL);
 		odd = (struct npt_attributes){MM_RWX + 1, MM_WRITE_BACK};
 		assert_status(addr_space_map_linear(&space, MIB(5), FRAME_SIZE, 0, odd), MM_EPERM);
-		assert_status(addr_space_map_alloc(&space, MIB(5), FRAME_SIZE, RWX, false, AREA_PAGES_2M + 1), MM_EINVAL);
+		assert_status(addr_space_map_alloc(&space, MIB(5), FRAME_SIZE, RWX, false, AREA_PAGES_2M + 1),
+		              MM_EINVAL);
 		assert_status(addr_space_map_alloc(&space, MIB(5), 0, RWX, false, AREA_PAGES_AUTO), MM_EINVAL);
 		assert_status(addr_space_unmap(&space, MIB(5), 0), MM_OK);
 		assert_status(addr_space_unmap(&space, MIB(5) + 1, 0), MM_EALIGN);
@@ -104,7 +106,7 @@ static void arguments_are_checked_in_one_order(void **state)
 static void permissions_that_a_format_lacks_are_refused(void **state)
 {
 	(void)state;
-	FOR_EACH_FORMAT(format) {
+	FOR_EACH_FORMAT (format) {
 		start(format, GIB(4));
 		assert_status(addr_space_map_linear(&space, 0, FRAME_SIZE, 0, RWX), MM_OK);
 		for (uint8_t permissions = 0; permissions <= MM_RWX; permissions++) {
@@ -114,8 +116,9 @@ static void permissions_that_a_format_lacks_are_refused(void **state)
 			struct translation result;
 
 			assert_status(addr_space_map_linear(&space, MIB(2), FRAME_SIZE, 0, attributes), expected);
-			assert_status(addr_space_map_alloc(&space, MIB(4), FRAME_SIZE, attributes, false, AREA_PAGES_4K),
-				      expected);
+			assert_status(
+				addr_space_map_alloc(&space, MIB(4), FRAME_SIZE, attributes, false, AREA_PAGES_4K),
+				expected);
 			assert_status(addr_space_protect(&space, 0, FRAME_SIZE, permissions), expected);
 			if (legal && permissions != MM_NONE) {
 				assert_status(addr_space_translate(&space, 0, &result), MM_OK);
@@ -137,7 +140,7 @@ static void a_guard_always_faults_and_can_be_lifted(void **state)
 	struct translation result;
 
 	(void)state;
-	FOR_EACH_FORMAT(format) {
+	FOR_EACH_FORMAT (format) {
 		start(format, GIB(4));
 		assert_status(addr_space_map_linear(&space, 0, MIB(2), 0, guard), MM_OK);
 		assert_status(addr_space_map_alloc(&space, MIB(2), MIB(2), guard, true, AREA_PAGES_AUTO), MM_OK);
@@ -162,7 +165,7 @@ static void a_guard_always_faults_and_can_be_lifted(void **state)
 static void overlaps_are_refused(void **state)
 {
 	(void)state;
-	FOR_EACH_FORMAT(format) {
+	FOR_EACH_FORMAT (format) {
 		start(format, GIB(4));
 		assert_status(addr_space_map_alloc(&space, MIB(2), MIB(2), RWX, false, AREA_PAGES_AUTO), MM_OK);
 		assert_status(addr_space_map_linear(&space, 0, MIB(2) + FRAME_SIZE, 0, RWX), MM_EEXIST);
@@ -179,7 +182,7 @@ static void overlaps_are_refused(void **state)
 static void linear_uses_the_largest_leaves(void **state)
 {
 	(void)state;
-	FOR_EACH_FORMAT(format) {
+	FOR_EACH_FORMAT (format) {
 		if (!has_1g(format)) {
 			continue;
 		}
@@ -212,7 +215,7 @@ static void leaf_sizes_follow_what_the_cpu_has_and_both_alignments(void **state)
 	struct translation result;
 
 	(void)state;
-	FOR_EACH_FORMAT(format) {
+	FOR_EACH_FORMAT (format) {
 		start(format, GIB(4));
 		assert_status(addr_space_map_linear(&space, GIB(1), GIB(1), 0, RWX), MM_OK);
 		assert_status(addr_space_translate(&space, GIB(1), &result), MM_OK);
@@ -233,12 +236,13 @@ static void the_last_page_of_the_widest_space_works(void **state)
 	struct translation result;
 
 	(void)state;
-	FOR_EACH_FORMAT(format) {
+	FOR_EACH_FORMAT (format) {
 		uint64_t limit = UINT64_C(1) << format->input_bits;
 
 		start(format, limit);
 		assert_status(addr_space_map_linear(&space, limit - FRAME_SIZE, FRAME_SIZE,
-						    (int64_t)(limit - FRAME_SIZE), RWX), MM_OK);
+		                                    (int64_t)(limit - FRAME_SIZE), RWX),
+		              MM_OK);
 		assert_status(addr_space_translate(&space, limit - 1, &result), MM_OK);
 		assert_int_equal(result.address, FRAME_SIZE - 1);
 		assert_int_equal(result.bytes, 1);
@@ -255,7 +259,7 @@ static void the_last_page_of_the_widest_space_works(void **state)
 static void mapping_a_lazy_tebibyte_takes_no_table(void **state)
 {
 	(void)state;
-	FOR_EACH_FORMAT(format) {
+	FOR_EACH_FORMAT (format) {
 		uint64_t size = MIN(UINT64_C(1) << format->input_bits, GIB(1024));
 
 		start(format, size);
@@ -273,7 +277,7 @@ static void memory_types_survive_splits_and_protect(void **state)
 	struct translation result;
 
 	(void)state;
-	FOR_EACH_FORMAT(format) {
+	FOR_EACH_FORMAT (format) {
 		for (uint8_t type = 0; type <= MM_DEVICE; type++) {
 			uint8_t kept = type;
 
@@ -281,8 +285,9 @@ static void memory_types_survive_splits_and_protect(void **state)
 				kept = MM_WRITE_COMBINING; /* RISC-V has no write-through */
 			}
 			start(format, GIB(4));
-			assert_status(addr_space_map_linear(&space, 0, GIB(1), 0, (struct npt_attributes){MM_RWX, type}),
-				      MM_OK);
+			assert_status(
+				addr_space_map_linear(&space, 0, GIB(1), 0, (struct npt_attributes){MM_RWX, type}),
+				MM_OK);
 			assert_status(addr_space_protect(&space, MIB(4) + FRAME_SIZE, FRAME_SIZE, MM_NONE), MM_OK);
 			assert_status(addr_space_protect(&space, MIB(4) + FRAME_SIZE, FRAME_SIZE, MM_RX), MM_OK);
 			for (gpa_t at = 0; at < MIB(8); at += FRAME_SIZE) {
@@ -313,14 +318,14 @@ static void the_dump_tells_areas_leaves_and_counts(void **state)
 	char *dump = mm_dump(&space);
 
 	assert_string_equal(dump, "space 0x0-0x100000000 ept, 3 areas\n"
-				  "area 0x0-0x401000 rwx wb linear 0x40000000\n"
-				  "area 0x40000000-0x40001000 rw- device linear 0x40000000\n"
-				  "area 0x80000000-0xc0000000 r-x wb alloc lazy 4k\n"
-				  "leaf 0x0-0x400000 to 0x40000000 2m rwx wb\n"
-				  "leaf 0x400000-0x401000 to 0x40400000 4k rwx wb\n"
-				  "leaf 0x40000000-0x40001000 to 0x40000000 4k rw- device\n"
-				  "tables 6, leaves 4k 2, 2m 2, 1g 0, splits 0, flushes 0\n"
-				  "frames 0, faults filled 0, raced 0, refused 0\n");
+	                          "area 0x0-0x401000 rwx wb linear 0x40000000\n"
+	                          "area 0x40000000-0x40001000 rw- device linear 0x40000000\n"
+	                          "area 0x80000000-0xc0000000 r-x wb alloc lazy 4k\n"
+	                          "leaf 0x0-0x400000 to 0x40000000 2m rwx wb\n"
+	                          "leaf 0x400000-0x401000 to 0x40400000 4k rwx wb\n"
+	                          "leaf 0x40000000-0x40001000 to 0x40000000 4k rw- device\n"
+	                          "tables 6, leaves 4k 2, 2m 2, 1g 0, splits 0, flushes 0\n"
+	                          "frames 0, faults filled 0, raced 0, refused 0\n");
 	free(dump);
 	addr_space_destroy(&space);
 }
@@ -351,7 +356,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_guard_always_faults_and_can_be_lifted, setup, teardown),
 		cmocka_unit_test_setup_teardown(overlaps_are_refused, setup, teardown),
 		cmocka_unit_test_setup_teardown(linear_uses_the_largest_leaves, setup, teardown),
-		cmocka_unit_test_setup_teardown(leaf_sizes_follow_what_the_cpu_has_and_both_alignments, setup, teardown),
+		cmocka_unit_test_setup_teardown(leaf_sizes_follow_what_the_cpu_has_and_both_alignments, setup,
+	                                        teardown),
 		cmocka_unit_test_setup_teardown(the_last_page_of_the_widest_space_works, setup, teardown),
 		cmocka_unit_test_setup_teardown(mapping_a_lazy_tebibyte_takes_no_table, setup, teardown),
 		cmocka_unit_test_setup_teardown(memory_types_survive_splits_and_protect, setup, teardown),

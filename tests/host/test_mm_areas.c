@@ -6,8 +6,8 @@
 
 #include <stdlib.h>
 
-#define PAGES 4096
-#define ROUNDS 20000
+#define PAGES           4096
+#define ROUNDS          20000
 #define NODES_PER_FRAME 63
 
 static struct mm_arena arena;
@@ -73,8 +73,11 @@ static struct area *insert(gpa_t start, gpa_t end)
 	struct area *area = area_set_take_node(&set);
 
 	assert_non_null(area);
+	struct area_place place;
+
+	area_set_find_place(&set, start, &place);
 	*area = (struct area){.range = {start, end}};
-	area_set_insert(&set, area);
+	area_set_insert(&set, area, &place);
 	return area;
 }
 
@@ -193,7 +196,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(the_tree_stays_balanced_whatever_is_done_to_it, setup, teardown),
-		cmocka_unit_test_setup_teardown(an_area_is_found_by_each_of_its_addresses_and_no_other, setup, teardown),
+		cmocka_unit_test_setup_teardown(an_area_is_found_by_each_of_its_addresses_and_no_other, setup,
+	                                        teardown),
 		cmocka_unit_test_setup_teardown(the_last_hit_is_forgotten_with_its_area, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_split_area_keeps_all_but_its_range, setup, teardown),
 		cmocka_unit_test_setup_teardown(frames_of_nodes_come_and_go_with_the_nodes, setup, teardown),

@@ -53,7 +53,7 @@ static uint8_t permissions_at(gpa_t gpa)
 static void unmap_of_part_touches_nothing_outside_the_range(void **state)
 {
 	(void)state;
-	FOR_EACH_FORMAT(format) {
+	FOR_EACH_FORMAT (format) {
 		start(format);
 		gpa_t from = MIB(6) + 3 * FRAME_SIZE;
 		gpa_t to = MIB(10) + FRAME_SIZE;
@@ -75,7 +75,7 @@ static void unmap_of_part_touches_nothing_outside_the_range(void **state)
 static void protect_of_part_touches_nothing_outside_the_range(void **state)
 {
 	(void)state;
-	FOR_EACH_FORMAT(format) {
+	FOR_EACH_FORMAT (format) {
 		start(format);
 		gpa_t from = MIB(6) + 3 * FRAME_SIZE;
 		gpa_t to = MIB(10) + FRAME_SIZE;
@@ -95,7 +95,7 @@ static void protect_of_part_touches_nothing_outside_the_range(void **state)
 static void protect_with_the_same_permissions_does_nothing(void **state)
 {
 	(void)state;
-	FOR_EACH_FORMAT(format) {
+	FOR_EACH_FORMAT (format) {
 		start(format);
 		assert_status(addr_space_map_linear(&space, 0, GIB(1), 0, RWX), MM_OK);
 		char *before = mm_dump(&space);
@@ -130,7 +130,7 @@ static void protect_needs_every_page_mapped_and_changes_none_else(void **state)
 static void protect_spans_areas_of_every_kind(void **state)
 {
 	(void)state;
-	FOR_EACH_FORMAT(format) {
+	FOR_EACH_FORMAT (format) {
 		start(format);
 		assert_status(addr_space_map_linear(&space, 0, MIB(2), 0, RWX), MM_OK);
 		assert_status(addr_space_map_alloc(&space, MIB(2), MIB(2), RWX, true, AREA_PAGES_AUTO), MM_OK);
@@ -154,7 +154,7 @@ static void protect_spans_areas_of_every_kind(void **state)
 static void a_guarded_page_keeps_its_data(void **state)
 {
 	(void)state;
-	FOR_EACH_FORMAT(format) {
+	FOR_EACH_FORMAT (format) {
 		start(format);
 		assert_status(addr_space_map_alloc(&space, 0, MIB(2), RWX, true, AREA_PAGES_AUTO), MM_OK);
 		hpa_t frame = where(FRAME_SIZE);
@@ -177,10 +177,11 @@ static void a_guarded_page_keeps_its_data(void **state)
 static void unmap_drops_shrinks_and_splits_areas(void **state)
 {
 	(void)state;
-	FOR_EACH_FORMAT(format) {
+	FOR_EACH_FORMAT (format) {
 		start(format);
 		for (gpa_t at = 0; at < MIB(10); at += MIB(2)) {
-			assert_status(addr_space_map_alloc(&space, at, MIB(1), RWX, at % MIB(4) == 0, AREA_PAGES_4K), MM_OK);
+			assert_status(addr_space_map_alloc(&space, at, MIB(1), RWX, at % MIB(4) == 0, AREA_PAGES_4K),
+			              MM_OK);
 		}
 		/* Half of the first, all of the second, half of the third; the holes between do not matter. */
 		assert_status(addr_space_unmap(&space, KIB(512), MIB(4)), MM_OK);
@@ -201,7 +202,7 @@ static void unmap_drops_shrinks_and_splits_areas(void **state)
 static void part_of_a_2m_frame_is_given_back_page_by_page(void **state)
 {
 	(void)state;
-	FOR_EACH_FORMAT(format) {
+	FOR_EACH_FORMAT (format) {
 		start(format);
 		assert_status(addr_space_map_alloc(&space, 0, MIB(4), RWX, true, AREA_PAGES_AUTO), MM_OK);
 		assert_status(addr_space_unmap(&space, MIB(1), MIB(2)), MM_OK);
@@ -216,7 +217,7 @@ static void part_of_a_2m_frame_is_given_back_page_by_page(void **state)
 static void a_gibibyte_leaf_fits_where_pages_were(void **state)
 {
 	(void)state;
-	FOR_EACH_FORMAT(format) {
+	FOR_EACH_FORMAT (format) {
 		start(format);
 		assert_status(addr_space_map_linear(&space, GIB(1), GIB(1), (int64_t)FRAME_SIZE, RWX), MM_OK);
 		assert_int_equal(space.npt.statistics.leaves[0], GIB(1) / FRAME_SIZE);
@@ -236,7 +237,7 @@ static void a_gibibyte_leaf_fits_where_pages_were(void **state)
 static void nothing_is_flushed_for_what_was_not_present(void **state)
 {
 	(void)state;
-	FOR_EACH_FORMAT(format) {
+	FOR_EACH_FORMAT (format) {
 		start(format);
 		assert_status(addr_space_map_linear(&space, 0, MIB(2), 0, RWX), MM_OK);
 		assert_status(addr_space_map_alloc(&space, MIB(4), MIB(4), RWX, true, AREA_PAGES_AUTO), MM_OK);
@@ -253,7 +254,7 @@ static void nothing_is_flushed_for_what_was_not_present(void **state)
 static void one_call_flushes_once_and_only_what_was_present(void **state)
 {
 	(void)state;
-	FOR_EACH_FORMAT(format) {
+	FOR_EACH_FORMAT (format) {
 		start(format);
 		assert_status(addr_space_map_linear(&space, 0, MIB(2), 0, RWX), MM_OK);
 		assert_status(addr_space_map_linear(&space, MIB(2), MIB(2), 0, RWX), MM_OK);
@@ -307,7 +308,7 @@ static void frames_and_tables_are_freed_after_the_flush(void **state)
 	uint64_t seen[3];
 
 	(void)state;
-	FOR_EACH_FORMAT(format) {
+	FOR_EACH_FORMAT (format) {
 		start(format);
 		assert_status(addr_space_map_alloc(&space, 0, MIB(4), RWX, true, AREA_PAGES_4K), MM_OK);
 		uint64_t held = mm_arena_held(&arena);
@@ -328,7 +329,7 @@ static void a_split_breaks_before_it_makes_where_the_format_asks(void **state)
 	uint64_t seen[3];
 
 	(void)state;
-	FOR_EACH_FORMAT(format) {
+	FOR_EACH_FORMAT (format) {
 		if (!format->level[1].leaf) {
 			continue;
 		}
@@ -376,8 +377,7 @@ static int map_lazy(void)
 
 static int map_populated(void)
 {
-	return addr_space_map_alloc(&space, GIB(2) - 2 * FRAME_SIZE, MIB(2) + 5 * FRAME_SIZE, RWX, true,
-				    AREA_PAGES_2M);
+	return addr_space_map_alloc(&space, GIB(2) - 2 * FRAME_SIZE, MIB(2) + 5 * FRAME_SIZE, RWX, true, AREA_PAGES_2M);
 }
 
 static int unmap_in_the_middle(void)
@@ -411,8 +411,16 @@ static int discard_part(void)
 }
 
 static operation *const operations[] = {
-	map_4k,       map_large,          map_lazy,              map_populated,        unmap_in_the_middle,
-	unmap_a_page, unmap_across_areas, protect_in_the_middle, protect_across_areas, discard_part,
+	map_4k,
+	map_large,
+	map_lazy,
+	map_populated,
+	unmap_in_the_middle,
+	unmap_a_page,
+	unmap_across_areas,
+	protect_in_the_middle,
+	protect_across_areas,
+	discard_part,
 };
 
 /* Full nodes, so that a new one takes a frame: 63 of them to a frame. */
@@ -426,7 +434,7 @@ static void use_up_the_nodes(void)
 static void a_call_that_fails_leaves_no_trace(void **state)
 {
 	(void)state;
-	FOR_EACH_FORMAT(format) {
+	FOR_EACH_FORMAT (format) {
 		for (unsigned i = 0; i < ARRAY_SIZE(operations); i++) {
 			start(format);
 			assert_status(addr_space_map_linear(&space, 0, GIB(1), -(int64_t)GIB(1), RWX), MM_OK);
@@ -478,7 +486,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_gibibyte_leaf_fits_where_pages_were, setup, teardown),
 		cmocka_unit_test_setup_teardown(nothing_is_flushed_for_what_was_not_present, setup, teardown),
 		cmocka_unit_test_setup_teardown(one_call_flushes_once_and_only_what_was_present, setup, teardown),
-		cmocka_unit_test_setup_teardown(many_scattered_pages_need_no_more_ranges_than_there_is_room, setup, teardown),
+		cmocka_unit_test_setup_teardown(many_scattered_pages_need_no_more_ranges_than_there_is_room, setup,
+	                                        teardown),
 		cmocka_unit_test_setup_teardown(frames_and_tables_are_freed_after_the_flush, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_split_breaks_before_it_makes_where_the_format_asks, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_call_that_fails_leaves_no_trace, setup, teardown),

@@ -7,7 +7,7 @@
 
 #include <string.h>
 
-#define THREADS 4
+#define THREADS    4
 #define RACE_PAGES 1024
 
 static struct mm_arena arena;
@@ -66,7 +66,7 @@ static unsigned leaf_shift(gpa_t gpa)
 static void a_fault_in_a_lazy_area_fills_a_zeroed_frame(void **state)
 {
 	(void)state;
-	FOR_EACH_FORMAT(format) {
+	FOR_EACH_FORMAT (format) {
 		start(format);
 		assert_status(addr_space_map_alloc(&space, 0, MIB(8), RWX, false, AREA_PAGES_4K), MM_OK);
 		assert_int_equal(arena.held[FRAME_GUEST], 0);
@@ -87,7 +87,7 @@ static void a_second_fault_on_a_filled_page_keeps_the_data(void **state)
 	struct translation result;
 
 	(void)state;
-	FOR_EACH_FORMAT(format) {
+	FOR_EACH_FORMAT (format) {
 		start(format);
 		assert_status(addr_space_map_alloc(&space, 0, MIB(8), RWX, false, AREA_PAGES_AUTO), MM_OK);
 		assert_status(fault_at(MIB(3), MM_WRITE), MM_OK);
@@ -108,7 +108,7 @@ static void a_second_fault_on_a_filled_page_keeps_the_data(void **state)
 static void faults_are_refused_each_with_its_cause(void **state)
 {
 	(void)state;
-	FOR_EACH_FORMAT(format) {
+	FOR_EACH_FORMAT (format) {
 		start(format);
 		assert_status(addr_space_map_alloc(&space, 0, MIB(2), RX, false, AREA_PAGES_AUTO), MM_OK);
 		assert_status(addr_space_map_linear(&space, MIB(2), MIB(2), 0, RWX), MM_OK);
@@ -126,7 +126,7 @@ static void faults_are_refused_each_with_its_cause(void **state)
 static void a_whole_2m_is_filled_at_once(void **state)
 {
 	(void)state;
-	FOR_EACH_FORMAT(format) {
+	FOR_EACH_FORMAT (format) {
 		start(format);
 		assert_status(addr_space_map_alloc(&space, MIB(1), MIB(4), RWX, false, AREA_PAGES_AUTO), MM_OK);
 		assert_status(fault_at(MIB(3), MM_WRITE), MM_OK);
@@ -149,7 +149,7 @@ static void a_whole_2m_is_filled_at_once(void **state)
 static void without_a_2m_frame_a_page_of_4k_will_do(void **state)
 {
 	(void)state;
-	FOR_EACH_FORMAT(format) {
+	FOR_EACH_FORMAT (format) {
 		start(format);
 		arena.fail_large = true;
 		assert_status(addr_space_map_alloc(&space, 0, MIB(4), RWX, false, AREA_PAGES_AUTO), MM_OK);
@@ -167,7 +167,7 @@ static void without_a_2m_frame_a_page_of_4k_will_do(void **state)
 static void the_2m_policy_insists(void **state)
 {
 	(void)state;
-	FOR_EACH_FORMAT(format) {
+	FOR_EACH_FORMAT (format) {
 		if (!format->level[1].leaf) {
 			continue;
 		}
@@ -187,7 +187,7 @@ static void the_2m_policy_insists(void **state)
 static void the_4k_policy_never_maps_2m(void **state)
 {
 	(void)state;
-	FOR_EACH_FORMAT(format) {
+	FOR_EACH_FORMAT (format) {
 		start(format);
 		assert_status(addr_space_map_alloc(&space, 0, MIB(4), RWX, false, AREA_PAGES_4K), MM_OK);
 		assert_status(fault_at(0, MM_READ), MM_OK);
@@ -201,7 +201,7 @@ static void the_4k_policy_never_maps_2m(void **state)
 static void populate_fills_everything_with_zeros(void **state)
 {
 	(void)state;
-	FOR_EACH_FORMAT(format) {
+	FOR_EACH_FORMAT (format) {
 		start(format);
 		gpa_t from = MIB(2) - 3 * FRAME_SIZE;
 		uint64_t size = MIB(4) + 5 * FRAME_SIZE;
@@ -231,7 +231,7 @@ static hpa_t one_large(struct mm_hal *hal, unsigned order, enum frame_use use)
 static void populate_goes_on_with_4k_where_2m_run_out(void **state)
 {
 	(void)state;
-	FOR_EACH_FORMAT(format) {
+	FOR_EACH_FORMAT (format) {
 		if (!format->level[1].leaf) {
 			continue;
 		}
@@ -253,7 +253,7 @@ static void populate_goes_on_with_4k_where_2m_run_out(void **state)
 static void a_fault_that_finds_no_frame_changes_nothing(void **state)
 {
 	(void)state;
-	FOR_EACH_FORMAT(format) {
+	FOR_EACH_FORMAT (format) {
 		start(format);
 		assert_status(addr_space_map_alloc(&space, GIB(1), GIB(1), RWX, false, AREA_PAGES_4K), MM_OK);
 		uint64_t held = mm_arena_held(&arena);
@@ -284,7 +284,7 @@ static void discarded_memory_comes_back_as_zeros(void **state)
 	struct translation result;
 
 	(void)state;
-	FOR_EACH_FORMAT(format) {
+	FOR_EACH_FORMAT (format) {
 		start(format);
 		assert_status(addr_space_map_alloc(&space, 0, MIB(4), RWX, true, AREA_PAGES_AUTO), MM_OK);
 		assert_status(addr_space_map_linear(&space, MIB(4), MIB(2), 0, RWX), MM_OK);

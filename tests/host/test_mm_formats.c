@@ -7,7 +7,7 @@
 
 #include "mm/npt_private.h"
 
-#define ADDRESS UINT64_C(0x1234567000)
+#define ADDRESS    UINT64_C(0x1234567000)
 #define ADDRESS_2M UINT64_C(0x1234600000)
 
 static struct npt_format ept(void)
@@ -99,7 +99,7 @@ static void arm_stage2_start_level_follows_from_the_ipa_size(void **state)
 	static const struct {
 		uint8_t ipa_bits, levels, root_order, root_bits;
 	} expected[] = {
-		{32, 2, 2, 11}, {34, 2, 4, 13}, {35, 3, 0, 5}, {36, 3, 0, 6},  {39, 3, 0, 9},
+		{32, 2, 2, 11}, {34, 2, 4, 13}, {35, 3, 0, 5},  {36, 3, 0, 6}, {39, 3, 0, 9},
 		{40, 3, 1, 10}, {42, 3, 3, 12}, {43, 3, 4, 13}, {44, 4, 0, 5}, {48, 4, 0, 9},
 	};
 	struct arm_stage2_capabilities capabilities = {.physical_bits = 48};
@@ -168,7 +168,7 @@ static void riscv_entries_are_as_the_privileged_specification_has_them(void **st
 static void every_legal_leaf_reads_back_as_it_was_made(void **state)
 {
 	(void)state;
-	FOR_EACH_FORMAT(format) {
+	FOR_EACH_FORMAT (format) {
 		for (unsigned i = 0; i < 3 * 8 * (MM_DEVICE + 1); i++) {
 			unsigned level = i % 3;
 			uint8_t permissions = i / 3 % 8;
@@ -194,7 +194,7 @@ static void every_legal_leaf_reads_back_as_it_was_made(void **state)
 static void hiding_keeps_kind_and_address_and_hides_from_the_cpu(void **state)
 {
 	(void)state;
-	FOR_EACH_FORMAT(format) {
+	FOR_EACH_FORMAT (format) {
 		uint64_t table = npt_table_entry(format, ADDRESS);
 		uint64_t block = npt_leaf(format, 1, GIB(1), RWX);
 		uint64_t guard = npt_leaf(format, 1, 0, (struct npt_attributes){MM_NONE, MM_UNCACHED});
@@ -208,14 +208,14 @@ static void hiding_keeps_kind_and_address_and_hides_from_the_cpu(void **state)
 		assert_false(npt_is_table(format, 1, npt_unhide(format, guard)));
 		assert_int_not_equal(guard, 0);
 		assert_int_equal(format->permission_mask & (format->valid_mask | format->hidden_mark),
-				 format->valid_mask | format->hidden_mark);
+		                 format->valid_mask | format->hidden_mark);
 	}
 }
 
 static void levels_fit_together(void **state)
 {
 	(void)state;
-	FOR_EACH_FORMAT(format) {
+	FOR_EACH_FORMAT (format) {
 		unsigned bits = FRAME_SHIFT;
 
 		for (unsigned level = 0; level < format->levels; level++) {

@@ -10,7 +10,7 @@
 
 /* Physical memory from 0 to 4 GiB, of which only the allocators' own bytes are ever touched. */
 #define MEMORY GIB(4)
-#define BLOCK 512
+#define BLOCK  512
 
 static char *memory;
 static struct frame_bump bump;
@@ -100,7 +100,7 @@ static void bump_gives_disjoint_aligned_conventional_frames(void **state)
 		assert_true(is_conventional(given[i].base, given[i].frames));
 		for (unsigned j = 0; j < i; j++) {
 			assert_true(given[i].base >= given[j].base + given[j].frames * FRAME_SIZE ||
-				    given[j].base >= given[i].base + given[i].frames * FRAME_SIZE);
+			            given[j].base >= given[i].base + given[i].frames * FRAME_SIZE);
 		}
 	}
 }
@@ -226,8 +226,8 @@ static void a_double_free_is_refused_and_changes_nothing(void **state)
 static void a_free_of_what_is_not_ours_is_refused(void **state)
 {
 	static const struct frame_run wrong[] = {
-		{0, 1}, {0xf0000, 1}, {MIB(132), 1}, {MIB(600), 1}, {GIB(3) + MIB(8), 1}, {GIB(100), 1}, {-FRAME_SIZE, 1},
-		{MIB(1), UINT64_MAX}, {0x9e000, 2},
+		{0, 1},        {0xf0000, 1},     {MIB(132), 1},        {MIB(600), 1}, {GIB(3) + MIB(8), 1},
+		{GIB(100), 1}, {-FRAME_SIZE, 1}, {MIB(1), UINT64_MAX}, {0x9e000, 2},
 	};
 
 	(void)state;

@@ -47,7 +47,7 @@ static void what_was_written_is_read_back_at_any_alignment(void **state)
 	for (unsigned i = 0; i < sizeof(out); i++) {
 		out[i] = (char)(i * 7);
 	}
-	FOR_EACH_FORMAT(format) {
+	FOR_EACH_FORMAT (format) {
 		start(format);
 		map(0, MIB(2) + 5 * FRAME_SIZE, RW);
 		map(MIB(2) + 5 * FRAME_SIZE, MIB(2), RW);
@@ -66,7 +66,7 @@ static void lazy_memory_reads_as_zeros(void **state)
 	char in[64];
 
 	(void)state;
-	FOR_EACH_FORMAT(format) {
+	FOR_EACH_FORMAT (format) {
 		start(format);
 		map(MIB(1), MIB(4), RX);
 		memset(in, 1, sizeof(in));
@@ -84,7 +84,7 @@ static void access_stops_at_the_first_byte_that_cannot_be_had(void **state)
 	static char bytes[2 * FRAME_SIZE];
 
 	(void)state;
-	FOR_EACH_FORMAT(format) {
+	FOR_EACH_FORMAT (format) {
 		start(format);
 		map(MIB(2), FRAME_SIZE, RW);
 		map(MIB(2) + FRAME_SIZE, FRAME_SIZE, RX);
@@ -110,7 +110,7 @@ static void force_writes_where_the_guest_may_not(void **state)
 	uint64_t value = 0;
 
 	(void)state;
-	FOR_EACH_FORMAT(format) {
+	FOR_EACH_FORMAT (format) {
 		start(format);
 		map(0, MIB(2), RX);
 		map(MIB(2), MIB(2), (struct npt_attributes){MM_NONE, MM_WRITE_BACK});
@@ -133,7 +133,7 @@ static void device_memory_is_never_touched(void **state)
 	uint64_t value = 0;
 
 	(void)state;
-	FOR_EACH_FORMAT(format) {
+	FOR_EACH_FORMAT (format) {
 		start(format);
 		/* No such memory: a touch would be a crash here. */
 		assert_status(addr_space_map_linear(&space, 0, MIB(2), -(int64_t)GIB(64), device), MM_OK);
@@ -152,7 +152,7 @@ static void loads_and_stores_are_of_natural_sizes_only(void **state)
 	uint64_t value;
 
 	(void)state;
-	FOR_EACH_FORMAT(format) {
+	FOR_EACH_FORMAT (format) {
 		start(format);
 		map(0, MIB(1), RW);
 		for (unsigned width = 1; width <= 8; width *= 2) {
@@ -176,7 +176,7 @@ static void loads_and_stores_are_of_natural_sizes_only(void **state)
 static void a_peek_stays_inside_one_page_and_ages_with_the_generation(void **state)
 {
 	(void)state;
-	FOR_EACH_FORMAT(format) {
+	FOR_EACH_FORMAT (format) {
 		start(format);
 		map(0, MIB(1), RX);
 		uint64_t generation = space.generation;
@@ -221,7 +221,7 @@ static void accessors_never_touch_a_frame_that_was_given_back(void **state)
 	pthread_t threads[2];
 
 	(void)state;
-	FOR_EACH_FORMAT(format) {
+	FOR_EACH_FORMAT (format) {
 		start(format);
 		finished = false;
 		map(0, MIB(4), RW);
@@ -260,7 +260,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(force_writes_where_the_guest_may_not, setup, teardown),
 		cmocka_unit_test_setup_teardown(device_memory_is_never_touched, setup, teardown),
 		cmocka_unit_test_setup_teardown(loads_and_stores_are_of_natural_sizes_only, setup, teardown),
-		cmocka_unit_test_setup_teardown(a_peek_stays_inside_one_page_and_ages_with_the_generation, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_peek_stays_inside_one_page_and_ages_with_the_generation, setup,
+	                                        teardown),
 		cmocka_unit_test_setup_teardown(accessors_never_touch_a_frame_that_was_given_back, setup, teardown),
 	};
 

@@ -10,7 +10,7 @@
 #include "mm/npt_private.h"
 
 #define PAGES 4096U /* 16 MiB, across a GiB boundary */
-#define BASE (GIB(1) - MIB(8))
+#define BASE  (GIB(1) - MIB(8))
 #define CALLS 400
 
 static struct mm_arena arena;
@@ -80,12 +80,12 @@ static int plan_map(unsigned first, unsigned count, bool linear)
 	for (unsigned i = first; i < first + count; i++) {
 		expected = model[i].mapped ? MM_EEXIST : expected;
 		planned[i] = (struct page){true, linear, populate || linear, attributes.permissions,
-					   BASE + i * FRAME_SIZE + shift};
+		                           BASE + i * FRAME_SIZE + shift};
 	}
 	int status = linear ? addr_space_map_linear(&space, BASE + first * FRAME_SIZE, count * FRAME_SIZE,
-						    -(int64_t)shift, attributes)
-			    : addr_space_map_alloc(&space, BASE + first * FRAME_SIZE, count * FRAME_SIZE, attributes,
-						   populate, next_random(2) == 0 ? AREA_PAGES_AUTO : AREA_PAGES_4K);
+	                                            -(int64_t)shift, attributes)
+	                    : addr_space_map_alloc(&space, BASE + first * FRAME_SIZE, count * FRAME_SIZE, attributes,
+	                                           populate, next_random(2) == 0 ? AREA_PAGES_AUTO : AREA_PAGES_4K);
 
 	assert_true(status == expected || status == MM_ENOMEM);
 	return status;
@@ -166,7 +166,8 @@ static void agree(void)
 			addr_space_find_area(&space, BASE + i * FRAME_SIZE, &range, &permissions);
 		}
 		assert_int_equal(entry.kind, page->filled ? NPT_LEAF : NPT_HOLE);
-		assert_status(addr_space_translate(&space, BASE + i * FRAME_SIZE, &result), present ? MM_OK : MM_EFAULT);
+		assert_status(addr_space_translate(&space, BASE + i * FRAME_SIZE, &result),
+		              present ? MM_OK : MM_EFAULT);
 		if (page->filled) {
 			assert_int_equal(entry.attributes.permissions, page->permissions);
 			assert_true(!page->linear || entry.address == page->address);
@@ -225,7 +226,7 @@ static void one_call(unsigned i)
 static void random_calls_agree_with_the_model(void **state)
 {
 	(void)state;
-	FOR_EACH_FORMAT(format) {
+	FOR_EACH_FORMAT (format) {
 		assert_status(addr_space_init(&space, BASE, PAGES * FRAME_SIZE, format, &arena.hal), MM_OK);
 		uint64_t fixed = space.npt.statistics.tables;
 
