@@ -27,6 +27,7 @@ void backend_alloc_derive(const struct addr_space *space, struct area *area)
  */
 static int take_frames(struct npt_mapping *mapping, const struct area *area, bool map_2m)
 {
+	/* cppcheck-suppress ctuuninitvar ; set by the only caller */
 	struct mm_hal *hal = mapping->npt->hal;
 	gpa_t start = align_up(area->range.start, npt_span(LEVEL_2M));
 	gpa_t end = start;

@@ -5,50 +5,13 @@
  * ones. An index set finds its first member in one step per level, so nothing here scans but frame_alloc_run.
  * Called through struct mm_hal and by arch and hv for their own frames; takes its own lock.
  */
+#include "mm/frame_bitmap.h"
 #include "lib/string.h"
 #include "lib/util.h"
-#include "mm/frames.h"
 
-#define WORD_BITS    64U
-#define BLOCK_ORDER  9U
-#define BLOCK_FRAMES (UINT64_C(1) << BLOCK_ORDER)
-#define BLOCK_WORDS  (BLOCK_FRAMES / WORD_BITS)
-#define BLOCK_SIZE   (BLOCK_FRAMES << FRAME_SHIFT)
-#define GIB_ORDER    18U
-#define GIB_BLOCKS   (UINT64_C(1) << (GIB_ORDER - BLOCK_ORDER))
-#define SET_LEVELS   5
-#define NOTHING      UINT64_MAX
+#define NOTHING UINT64_MAX
 /* How many broken blocks to search for a run shorter than a block before a whole one is broken. */
 #define BROKEN_TRIES 8
-
-/* What the holder of a frame may be besides an enum frame_use. */
-#define HOLDER_NOBODY 0xff /* free */
-#define HOLDER_NEVER  0xfe /* not ours, or frame 0: can be neither given out nor freed */
-
-_Static_assert(FRAME_SHIFT + BLOCK_ORDER == 21 && FRAME_SHIFT + GIB_ORDER == 30, "blocks are 2 MiB and 1 GiB");
-_Static_assert(FRAME_USES < HOLDER_NEVER, "a holder fits a byte");
-
-/* A set of numbers below 64^SET_LEVELS: bit n of words[k + 1] is set when word n of words[k] is not 0. */
-struct index_set {
-	uint64_t *words[SET_LEVELS];
-	unsigned levels;
-};
-
-/* A run of frames without holes. Frames and blocks in it count from `first`. */
-struct frame_bitmap_region {
-	hpa_t first; /* the run's base, aligned down to 2 MiB */
-	hpa_t base;
-	hpa_t end;
-	uint64_t blocks;
-	uint64_t gibs;
-	uint64_t *free_bits;    /* by frame */
-	uint8_t *holder;        /* by frame: enum frame_use or HOLDER_… */
-	uint16_t *free_frames;  /* by block */
-	uint16_t *whole_blocks; /* by aligned GiB */
-	struct index_set broken;
-	struct index_set whole;
-	struct index_set whole_gibs;
-};
 
 /* ---- index sets ---- */
 
@@ -115,11 +78,6 @@ static uint64_t set_after(const struct index_set *set, uint64_t index)
 }
 
 /* ---- one region ---- */
-
-static uint64_t gib_of(const struct frame_bitmap_region *region, uint64_t block)
-{
-	return (region->first % (GIB_BLOCKS * BLOCK_SIZE) / BLOCK_SIZE + block) / GIB_BLOCKS;
-}
 
 static hpa_t frame_address(const struct frame_bitmap_region *region, uint64_t frame)
 {
@@ -472,150 +430,4 @@ bool frame_counts(struct frame_bitmap *frames, struct frame_counts *counts)
 		sum += counts->held[use];
 	}
 	return sum == counts->total;
-}
-
-/* ---- taking over ---- */
-
-static bool is_accounted(const struct memory_region *region)
-{
-	return region->kind == MEMORY_CONVENTIONAL || region->kind == MEMORY_LOADED;
-}
-
-/* The next run of neighbouring accounted regions from `*i` on; moves *i past it. False: no more. */
-static bool next_run(const struct frame_bump *bump, unsigned *i, struct frame_run *run)
-{
-	while (*i < bump->count && !is_accounted(&bump->regions[*i])) {
-		++*i;
-	}
-	if (*i == bump->count) {
-		return false;
-	}
-	*run = (struct frame_run){bump->regions[*i].base, 0};
-	while (*i < bump->count && is_accounted(&bump->regions[*i]) &&
-	       bump->regions[*i].base == run->base + (run->frames << FRAME_SHIFT)) {
-		run->frames += bump->regions[*i].frames;
-		++*i;
-	}
-	return true;
-}
-
-/* Cuts `bytes` off the memory at *cursor, which may be just a count (starting at 0). */
-static void *carve(uintptr_t *cursor, uint64_t bytes)
-{
-	void *at = (void *)*cursor; /* NOLINT(performance-no-int-to-ptr) */
-
-	*cursor += align_up(bytes, sizeof(uint64_t));
-	return at;
-}
-
-static void carve_set(struct index_set *set, uintptr_t *cursor, uint64_t members)
-{
-	set->levels = 0;
-	do {
-		members = (members + WORD_BITS - 1) / WORD_BITS;
-		set->words[set->levels] = carve(cursor, members * sizeof(uint64_t));
-		set->levels++;
-	} while (members > 1);
-}
-
-/* Places the region's arrays at `memory`; returns where they end. */
-static uintptr_t carve_region(struct frame_bitmap_region *region, uintptr_t memory)
-{
-	uint64_t frames = region->blocks * BLOCK_FRAMES;
-
-	region->free_bits = carve(&memory, frames / WORD_BITS * sizeof(uint64_t));
-	region->free_frames = carve(&memory, region->blocks * sizeof(uint16_t));
-	region->whole_blocks = carve(&memory, region->gibs * sizeof(uint16_t));
-	region->holder = carve(&memory, frames);
-	carve_set(&region->broken, &memory, region->blocks);
-	carve_set(&region->whole, &memory, region->blocks);
-	carve_set(&region->whole_gibs, &memory, region->gibs);
-	return memory;
-}
-
-/* Makes a region of the run, all of it held as FRAME_KERNEL. */
-static int init_region(struct frame_bitmap *frames, struct frame_bump *bump, struct frame_bitmap_region *region,
-                       const struct frame_run *run)
-{
-	region->base = run->base;
-	region->end = run->base + (run->frames << FRAME_SHIFT);
-	region->first = align_down(region->base, BLOCK_SIZE);
-	region->blocks = (align_up(region->end, BLOCK_SIZE) - region->first) / BLOCK_SIZE;
-	region->gibs = gib_of(region, region->blocks - 1) + 1;
-
-	uint64_t bytes = carve_region(region, 0);
-	hpa_t memory = frame_bump_alloc(bump, align_up(bytes, FRAME_SIZE) >> FRAME_SHIFT, 1);
-
-	if (memory == HPA_NONE) {
-		return MM_ENOMEM;
-	}
-	uintptr_t start = (uintptr_t)(memory + frames->virtual_offset);
-
-	memset((void *)start, 0, bytes); /* NOLINT(performance-no-int-to-ptr) */
-	carve_region(region, start);
-	memset(region->holder, HOLDER_NEVER, region->blocks * BLOCK_FRAMES);
-	memset(&region->holder[(region->base - region->first) >> FRAME_SHIFT], FRAME_KERNEL, run->frames);
-	if (region->base == 0) {
-		region->holder[0] = HOLDER_NEVER;
-	}
-	frames->counts.total += run->frames;
-	frames->counts.held[FRAME_KERNEL] += run->frames;
-	return MM_OK;
-}
-
-static void free_at_takeover(struct frame_bitmap *frames, hpa_t base, uint64_t count)
-{
-	if (base == 0 && count != 0) {
-		base += FRAME_SIZE;
-		count--;
-	}
-	if (count != 0) {
-		(void)free_run(frames, base, count, FRAME_KERNEL);
-	}
-}
-
-/* Frees what the bump allocator has not given out. */
-static void free_the_rest(struct frame_bitmap *frames, const struct frame_bump *bump)
-{
-	for (unsigned i = bump->current; i < bump->count; i++) {
-		const struct memory_region *region = &bump->regions[i];
-		uint64_t used = i == bump->current ? bump->used : 0;
-
-		if (region->kind == MEMORY_CONVENTIONAL && used < region->frames) {
-			free_at_takeover(frames, region->base + (used << FRAME_SHIFT), region->frames - used);
-		}
-	}
-	for (unsigned i = 0; i < bump->gap_count; i++) {
-		free_at_takeover(frames, bump->gaps[i].base, bump->gaps[i].frames);
-	}
-}
-
-int frame_bitmap_init(struct frame_bitmap *frames, struct frame_bump *bump, uintptr_t virtual_offset)
-{
-	struct frame_run run;
-	unsigned runs = 0;
-	unsigned next = 0;
-
-	*frames = (struct frame_bitmap){.virtual_offset = virtual_offset};
-	while (next_run(bump, &next, &run)) {
-		runs++;
-	}
-	uint64_t bytes = runs * sizeof(struct frame_bitmap_region);
-	hpa_t memory = frame_bump_alloc(bump, align_up(bytes, FRAME_SIZE) >> FRAME_SHIFT, 1);
-
-	if (memory == HPA_NONE) {
-		return MM_ENOMEM;
-	}
-	frames->regions = (void *)(uintptr_t)(memory + virtual_offset); /* NOLINT(performance-no-int-to-ptr) */
-	next = 0;
-	while (next_run(bump, &next, &run)) {
-		int status = init_region(frames, bump, &frames->regions[frames->count], &run);
-
-		if (status != MM_OK) {
-			return status;
-		}
-		frames->count++;
-	}
-	free_the_rest(frames, bump);
-	return MM_OK;
 }

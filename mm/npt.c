@@ -269,6 +269,16 @@ struct npt_entry npt_lookup(const struct npt *npt, gpa_t address)
 	return result;
 }
 
+static int check_holes(const uint64_t *slot, uint64_t count)
+{
+	uint64_t any = 0;
+
+	for (const uint64_t *end = slot + count; slot < end; slot++) {
+		any |= npt_load(slot);
+	}
+	return any == 0 ? MM_OK : MM_EEXIST;
+}
+
 /*
  * Counts the tables that [start, end) lacks below `table` of `level` (NULL: there is none yet) and makes sure
  * that nothing is mapped there. MM_EEXIST. Recurses once per level.
@@ -279,8 +289,9 @@ static int prepare_table(struct npt_mapping *mapping, const uint64_t *table, uns
 	const struct gpa_range *leaves = &mapping->leaves[level];
 	gpa_t next;
 
-	if (table == NULL && level == 0) {
-		return MM_OK;
+	if (level == 0) {
+		return table == NULL ? MM_OK
+		                     : check_holes(&table[npt_index(npt, 0, start)], (end - start) >> FRAME_SHIFT);
 	}
 	for (gpa_t at = start; at < end; at = next) {
 		uint64_t entry = table == NULL ? 0 : npt_load(&table[npt_index(npt, level, at)]);
@@ -433,6 +444,7 @@ void npt_narrow(const struct npt *npt, struct npt_target *target)
 
 int npt_map_prepared(struct npt_mapping *mapping)
 {
+	/* cppcheck-suppress ctuuninitvar ; its callers set what is needed, field by field */
 	struct npt *npt = mapping->npt;
 	const struct npt_target *target = &mapping->target;
 
@@ -489,10 +501,12 @@ int npt_map(struct npt *npt, gpa_t start, hpa_t address, uint64_t size, struct n
 	mapping.target.end = start + size;
 	npt_narrow(npt, &mapping.target);
 	mapping.leaves[0] = (struct gpa_range){start, start + size};
-	for (unsigned level = 1; level <= mapping.target.level; level++) {
-		mapping.leaves[level] = level <= largest_level ? npt_leaf_range(&npt->format, level, &mapping.leaves[0],
-		                                                                mapping.to_address)
-		                                               : (struct gpa_range){start + size, start + size};
+	for (unsigned level = 1; level < NPT_MAX_LEVELS; level++) {
+		mapping.leaves[level] = (struct gpa_range){start + size, start + size};
+		if (level <= largest_level && level <= mapping.target.level) {
+			mapping.leaves[level] =
+				npt_leaf_range(&npt->format, level, &mapping.leaves[0], mapping.to_address);
+		}
 	}
 	return npt_map_prepared(&mapping);
 }

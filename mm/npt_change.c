@@ -164,6 +164,19 @@ static void protect_leaf(struct update *update, uint64_t *slot, uint64_t entry, 
 	}
 }
 
+/* Changes all or part of a leaf that is not removed as a whole. */
+static void change_leaf(struct update *update, uint64_t *slot, unsigned level, uint64_t entry, gpa_t start, gpa_t end)
+{
+	if (!update->removes && (entry & update->npt->format.permission_mask) == update->permission_bits) {
+		return;
+	}
+	if (end - start == npt_span(level)) {
+		protect_leaf(update, slot, entry, start, end);
+	} else {
+		change_part(update, slot, level, entry, start, end);
+	}
+}
+
 static inline uint64_t any_of_8(const uint64_t *slot)
 {
 	return slot[0] | slot[1] | slot[2] | slot[3] | slot[4] | slot[5] | slot[6] | slot[7];
@@ -216,22 +229,14 @@ static bool change_table(struct update *update, uint64_t *table, unsigned level,
 		if (entry == 0) {
 			continue;
 		}
-		if (next - at == span && update->removes) {
+		if ((update->removes && next - at == span) ||
+		    (is_table && change_table(update, npt_table(npt, entry), level - 1, at, next))) {
 			remove_entry(update, slot, level, entry, at, next);
-		} else if (!is_table) {
-			dies = false;
-			if (!update->removes && (entry & npt->format.permission_mask) == update->permission_bits) {
-				continue;
-			}
-			if (next - at == span) {
-				protect_leaf(update, slot, entry, at, next);
-			} else {
-				change_part(update, slot, level, entry, at, next);
-			}
-		} else if (change_table(update, npt_table(npt, entry), level - 1, at, next)) {
-			remove_entry(update, slot, level, entry, at, next);
-		} else {
-			dies = false;
+			continue;
+		}
+		dies = false;
+		if (!is_table) {
+			change_leaf(update, slot, level, entry, at, next);
 		}
 	}
 	return dies && only_holes_beside(npt, level, first, slot);
@@ -291,6 +296,7 @@ static void change_all(struct update *update)
 /* Takes the tables for splits, changes, flushes. MM_ENOMEM: nothing has changed. */
 static int run_update(struct update *update)
 {
+	/* cppcheck-suppress ctuuninitvar ; its callers set what is needed, field by field */
 	struct npt *npt = update->npt;
 	const struct npt_target *target = &update->target;
 	unsigned splits = target->level > 0 ? count_splits(npt, target->start, target->end) : 0;

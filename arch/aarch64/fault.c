@@ -46,7 +46,7 @@ static uint8_t access_of(uint64_t esr, bool instruction)
 {
 	bool permission = (esr & ESR_ABORT_TYPE) == FSC_PERMISSION;
 	if (esr & ESR_ABORT_S1PTW) {
-		return permission ? MM_WRITE : MM_READ;
+		return permission ? MM_RW : MM_READ;
 	}
 	if (instruction) {
 		return MM_EXECUTE;

@@ -33,7 +33,7 @@ struct arch_vm {
 /* An instruction that was decoded, under the bytes from its start on: what the same bytes mean does not change. */
 struct decoded_code {
 	uint64_t bytes[2]; /* 15 and what follows */
-	uint64_t mode;	   /* enum x86_code_mode + 1; 0: nothing here */
+	uint64_t mode;     /* enum x86_code_mode + 1; 0: nothing here */
 	struct x86_instruction instruction;
 };
 #define DECODED_CODE_ENTRIES 8 /* a power of two */
@@ -45,11 +45,11 @@ struct decoded_code {
 struct code_page {
 	const uint8_t *bytes; /* the page, in the host */
 	uint64_t first_rip;   /* the RIP of its first byte */
-	uint64_t limit;	      /* offsets below it have room for an opcode of 3 bytes; 0: nothing cached */
+	uint64_t limit;       /* offsets below it have room for an opcode of 3 bytes; 0: nothing cached */
 	uint64_t generation;  /* of the address space */
-	uint64_t page;	      /* linear address >> 12 */
+	uint64_t page;        /* linear address >> 12 */
 	uint64_t cr3;
-	uint64_t mode;	      /* paging mode bits: CR0.PG, CR4.PSE/PAE/LA57, EFER.LMA */
+	uint64_t mode;        /* paging mode bits: CR0.PG, CR4.PSE/PAE/LA57, EFER.LMA */
 	unsigned levels;      /* of the walk that led there; 0 without paging */
 	const void *entry[5]; /* the guest's table entries on the way, in the host */
 	uint64_t value[5];    /* and what they said */
@@ -61,7 +61,7 @@ struct x86_lazy_state {
 	uint64_t xcr0;
 	uint64_t dr[4], dr6;
 	uint64_t star, lstar, cstar, sfmask, kernel_gs_base, tsc_aux; /* SVM keeps the first five in the VMCB */
-	hpa_t fpu_area;						      /* XSAVE area, one or more frames */
+	hpa_t fpu_area;                                               /* XSAVE area, one or more frames */
 	unsigned fpu_order;
 };
 
@@ -71,30 +71,29 @@ struct vm_exit;
 /* vmx_asm.S knows the offsets of the first two. */
 struct vmx_vcpu {
 	struct vm_exit *exit; /* of the run under way */
-	uint64_t stack;	      /* the host's RSP while the guest runs */
+	uint64_t stack;       /* the host's RSP while the guest runs */
 	hpa_t vmcs;
 	const struct x86_cpu *cpu; /* whose current VMCS it is; NULL: of none */
-	uint64_t cr2, cr8;	   /* what no VMCS field holds; CR2 is in the CPU while loaded */
-	uint32_t cr4_allowed;	   /* the bits that the guest's CPUID lets it set */
-	uint32_t cr4_shadow;	   /* those that it has set and the host owns */
+	uint64_t cr2, cr8;         /* what no VMCS field holds; CR2 is in the CPU while loaded */
+	uint32_t cr4_allowed;      /* the bits that the guest's CPUID lets it set */
+	uint32_t cr4_shadow;       /* those that it has set and the host owns */
 };
 
-/* svm_asm.S knows the offsets of the first six. */
+/* svm_asm.S knows the offsets of the first five. */
 struct svm_vcpu {
 	struct vmcb *vmcb;    /* one frame; virtual = physical */
 	hpa_t host_vmcb;      /* this CPU's VMSAVE area for the host's FS, GS, TR, LDTR */
 	struct vm_exit *exit; /* of the run under way */
-	uint64_t call_rip;    /* where the last bare VMMCALL of supervisor code stood, and in which address space; */
-	uint64_t call_cr3;    /* call_rip 1: nowhere */
+	uint64_t call_rip;    /* where the last bare VMMCALL of supervisor code stood; 1: nowhere */
 	uint8_t request;      /* enum svm_request: what must be done before the next VMRUN */
-	uint32_t dirty;	      /* VMCB clean bits that the next VMRUN must do without */
+	uint32_t dirty;       /* VMCB clean bits that the next VMRUN must do without */
 };
 
 /* An INS or OUTS between its exit and arch_vcpu_finish_io. string_io.c's own. */
 struct string_io {
 	uint64_t gpa[2];      /* of the element, and of what lies on the next page */
-	uint8_t first;	      /* bytes of it at gpa[0] */
-	uint8_t length;	      /* of the instruction, bytes */
+	uint8_t first;        /* bytes of it at gpa[0] */
+	uint8_t length;       /* of the instruction, bytes */
 	uint8_t address_size; /* bytes: 2, 4, 8 */
 	bool repeat;
 };

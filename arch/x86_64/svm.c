@@ -25,15 +25,13 @@ _Static_assert(offsetof(struct arch_vcpu, svm.vmcb) == VCPU_SVM_VMCB, "svm_asm.S
 _Static_assert(offsetof(struct arch_vcpu, svm.host_vmcb) == VCPU_SVM_HOST_VMCB, "svm_asm.S");
 _Static_assert(offsetof(struct arch_vcpu, svm.exit) == VCPU_SVM_EXIT, "svm_asm.S");
 _Static_assert(offsetof(struct arch_vcpu, svm.call_rip) == VCPU_SVM_CALL_RIP, "svm_asm.S");
-_Static_assert(offsetof(struct arch_vcpu, svm.call_cr3) == VCPU_SVM_CALL_CR3, "svm_asm.S");
 _Static_assert(offsetof(struct arch_vcpu, svm.request) == VCPU_SVM_REQUEST, "svm_asm.S");
 _Static_assert(offsetof(struct arch_vcpu, exits) == SVM_VCPU_EXITS, "svm_asm.S");
 _Static_assert(offsetof(struct vm_exit, call.number) == EXIT_CALL_NUMBER, "svm_asm.S");
 _Static_assert(offsetof(struct vm_exit, call.argument) == EXIT_CALL_ARGUMENT, "svm_asm.S");
 _Static_assert(offsetof(struct vmcb, control.exit_code) == VMCB_EXIT_CODE, "svm_asm.S");
-_Static_assert(offsetof(struct vmcb, control.interrupt_shadow) == VMCB_INTERRUPT_SHADOW, "svm_asm.S");
+_Static_assert(offsetof(struct vmcb, control.owner) == VMCB_VCPU, "svm_asm.S");
 _Static_assert(offsetof(struct vmcb, save.cpl) == VMCB_CPL, "svm_asm.S");
-_Static_assert(offsetof(struct vmcb, save.cr3) == VMCB_CR3, "svm_asm.S");
 _Static_assert(offsetof(struct vmcb, save.rip) == VMCB_RIP, "svm_asm.S");
 _Static_assert(offsetof(struct vmcb, save.rax) == VMCB_RAX, "svm_asm.S");
 _Static_assert(VM_EXIT_HYPERCALL == KIND_HYPERCALL, "svm_asm.S");
@@ -203,7 +201,7 @@ static void svm_flush(struct arch_vm *vm)
 
 /* ---- vCPUs ---- */
 
-static void set_up_control(const struct arch_vcpu *vcpu)
+static void set_up_control(struct arch_vcpu *vcpu)
 {
 	/* #MC is the host's. #DB and #AC that a guest raises while it delivers #DB or #AC repeat for ever inside the
 	 * CPU and keep interrupts and NMIs out of it, so both exit and go back to the guest one at a time. */
@@ -223,6 +221,7 @@ static void set_up_control(const struct arch_vcpu *vcpu)
 		.virtual_interrupt = V_INTR_MASKING,
 		.nested_control = NESTED_PAGING,
 		.nested_cr3 = vcpu->vm->nested_root,
+		.owner = vcpu,
 	};
 }
 
@@ -355,6 +354,18 @@ static void svm_set_segment(struct arch_vcpu *vcpu, enum x86_segment_name name, 
 	svm_dirty(vcpu, CLEAN_SEGMENTS | CLEAN_TABLES);
 }
 
+static void svm_get_code(struct arch_vcpu *vcpu, struct x86_code_state *state)
+{
+	const struct vmcb_save *save = &vcpu->svm.vmcb->save;
+	state->rip = save->rip;
+	state->cs_base = save->cs.base;
+	state->cr0 = save->cr0;
+	state->cr3 = save->cr3;
+	state->cr4 = save->cr4;
+	state->efer = save->efer;
+	state->cs_attributes = save->cs.attributes;
+}
+
 static void svm_inject_exception(struct arch_vcpu *vcpu, enum x86_vector vector, uint32_t error_code)
 {
 	svm_inject(vcpu->svm.vmcb, vector, error_code);
@@ -379,6 +390,8 @@ const struct virt_ops svm_ops = {
 	.set = svm_set,
 	.get_segment = svm_get_segment,
 	.set_segment = svm_set_segment,
+	.get_code = svm_get_code,
+	.skip = svm_skip,
 	.inject = svm_inject_exception,
 	.exit_name = svm_exit_name,
 	.tag_count = svm_tag_count,

@@ -16,8 +16,7 @@
 #define VCPU_SVM_HOST_VMCB 136
 #define VCPU_SVM_EXIT      144
 #define VCPU_SVM_CALL_RIP  152
-#define VCPU_SVM_CALL_CR3  160
-#define VCPU_SVM_REQUEST   168
+#define VCPU_SVM_REQUEST   160
 #define VCPU_EXITS_VMMCALL SVM_VCPU_EXITS + VMEXIT_VMMCALL * 8
 #define SVM_VCPU_EXITS     216
 #define EXIT_CALL_NUMBER   40
@@ -61,6 +60,7 @@ int svm_exit(struct arch_vcpu *vcpu, struct vm_exit *exit, struct vmcb *vmcb);
 void svm_prepare(struct arch_vcpu *vcpu);
 /* The instruction that ends at `next` was emulated: RIP, the interrupt shadow, a single step. */
 void svm_step(struct arch_vcpu *vcpu, uint64_t next);
+void svm_skip(struct arch_vcpu *vcpu, unsigned length);
 void svm_inject(struct vmcb *vmcb, enum x86_vector vector, uint32_t error_code);
 
 /* A part of the VMCB has changed that the CPU may have kept: CLEAN_* bits. */

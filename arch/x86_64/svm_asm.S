@@ -1,26 +1,37 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The SVM world switch. svm_run enters the guest, hands each exit to svm_exit (svm_exits.c) and enters again until
- * that answers an enum vm_exit_kind; a bare VMMCALL of supervisor code at the place of the last one, whose cost is
+ * that answers an enum vm_exit_kind; a bare VMMCALL of supervisor code at the address of the last one, whose cost is
  * mostly this switch, is answered right here. Nothing but svm_ops calls it. APM vol. 2 15.5, 15.6.
  *
- * The stack from svm_run on; at the calls RSP is a multiple of 16:
+ * The stack from svm_run on:
  *
- *	56(%rsp)	return address
- *	48(%rsp)	the caller's RBP, to which RBP points while C runs, so that backtraces go on
- *	40(%rsp)	RBX
- *	32(%rsp)	R12
- *	24(%rsp)	R13
- *	16(%rsp)	R14
- *	 8(%rsp)	R15
- *	 0(%rsp)	vcpu
+ *	48(%rsp)	return address
+ *	40(%rsp)	the caller's RBP, to which RBP points while C runs, so that backtraces go on
+ *	32(%rsp)	RBX
+ *	24(%rsp)	R12
+ *	16(%rsp)	R13
+ *	 8(%rsp)	R14
+ *	 0(%rsp)	R15
+ *	-8(%rsp)	vcpu while C runs, which makes RSP a multiple of 16
  *
  * VMRUN keeps the host's RIP, RSP, RAX, RFLAGS, CR0, CR3, CR4, EFER and the selectors of CS, DS, ES, SS in the host
  * save area and loads the guest's; VMSAVE and VMLOAD move FS, GS, TR, LDTR and the system-call MSRs; all the other
- * general registers are moved here. The guest's RAX lives in the VMCB while the guest runs.
+ * general registers are moved here. The guest's RAX lives in the VMCB while the guest runs. The host's RAX is the
+ * VMCB's address, before and after; from there the way back to the vCPU is in the part of the VMCB that is software's.
  */
 #include "svm.h"
 #include "vmcb.h"
+
+	.macro	restore_and_return
+	popq	%r15
+	popq	%r14
+	popq	%r13
+	popq	%r12
+	popq	%rbx
+	popq	%rbp
+	ret
+	.endm
 
 	.text
 	.globl	svm_run
@@ -34,7 +45,6 @@ svm_run:
 	pushq	%r13
 	pushq	%r14
 	pushq	%r15
-	pushq	%rdi
 	movq	%rsi, VCPU_SVM_EXIT(%rdi)
 
 .Lenter:
@@ -61,7 +71,7 @@ svm_run:
 	vmload	%rax
 	vmrun	%rax
 	vmsave	%rax
-	movq	(%rsp), %rax
+	movq	VMCB_VCPU(%rax), %rax
 	movq	%rcx, VCPU_GPR(1)(%rax)
 	movq	%rdx, VCPU_GPR(2)(%rax)
 	movq	%rbx, VCPU_GPR(3)(%rax)
@@ -81,7 +91,6 @@ svm_run:
 	vmload	%rax
 	movq	VCPU_SVM_VMCB(%rdi), %r8
 	movq	VMCB_RAX(%r8), %rax
-	movq	%rax, VCPU_GPR(0)(%rdi)
 
 	/* RAX, RBX, RCX, RDX and RSI are still the guest's. */
 	cmpl	$VMEXIT_VMMCALL, VMCB_EXIT_CODE(%r8)
@@ -89,13 +98,9 @@ svm_run:
 	movq	VMCB_RIP(%r8), %r9
 	cmpq	%r9, VCPU_SVM_CALL_RIP(%rdi)
 	jne	.Lgeneral
-	movq	VMCB_CR3(%r8), %r9
-	cmpq	%r9, VCPU_SVM_CALL_CR3(%rdi)
-	jne	.Lgeneral
 	cmpb	$0, VMCB_CPL(%r8)
 	jne	.Lgeneral
 	addq	$VMMCALL_BYTES, VMCB_RIP(%r8)
-	movb	$0, VMCB_INTERRUPT_SHADOW(%r8)
 	incq	VCPU_EXITS_VMMCALL(%rdi)
 	movq	VCPU_SVM_EXIT(%rdi), %r9
 	movq	%rax, EXIT_CALL_NUMBER(%r9)
@@ -104,30 +109,25 @@ svm_run:
 	movq	%rdx, EXIT_CALL_ARGUMENT + 16(%r9)
 	movq	%rsi, EXIT_CALL_ARGUMENT + 24(%r9)
 	movl	$KIND_HYPERCALL, %eax
-.Lreturn:
-	addq	$8, %rsp
-	popq	%r15
-	popq	%r14
-	popq	%r13
-	popq	%r12
-	popq	%rbx
-	popq	%rbp
-	ret
+	restore_and_return
 
 .Lgeneral:
-	leaq	48(%rsp), %rbp
+	movq	%rax, VCPU_GPR(0)(%rdi)
+	leaq	40(%rsp), %rbp
 	movq	VCPU_SVM_EXIT(%rdi), %rsi
 	movq	%r8, %rdx
+	pushq	%rdi
 	call	svm_exit
-	movq	(%rsp), %rdi
+	popq	%rdi
 	testl	%eax, %eax
 	js	.Lenter
-	jmp	.Lreturn
+	restore_and_return
 
 .Lprepare:
-	leaq	48(%rsp), %rbp
+	leaq	40(%rsp), %rbp
+	pushq	%rdi
 	call	svm_prepare
-	movq	(%rsp), %rdi
+	popq	%rdi
 	jmp	.Lprepared
 	.size	svm_run, . - svm_run
 

@@ -92,6 +92,11 @@ void svm_step(struct arch_vcpu *vcpu, uint64_t next)
 	step_to(vcpu, vcpu->svm.vmcb, next);
 }
 
+void svm_skip(struct arch_vcpu *vcpu, unsigned length)
+{
+	step_to(vcpu, vcpu->svm.vmcb, vcpu->svm.vmcb->save.rip + length);
+}
+
 /* Back to hv/ for something that is not hot: the host's interrupt state as it usually is. */
 static int leave(struct arch_vcpu *vcpu, struct vm_exit *exit, const struct vmcb *vmcb, enum vm_exit_kind kind)
 {
@@ -238,7 +243,6 @@ static int exit_ioio(struct arch_vcpu *vcpu, struct vm_exit *exit, struct vmcb *
 	uint64_t info = vmcb->control.exit_info1;
 	uint64_t next = vmcb->control.exit_info2;
 	struct io_access *io = &exit->io;
-	exit->raw = VMEXIT_IOIO;
 	if (unlikely(info & IOIO_STRING)) {
 		return exit_string_io(vcpu, exit, vmcb);
 	}
@@ -272,7 +276,6 @@ static int exit_vmmcall(struct arch_vcpu *vcpu, struct vm_exit *exit, struct vmc
 	}
 	if (next - rip == VMMCALL_BYTES && !(vmcb->save.rflags & RFLAGS_TF)) {
 		vcpu->svm.call_rip = rip;
-		vcpu->svm.call_cr3 = vmcb->save.cr3;
 	}
 	exit->call = (struct hypercall){
 		.number = vcpu->gpr[GPR_RAX],
@@ -469,22 +472,32 @@ static __attribute__((noinline)) int exit_unknown(struct arch_vcpu *vcpu, struct
 	return invalid ? exit_invalid(vcpu, exit, vmcb) : exit_unexpected(vcpu, exit, vmcb);
 }
 
-/* What is missing is exit_unexpected. */
+#define UNEXPECTED(first, last) [first... last] = exit_unexpected
+
 static exit_handler *const handlers[VMEXIT_LAST + 1] = {
+	UNEXPECTED(0, VMEXIT_EXCP_BASE + X86_DB - 1), /* control and debug registers, #DE */
 	[VMEXIT_EXCP_BASE + X86_DB] = exit_db,
+	UNEXPECTED(VMEXIT_EXCP_BASE + X86_DB + 1, VMEXIT_EXCP_BASE + X86_AC - 1), /* other exceptions */
 	[VMEXIT_EXCP_BASE + X86_AC] = exit_ac,
 	[VMEXIT_EXCP_BASE + X86_MC] = exit_mc,
+	UNEXPECTED(VMEXIT_EXCP_BASE + X86_MC + 1, VMEXIT_INTR - 1),
 	[VMEXIT_INTR] = exit_intr,
 	[VMEXIT_NMI] = exit_host_event,
 	[VMEXIT_SMI] = exit_host_event,
 	[VMEXIT_INIT] = exit_host_event,
+	UNEXPECTED(VMEXIT_INIT + 1, VMEXIT_RDPMC - 1), /* VINTR, CR0_SEL_WRITE, descriptor tables, RDTSC */
 	[VMEXIT_RDPMC] = exit_rdpmc,
+	UNEXPECTED(VMEXIT_RDPMC + 1, VMEXIT_CPUID - 1), /* PUSHF, POPF */
 	[VMEXIT_CPUID] = exit_cpuid,
+	UNEXPECTED(VMEXIT_CPUID + 1, VMEXIT_INVD - 1), /* RSM, IRET, SWINT */
 	[VMEXIT_INVD] = exit_invd,
+	UNEXPECTED(VMEXIT_INVD + 1, VMEXIT_HLT - 1), /* PAUSE */
 	[VMEXIT_HLT] = exit_hlt,
+	UNEXPECTED(VMEXIT_HLT + 1, VMEXIT_INVLPGA - 1), /* INVLPG */
 	[VMEXIT_INVLPGA] = exit_undefined,
 	[VMEXIT_IOIO] = exit_ioio,
 	[VMEXIT_MSR] = exit_msr,
+	UNEXPECTED(VMEXIT_MSR + 1, VMEXIT_SHUTDOWN - 1), /* TASK_SWITCH, FERR_FREEZE */
 	[VMEXIT_SHUTDOWN] = exit_shutdown,
 	[VMEXIT_VMRUN] = exit_undefined,
 	[VMEXIT_VMMCALL] = exit_vmmcall,
@@ -493,13 +506,16 @@ static exit_handler *const handlers[VMEXIT_LAST + 1] = {
 	[VMEXIT_STGI] = exit_undefined,
 	[VMEXIT_CLGI] = exit_undefined,
 	[VMEXIT_SKINIT] = exit_undefined,
+	UNEXPECTED(VMEXIT_SKINIT + 1, VMEXIT_WBINVD - 1), /* RDTSCP, ICEBP */
 	[VMEXIT_WBINVD] = exit_wbinvd,
 	[VMEXIT_MONITOR] = exit_undefined,
 	[VMEXIT_MWAIT] = exit_undefined,
 	[VMEXIT_MWAIT_CONDITIONAL] = exit_undefined,
 	[VMEXIT_XSETBV] = exit_xsetbv,
 	[VMEXIT_RDPRU] = exit_undefined,
+	UNEXPECTED(VMEXIT_RDPRU + 1, VMEXIT_MCOMMIT - 1), /* write traps, INVLPGB, INVPCID */
 	[VMEXIT_MCOMMIT] = exit_undefined,
+	UNEXPECTED(VMEXIT_MCOMMIT + 1, VMEXIT_LAST), /* TLBSYNC, BUSLOCK */
 };
 _Static_assert(VMEXIT_LAST < X86_EXIT_COUNTER_NPF, "every exit code has a counter of its own");
 
@@ -509,7 +525,7 @@ int svm_exit(struct arch_vcpu *vcpu, struct vm_exit *exit, struct vmcb *vmcb)
 	if (likely(code <= VMEXIT_LAST)) {
 		exit_handler *handler = handlers[code];
 		vcpu->exits[code]++;
-		return likely(handler) ? handler(vcpu, exit, vmcb) : exit_unexpected(vcpu, exit, vmcb);
+		return handler(vcpu, exit, vmcb);
 	}
 	return likely(code == VMEXIT_NPF) ? exit_npf(vcpu, exit, vmcb) : exit_unknown(vcpu, exit, vmcb);
 }

@@ -227,53 +227,71 @@ static uint64_t sign_extend(uint64_t value, unsigned bytes)
 	return (uint64_t)((int64_t)(value << unused) >> unused);
 }
 
-static void finish_mmio_read(struct arch_vcpu *vcpu, const struct io_access *io)
+static void skip(struct arch_vcpu *vcpu, unsigned length)
 {
-	uint64_t *gpr = &vcpu->gpr[io->target];
+	const struct virt_ops *ops = vcpu->vm->ops;
+	if (likely(ops->skip)) {
+		ops->skip(vcpu, length);
+	} else {
+		ops->set(vcpu, X86_RIP, ops->get(vcpu, X86_RIP) + length);
+	}
+}
+
+/* MOVSX, AH to BH, and RSP, the one register that is not in gpr while the vCPU runs. */
+static __attribute__((noinline)) void finish_odd_read(struct arch_vcpu *vcpu, const struct io_access *io)
+{
+	const struct virt_ops *ops = vcpu->vm->ops;
 	uint64_t value = io->value;
 	if (io->detail & X86_IO_HIGH_BYTE) {
+		uint64_t *gpr = &vcpu->gpr[io->target];
 		*gpr = (*gpr & ~BITS(15, 8)) | (value & UINT8_MAX) << 8;
 		return;
 	}
 	if (io->detail & X86_IO_SIGN_EXTEND) {
 		value = sign_extend(value, io->width);
 	}
-	/* RSP is the one register that is not in gpr while the vCPU runs. */
-	uint64_t rsp = io->target == GPR_RSP ? vcpu->vm->ops->get(vcpu, X86_RSP) : 0;
-	uint64_t *to = io->target == GPR_RSP ? &rsp : gpr;
-	write_gpr(to, value, X86_IO_RESULT(io->detail));
-	if (io->target == GPR_RSP) {
-		vcpu->vm->ops->set(vcpu, X86_RSP, rsp);
+	if (io->target != GPR_RSP) {
+		write_gpr(&vcpu->gpr[io->target], value, X86_IO_RESULT(io->detail));
+		return;
 	}
+	uint64_t rsp = ops->get(vcpu, X86_RSP);
+	write_gpr(&rsp, value, X86_IO_RESULT(io->detail));
+	ops->set(vcpu, X86_RSP, rsp);
 }
 
-static __attribute__((noinline)) void finish_io_slowly(struct arch_vcpu *vcpu, const struct io_access *io)
+static __attribute__((noinline)) void finish_mmio(struct arch_vcpu *vcpu, const struct io_access *io)
+{
+	if (!io->write) {
+		if (unlikely((io->detail & (X86_IO_HIGH_BYTE | X86_IO_SIGN_EXTEND)) || io->target == GPR_RSP)) {
+			finish_odd_read(vcpu, io);
+		} else {
+			write_gpr(&vcpu->gpr[io->target], io->value, X86_IO_RESULT(io->detail));
+		}
+	}
+	skip(vcpu, io->length);
+}
+
+static __attribute__((noinline)) void finish_odd_port(struct arch_vcpu *vcpu, const struct io_access *io)
 {
 	if (io->detail & X86_IO_STRING) {
 		x86_string_io_finish(vcpu, io);
 		return;
 	}
 	if (!io->write) {
-		if (io->detail & X86_IO_MMIO) {
-			finish_mmio_read(vcpu, io);
-		} else {
-			write_gpr(&vcpu->gpr[GPR_RAX], io->value, io->width);
-		}
+		write_gpr(&vcpu->gpr[GPR_RAX], io->value, io->width);
 	}
 	if (io->length) {
-		const struct virt_ops *ops = vcpu->vm->ops;
-		ops->set(vcpu, X86_RIP, ops->get(vcpu, X86_RIP) + io->length);
+		skip(vcpu, io->length);
 	}
 }
 
 void arch_vcpu_finish_io(struct arch_vcpu *vcpu, const struct io_access *io)
 {
-	/* IN AL and OUT AL that were stepped over already are the most frequent ones. */
-	if (unlikely(io->detail | io->length | (io->width - 1))) {
-		finish_io_slowly(vcpu, io);
-		return;
-	}
-	if (!io->write) {
+	if (io->detail & X86_IO_MMIO) {
+		finish_mmio(vcpu, io);
+	} else if (unlikely(io->detail | io->length | (io->width - 1))) {
+		finish_odd_port(vcpu, io);
+	} else if (!io->write) { /* IN AL, stepped over already: the most frequent one */
 		*(uint8_t *)&vcpu->gpr[GPR_RAX] = (uint8_t)io->value;
 	}
 }
@@ -292,11 +310,12 @@ static uint64_t stored_value(struct arch_vcpu *vcpu, const struct x86_instructio
 }
 
 /* Fills exit->io for the access that faulted. False: no instruction that MMIO is answered for. */
-static bool decode_mmio(struct arch_vcpu *vcpu, const struct nested_fault *fault, struct io_access *io)
+static __attribute__((noinline)) bool decode_mmio(struct arch_vcpu *vcpu, const struct nested_fault *fault,
+                                                  struct io_access *io)
 {
 	struct x86_instruction instruction;
 	bool write = fault->access & MM_WRITE;
-	if (fault->table_walk || (fault->access & MM_EXECUTE) || !x86_fetch_decode(vcpu, &instruction) ||
+	if (unlikely(fault->table_walk || (fault->access & MM_EXECUTE)) || !x86_fetch_decode(vcpu, &instruction) ||
 	    instruction.operation != (write ? MMIO_STORE : MMIO_LOAD)) {
 		return false;
 	}

@@ -100,6 +100,8 @@ struct virt_ops {
 	void (*set_segment)(struct arch_vcpu *vcpu, enum x86_segment_name name, const struct x86_segment *segment);
 	/* Every MMIO exit asks for it, so at once. NULL: fetch.c asks `get` and `get_segment` instead. */
 	void (*get_code)(struct arch_vcpu *vcpu, struct x86_code_state *state);
+	/* Steps over an instruction of `length` bytes that was emulated. NULL: vcpu.c asks `get` and `set` for it. */
+	void (*skip)(struct arch_vcpu *vcpu, unsigned length);
 	/* Queues an exception for the next entry; error_code X86_NO_ERROR_CODE where the vector has none. */
 	void (*inject)(struct arch_vcpu *vcpu, enum x86_vector vector, uint32_t error_code);
 	const char *(*exit_name)(uint64_t raw);

@@ -10,94 +10,97 @@
 
 /* ---- capability MSRs: SDM vol. 3D appendix A ---- */
 
-#define MSR_IA32_FEATURE_CONTROL	 0x3a
-#define MSR_IA32_VMX_BASIC		 0x480
-#define MSR_IA32_VMX_PINBASED_CTLS	 0x481
-#define MSR_IA32_VMX_PROCBASED_CTLS	 0x482
-#define MSR_IA32_VMX_EXIT_CTLS		 0x483
-#define MSR_IA32_VMX_ENTRY_CTLS		 0x484
-#define MSR_IA32_VMX_MISC		 0x485
-#define MSR_IA32_VMX_CR0_FIXED0		 0x486
-#define MSR_IA32_VMX_CR0_FIXED1		 0x487
-#define MSR_IA32_VMX_CR4_FIXED0		 0x488
-#define MSR_IA32_VMX_CR4_FIXED1		 0x489
-#define MSR_IA32_VMX_PROCBASED_CTLS2	 0x48b
-#define MSR_IA32_VMX_EPT_VPID_CAP	 0x48c
-#define MSR_IA32_VMX_TRUE_PINBASED_CTLS	 0x48d
+#define MSR_IA32_FEATURE_CONTROL         0x3a
+#define MSR_IA32_VMX_BASIC               0x480
+#define MSR_IA32_VMX_PINBASED_CTLS       0x481
+#define MSR_IA32_VMX_PROCBASED_CTLS      0x482
+#define MSR_IA32_VMX_EXIT_CTLS           0x483
+#define MSR_IA32_VMX_ENTRY_CTLS          0x484
+#define MSR_IA32_VMX_MISC                0x485
+#define MSR_IA32_VMX_CR0_FIXED0          0x486
+#define MSR_IA32_VMX_CR0_FIXED1          0x487
+#define MSR_IA32_VMX_CR4_FIXED0          0x488
+#define MSR_IA32_VMX_CR4_FIXED1          0x489
+#define MSR_IA32_VMX_PROCBASED_CTLS2     0x48b
+#define MSR_IA32_VMX_EPT_VPID_CAP        0x48c
+#define MSR_IA32_VMX_TRUE_PINBASED_CTLS  0x48d
 #define MSR_IA32_VMX_TRUE_PROCBASED_CTLS 0x48e
-#define MSR_IA32_VMX_TRUE_EXIT_CTLS	 0x48f
-#define MSR_IA32_VMX_TRUE_ENTRY_CTLS	 0x490
+#define MSR_IA32_VMX_TRUE_EXIT_CTLS      0x48f
+#define MSR_IA32_VMX_TRUE_ENTRY_CTLS     0x490
 
 /* IA32_FEATURE_CONTROL: SDM vol. 3C 23.7. */
-#define FEATURE_CONTROL_LOCK		  BIT(0)
+#define FEATURE_CONTROL_LOCK              BIT(0)
 #define FEATURE_CONTROL_VMXON_OUTSIDE_SMX BIT(2)
 
 /* IA32_VMX_BASIC: A.1. */
 #define VMX_BASIC_REVISION(basic)     ((uint32_t)field(basic, 30, 0))
 #define VMX_BASIC_REGION_BYTES(basic) field(basic, 44, 32)
 #define VMX_BASIC_MEMORY_TYPE(basic)  field(basic, 53, 50)
-#define VMX_BASIC_TRUE_CONTROLS	      BIT(55)
-#define VMX_MEMORY_TYPE_WB	      6
+#define VMX_BASIC_TRUE_CONTROLS       BIT(55)
+#define VMX_MEMORY_TYPE_WB            6
 
 /* IA32_VMX_MISC: A.6. */
-#define VMX_MISC_STORES_LMA BIT(5)
+#define VMX_MISC_TIMER_SHIFT(misc) ((uint32_t)field(misc, 4, 0))
+#define VMX_MISC_STORES_LMA        BIT(5)
 
 /* IA32_VMX_EPT_VPID_CAP: A.10. */
 #define EPT_CAP_EXECUTE_ONLY   BIT(0)
-#define EPT_CAP_WALK_4	       BIT(6)
+#define EPT_CAP_WALK_4         BIT(6)
 #define EPT_CAP_WRITE_BACK     BIT(14)
-#define EPT_CAP_2M	       BIT(16)
-#define EPT_CAP_1G	       BIT(17)
-#define EPT_CAP_INVEPT	       BIT(20)
+#define EPT_CAP_2M             BIT(16)
+#define EPT_CAP_1G             BIT(17)
+#define EPT_CAP_INVEPT         BIT(20)
 #define EPT_CAP_ACCESSED_DIRTY BIT(21)
 #define EPT_CAP_INVEPT_SINGLE  BIT(25)
 #define EPT_CAP_INVEPT_ALL     BIT(26)
-#define EPT_CAP_INVVPID	       BIT(32)
+#define EPT_CAP_INVVPID        BIT(32)
 #define EPT_CAP_INVVPID_SINGLE BIT(41)
 #define EPT_CAP_INVVPID_ALL    BIT(42)
 
 /* EPTP: 24.6.11. */
-#define EPTP_WRITE_BACK	    UINT64_C(6)
+#define EPTP_WRITE_BACK     UINT64_C(6)
 #define EPTP_WALK(levels)   ((uint64_t)((levels)-1) << 3)
 #define EPTP_ACCESSED_DIRTY BIT(6)
 
 /* ---- controls: 24.6 to 24.8 ---- */
 
 #define PIN_EXTERNAL_INTERRUPT BIT(0)
-#define PIN_NMI		       BIT(3)
-#define PIN_VIRTUAL_NMI	       BIT(5)
+#define PIN_NMI                BIT(3)
+#define PIN_VIRTUAL_NMI        BIT(5)
+#define PIN_PREEMPTION_TIMER   BIT(6)
 
 #define CPU_INTERRUPT_WINDOW BIT(2)
-#define CPU_HLT		     BIT(7)
-#define CPU_MWAIT	     BIT(10)
-#define CPU_RDPMC	     BIT(11)
-#define CPU_CR8_LOAD	     BIT(19)
-#define CPU_CR8_STORE	     BIT(20)
+#define CPU_HLT              BIT(7)
+#define CPU_MWAIT            BIT(10)
+#define CPU_RDPMC            BIT(11)
+#define CPU_CR8_LOAD         BIT(19)
+#define CPU_CR8_STORE        BIT(20)
 #define CPU_UNCONDITIONAL_IO BIT(24)
-#define CPU_MSR_BITMAPS	     BIT(28)
-#define CPU_MONITOR	     BIT(29)
-#define CPU_SECONDARY	     BIT(31)
+#define CPU_MSR_BITMAPS      BIT(28)
+#define CPU_MONITOR          BIT(29)
+#define CPU_SECONDARY        BIT(31)
 
-#define CPU2_EPT	  BIT(1)
-#define CPU2_RDTSCP	  BIT(3)
-#define CPU2_VPID	  BIT(5)
-#define CPU2_WBINVD	  BIT(6)
+#define CPU2_EPT          BIT(1)
+#define CPU2_RDTSCP       BIT(3)
+#define CPU2_VPID         BIT(5)
+#define CPU2_WBINVD       BIT(6)
 #define CPU2_UNRESTRICTED BIT(7)
-#define CPU2_INVPCID	  BIT(12)
-#define CPU2_ENCLS	  BIT(15)
-#define CPU2_XSAVES	  BIT(20)
+#define CPU2_INVPCID      BIT(12)
+#define CPU2_ENCLS        BIT(15)
+#define CPU2_XSAVES       BIT(20)
 
 #define EXIT_SAVE_DEBUG BIT(2)
-#define EXIT_HOST_64	BIT(9)
-#define EXIT_SAVE_PAT	BIT(18)
-#define EXIT_LOAD_PAT	BIT(19)
-#define EXIT_SAVE_EFER	BIT(20)
-#define EXIT_LOAD_EFER	BIT(21)
+#define EXIT_HOST_64    BIT(9)
+#define EXIT_SAVE_PAT   BIT(18)
+#define EXIT_LOAD_PAT   BIT(19)
+#define EXIT_SAVE_EFER  BIT(20)
+#define EXIT_LOAD_EFER  BIT(21)
+#define EXIT_SAVE_TIMER BIT(22)
 
 #define ENTRY_LOAD_DEBUG BIT(2)
-#define ENTRY_IA32E	 BIT(9)
-#define ENTRY_LOAD_PAT	 BIT(14)
-#define ENTRY_LOAD_EFER	 BIT(15)
+#define ENTRY_IA32E      BIT(9)
+#define ENTRY_LOAD_PAT   BIT(14)
+#define ENTRY_LOAD_EFER  BIT(15)
 
 /* ---- VMCS fields: appendix B ---- */
 
@@ -151,6 +154,7 @@ enum vmcs_field {
 	VMCS_GUEST_INTERRUPTIBILITY = 0x4824,
 	VMCS_GUEST_ACTIVITY = 0x4826,
 	VMCS_GUEST_SYSENTER_CS = 0x482a,
+	VMCS_PREEMPTION_TIMER = 0x482e,
 	VMCS_HOST_SYSENTER_CS = 0x4c00,
 	VMCS_CR0_MASK = 0x6000,
 	VMCS_CR4_MASK = 0x6002,
@@ -188,35 +192,35 @@ enum vmcs_field {
 
 /* Access rights: 24.4.1. Bits 7:0 and 15:12 are the descriptor's, bit 16 says unusable. */
 #define ACCESS_RIGHTS_TYPE(rights) ((rights)&0xfU)
-#define ACCESS_RIGHTS_S		   BIT(4)
+#define ACCESS_RIGHTS_S            BIT(4)
 #define ACCESS_RIGHTS_DPL(rights)  field(rights, 6, 5)
-#define ACCESS_RIGHTS_P		   BIT(7)
-#define ACCESS_RIGHTS_L		   BIT(13)
-#define ACCESS_RIGHTS_DB	   BIT(14)
-#define ACCESS_RIGHTS_G		   BIT(15)
-#define ACCESS_RIGHTS_UNUSABLE	   BIT(16)
+#define ACCESS_RIGHTS_P            BIT(7)
+#define ACCESS_RIGHTS_L            BIT(13)
+#define ACCESS_RIGHTS_DB           BIT(14)
+#define ACCESS_RIGHTS_G            BIT(15)
+#define ACCESS_RIGHTS_UNUSABLE     BIT(16)
 
 /* Interruptibility and activity: 24.4.2. */
-#define BLOCKING_BY_STI	   BIT(0)
+#define BLOCKING_BY_STI    BIT(0)
 #define BLOCKING_BY_MOV_SS BIT(1)
-#define BLOCKING_BY_SMI	   BIT(2)
-#define BLOCKING_BY_NMI	   BIT(3)
+#define BLOCKING_BY_SMI    BIT(2)
+#define BLOCKING_BY_NMI    BIT(3)
 #define ENCLAVE_INTERRUPT  BIT(4)
 enum vmx_activity { ACTIVITY_ACTIVE, ACTIVITY_HLT, ACTIVITY_SHUTDOWN, ACTIVITY_WAIT_FOR_SIPI };
 
 /* Pending debug exceptions: 24.4.2, table 24-4; the low bits as in DR6. */
 #define PENDING_DEBUG_CONDITIONS BITS(3, 0)
-#define PENDING_DEBUG_ENABLED	 BIT(12)
-#define PENDING_DEBUG_BS	 BIT(14)
-#define PENDING_DEBUG_RTM	 BIT(16)
+#define PENDING_DEBUG_ENABLED    BIT(12)
+#define PENDING_DEBUG_BS         BIT(14)
+#define PENDING_DEBUG_RTM        BIT(16)
 
 /* Interruption information, on entry, on exit and in the IDT-vectoring field: 24.8.3, 24.9.2, 24.9.3. */
 #define INTERRUPTION_VECTOR(info) ((uint8_t)(info))
-#define INTERRUPTION_TYPE(info)	  field(info, 10, 8)
-#define INTERRUPTION_ERROR_CODE	  BIT(11)
+#define INTERRUPTION_TYPE(info)   field(info, 10, 8)
+#define INTERRUPTION_ERROR_CODE   BIT(11)
 #define INTERRUPTION_NMI_UNBLOCK  BIT(12) /* on exit: IRET had unblocked NMIs */
-#define INTERRUPTION_VALID	  BIT(31)
-#define INTERRUPTION_RESERVED	  BITS(30, 12) /* on entry */
+#define INTERRUPTION_VALID        BIT(31)
+#define INTERRUPTION_RESERVED     BITS(30, 12) /* on entry */
 enum interruption_type {
 	INTERRUPTION_EXTERNAL = 0,
 	INTERRUPTION_NMI = 2,
@@ -264,6 +268,7 @@ enum vmx_exit_reason {
 	EXIT_EPT_VIOLATION = 48,
 	EXIT_EPT_MISCONFIGURATION = 49,
 	EXIT_INVEPT = 50,
+	EXIT_PREEMPTION_TIMER = 52,
 	EXIT_INVVPID = 53,
 	EXIT_WBINVD = 54,
 	EXIT_XSETBV = 55,
@@ -285,25 +290,25 @@ enum vmx_exit_reason {
 /* ---- exit qualifications: 27.2.1 ---- */
 
 /* EPT violation, table 27-7. */
-#define EPT_VIOLATION_READ	   BIT(0)
-#define EPT_VIOLATION_WRITE	   BIT(1)
-#define EPT_VIOLATION_FETCH	   BIT(2)
+#define EPT_VIOLATION_READ         BIT(0)
+#define EPT_VIOLATION_WRITE        BIT(1)
+#define EPT_VIOLATION_FETCH        BIT(2)
 #define EPT_VIOLATION_LINEAR_VALID BIT(7)
-#define EPT_VIOLATION_FINAL	   BIT(8) /* the access itself; clear: the walk of the guest's tables */
+#define EPT_VIOLATION_FINAL        BIT(8) /* the access itself; clear: the walk of the guest's tables */
 #define EPT_VIOLATION_NMI_UNBLOCK  BIT(12)
 
 /* I/O instruction, table 27-5. */
 #define IO_WIDTH(qualification) ((uint8_t)(field(qualification, 2, 0) + 1))
-#define IO_IN			BIT(3)
-#define IO_STRING		BIT(4)
-#define IO_REP			BIT(5)
-#define IO_PORT(qualification)	((uint16_t)field(qualification, 31, 16))
+#define IO_IN                   BIT(3)
+#define IO_STRING               BIT(4)
+#define IO_REP                  BIT(5)
+#define IO_PORT(qualification)  ((uint16_t)field(qualification, 31, 16))
 
 /* Control-register access, table 27-3. */
 #define CR_NUMBER(qualification)      field(qualification, 3, 0)
 #define CR_ACCESS(qualification)      field(qualification, 5, 4)
-#define CR_LMSW_MEMORY		      BIT(6)
-#define CR_GPR(qualification)	      field(qualification, 11, 8)
+#define CR_LMSW_MEMORY                BIT(6)
+#define CR_GPR(qualification)         field(qualification, 11, 8)
 #define CR_LMSW_SOURCE(qualification) field(qualification, 31, 16)
 enum cr_access { CR_ACCESS_MOV_TO, CR_ACCESS_MOV_FROM, CR_ACCESS_CLTS, CR_ACCESS_LMSW };
 

@@ -28,7 +28,7 @@ _Static_assert(ACCESS_RIGHTS_UNUSABLE == X86_SEGMENT_UNUSABLE, "get_current_segm
 _Static_assert((BLOCKING_BY_STI | BLOCKING_BY_MOV_SS) == SHADOW_BITS, "vmx.h, for vmx_asm.S");
 _Static_assert(BITS(6, 5) == RIGHTS_DPL_BITS, "ACCESS_RIGHTS_DPL");
 _Static_assert(VMCS_EXIT_REASON == FIELD_EXIT_REASON && VMCS_INSTRUCTION_ERROR == FIELD_INSTRUCTION_ERROR,
-	       "vmx.h, for vmx_asm.S");
+               "vmx.h, for vmx_asm.S");
 _Static_assert(VMCS_EXIT_INSTRUCTION_LENGTH == FIELD_EXIT_INSTRUCTION_LENGTH, "vmx.h, for vmx_asm.S");
 _Static_assert(VMCS_GUEST_ACCESS_RIGHTS + 2 * X86_SS == FIELD_GUEST_SS_RIGHTS, "vmx.h, for vmx_asm.S");
 _Static_assert(VMCS_GUEST_INTERRUPTIBILITY == FIELD_GUEST_INTERRUPTIBILITY, "vmx.h, for vmx_asm.S");
@@ -56,9 +56,10 @@ static void log_capabilities(void)
 {
 	uint64_t ept = vmx_capabilities.ept_vpid, cpu2 = vmx_capabilities.cpu2;
 	log_line("vmx", "VMCS revision 0x%x, unrestricted guest, EPT%s%s%s%s%s%s", vmx_capabilities.revision,
-		 ept & EPT_CAP_2M ? " 2M" : "", ept & EPT_CAP_1G ? " 1G" : "",
-		 ept & EPT_CAP_EXECUTE_ONLY ? " execute-only" : "", ept & EPT_CAP_ACCESSED_DIRTY ? " A/D" : "",
-		 cpu2 & CPU2_VPID ? ", VPID" : "", cpu2 & CPU2_XSAVES ? ", XSAVES" : "");
+	         ept & EPT_CAP_2M ? " 2M" : "", ept & EPT_CAP_1G ? " 1G" : "",
+	         ept & EPT_CAP_EXECUTE_ONLY ? " execute-only" : "", ept & EPT_CAP_ACCESSED_DIRTY ? " A/D" : "",
+	         cpu2 & CPU2_VPID ? ", VPID" : "",
+	         vmx_capabilities.pin & PIN_PREEMPTION_TIMER ? ", preemption timer" : "");
 }
 
 static bool vmx_enable(struct mm_hal *hal, char *message, size_t size)
@@ -66,7 +67,7 @@ static bool vmx_enable(struct mm_hal *hal, char *message, size_t size)
 	struct x86_cpu *cpu = this_cpu();
 	if (!vmx_unlock()) {
 		(void)snprintf(message, size, "VMX: CPU %u is locked out of it by its IA32_FEATURE_CONTROL",
-			       cpu->index);
+		               cpu->index);
 		return false;
 	}
 	if (!cpu->virt_area) {
@@ -150,7 +151,7 @@ static void vmx_flush(struct arch_vm *vm)
 #define MSR_BITMAP_WRITE_LOW  2048
 #define MSR_BITMAP_WRITE_HIGH 3072
 #define MSR_BITMAP_RANGE      0x2000U
-#define MSR_HIGH_BASE	      0xc0000000U
+#define MSR_HIGH_BASE         0xc0000000U
 
 static void allow_msr(void *context, uint32_t msr, bool read, bool write)
 {
@@ -177,7 +178,7 @@ static int vmx_vm_init(struct arch_vm *vm)
 	}
 	x86_msr_passthrough(allow_msr, region_pointer(vm->msr_bitmap));
 	vm->nested_root = addr_space_root(vm->space) | EPTP_WRITE_BACK | EPTP_WALK(EPT_LEVELS) |
-			  (vmx_capabilities.ept_vpid & EPT_CAP_ACCESSED_DIRTY ? EPTP_ACCESSED_DIRTY : 0);
+	                  (vmx_capabilities.ept_vpid & EPT_CAP_ACCESSED_DIRTY ? EPTP_ACCESSED_DIRTY : 0);
 	/* Both names may have been another VM's. */
 	flush_ept(vm->nested_root);
 	vmx_flush_vpid(vm);
@@ -285,7 +286,7 @@ static void vmx_start(struct arch_vcpu *vcpu, const struct arch_entry *entry)
 
 /* Where a register is one field of the VMCS and nothing else; the other ones have 0. */
 static const uint16_t plain_field[X86_PAT + 1] = {
-	[X86_RIP] = VMCS_GUEST_RIP, [X86_RSP] = VMCS_GUEST_RSP,	  [X86_RFLAGS] = VMCS_GUEST_RFLAGS,
+	[X86_RIP] = VMCS_GUEST_RIP, [X86_RSP] = VMCS_GUEST_RSP,   [X86_RFLAGS] = VMCS_GUEST_RFLAGS,
 	[X86_CR3] = VMCS_GUEST_CR3, [X86_EFER] = VMCS_GUEST_EFER, [X86_DR7] = VMCS_GUEST_DR7,
 	[X86_PAT] = VMCS_GUEST_PAT,
 };
@@ -396,7 +397,7 @@ static void get_current_segment(enum x86_segment_name name, struct x86_segment *
 }
 
 static __attribute__((noinline)) void get_borrowed_segment(struct arch_vcpu *vcpu, enum x86_segment_name name,
-							   struct x86_segment *segment)
+                                                           struct x86_segment *segment)
 {
 	struct borrowed borrowed = borrow_vmcs(vcpu);
 	get_current_segment(name, segment);
@@ -419,7 +420,7 @@ static void vmx_set_segment(struct arch_vcpu *vcpu, enum x86_segment_name name, 
 	vmwrite(VMCS_GUEST_LIMIT + VMCS_SEGMENT(name), segment->limit);
 	if (name != X86_GDTR && name != X86_IDTR) {
 		uint64_t rights = field(segment->attributes, 7, 0) | field(segment->attributes, 11, 8) << 12 |
-				  (segment->attributes & X86_SEGMENT_UNUSABLE ? ACCESS_RIGHTS_UNUSABLE : 0);
+		                  (segment->attributes & X86_SEGMENT_UNUSABLE ? ACCESS_RIGHTS_UNUSABLE : 0);
 		vmwrite(VMCS_GUEST_SELECTOR + VMCS_SEGMENT(name), segment->selector);
 		vmwrite(VMCS_GUEST_ACCESS_RIGHTS + VMCS_SEGMENT(name), rights);
 	}

@@ -7,31 +7,31 @@
 
 /* What vmx_asm.S needs of structs and of the manual's numbers, held to the truth by vmx.c. */
 #define VCPU_GPR(number)   ((number)*8)
-#define VCPU_VMX_EXIT	   128
-#define VCPU_VMX_STACK	   136
-#define REASON_VMCALL	   18
+#define VCPU_VMX_EXIT      128
+#define VCPU_VMX_STACK     136
+#define REASON_VMCALL      18
 #define VCPU_EXITS_VMCALL  (VCPU_EXITS + REASON_VMCALL * 8)
-#define VCPU_EXITS	   216
+#define VCPU_EXITS         216
 #define EXIT_CALL_NUMBER   40
 #define EXIT_CALL_ARGUMENT 48
-#define KIND_HYPERCALL	   3
+#define KIND_HYPERCALL     3
 #define ERROR_NOT_LAUNCHED 5
-#define SHADOW_BITS	   3
-#define RFLAGS_TF_BIT	   0x100
-#define RIGHTS_DPL_BITS	   0x60
+#define SHADOW_BITS        3
+#define RFLAGS_TF_BIT      0x100
+#define RIGHTS_DPL_BITS    0x60
 
-#define FIELD_EXIT_REASON	      0x4402
-#define FIELD_INSTRUCTION_ERROR	      0x4400
+#define FIELD_EXIT_REASON             0x4402
+#define FIELD_INSTRUCTION_ERROR       0x4400
 #define FIELD_EXIT_INSTRUCTION_LENGTH 0x440c
-#define FIELD_GUEST_SS_RIGHTS	      0x4818
+#define FIELD_GUEST_SS_RIGHTS         0x4818
 #define FIELD_GUEST_INTERRUPTIBILITY  0x4824
-#define FIELD_GUEST_RIP		      0x681e
-#define FIELD_GUEST_RFLAGS	      0x6820
-#define FIELD_HOST_RSP		      0x6c14
+#define FIELD_GUEST_RIP               0x681e
+#define FIELD_GUEST_RFLAGS            0x6820
+#define FIELD_HOST_RSP                0x6c14
 
 /* What vmx_handle_exit answers beside enum vm_exit_kind: enter again. The second one where R12 to R15 may have changed.
  */
-#define RUN_ON	   (-1)
+#define RUN_ON     (-1)
 #define RUN_ON_ALL (-2)
 
 #ifndef __ASSEMBLER__
@@ -45,8 +45,9 @@
 struct vmx_capabilities {
 	uint32_t revision;
 	uint32_t pin, cpu, cpu2, exit, entry; /* the control fields, every bit allowed by the capability MSRs */
-	uint64_t ept_vpid;		      /* IA32_VMX_EPT_VPID_CAP */
+	uint64_t ept_vpid;                    /* IA32_VMX_EPT_VPID_CAP */
 	uint64_t cr0_fixed0, cr0_fixed1, cr4_fixed0, cr4_fixed1;
+	uint32_t timer_shift; /* the preemption timer counts TSC >> timer_shift */
 };
 extern struct vmx_capabilities vmx_capabilities; /* valid after vmx_check */
 
@@ -98,22 +99,29 @@ static inline void vmx_skip(void)
 	vmx_move_to(vmread(VMCS_GUEST_RIP) + vmread(VMCS_EXIT_INSTRUCTION_LENGTH));
 }
 
+/*
+ * The host's own timer ends a guest's time by an external interrupt. The preemption timer, where there is one, is
+ * the net below it: after each millisecond in the guest it makes an exit that looks at the deadline, come what may
+ * of interrupts. It counts on over other exits, so nothing has to be done for it on them.
+ */
+void vmx_arm_timer(const struct arch_vcpu *vcpu);
+
 /* Queues an exception for the next entry of the current VMCS. */
 void vmx_inject(enum x86_vector vector, uint32_t error_code);
 
 /* ---- vmx_control_registers.c ---- */
 
 /* The bits of CR0 and CR4 that only a guest uses: SDM vol. 3A 2.5. */
-#define CR0_AM	     BIT(18)
-#define CR4_VME	     BIT(0)
-#define CR4_PVI	     BIT(1)
-#define CR4_TSD	     BIT(2)
-#define CR4_DE	     BIT(3)
-#define CR4_PSE	     BIT(4)
-#define CR4_PCE	     BIT(8)
+#define CR0_AM       BIT(18)
+#define CR4_VME      BIT(0)
+#define CR4_PVI      BIT(1)
+#define CR4_TSD      BIT(2)
+#define CR4_DE       BIT(3)
+#define CR4_PSE      BIT(4)
+#define CR4_PCE      BIT(8)
 #define CR4_FSGSBASE BIT(16)
 #define CR4_PCIDE    BIT(17)
-#define CR4_PKE	     BIT(22)
+#define CR4_PKE      BIT(22)
 
 uint64_t vmx_guest_cr0(void);
 uint64_t vmx_guest_cr4(const struct arch_vcpu *vcpu);

@@ -8,7 +8,7 @@
 #include <stdint.h>
 
 struct vmx_adjusted {
-	uint32_t value;	  /* to be written to the control field */
+	uint32_t value;   /* to be written to the control field */
 	uint32_t missing; /* bits that are indispensable and cannot be set */
 };
 
@@ -18,7 +18,7 @@ struct vmx_adjusted {
  */
 static inline struct vmx_adjusted vmx_adjust(uint64_t capability, uint32_t wanted, uint32_t optional)
 {
-	uint32_t must_be_one = (uint32_t)capability;	    /* "allowed 0-settings": a 1 here forces a 1 */
+	uint32_t must_be_one = (uint32_t)capability;        /* "allowed 0-settings": a 1 here forces a 1 */
 	uint32_t may_be_one = (uint32_t)(capability >> 32); /* "allowed 1-settings" */
 	return (struct vmx_adjusted){
 		.value = ((wanted | optional) & may_be_one) | must_be_one,

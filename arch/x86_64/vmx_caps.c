@@ -11,8 +11,8 @@
 
 struct vmx_capabilities vmx_capabilities;
 
-#define CPUID_FEATURES	 1
-#define CPUID_ECX_VMX	 BIT(5)
+#define CPUID_FEATURES   1
+#define CPUID_ECX_VMX    BIT(5)
 #define VMX_REGION_LIMIT 4096
 
 /* What each control field must and may have; the rest stays at what the CPU forces. */
@@ -23,18 +23,18 @@ static const struct {
 	uint32_t *value;
 } controls[] = {
 	{VMX_PIN, MSR_IA32_VMX_PINBASED_CTLS, MSR_IA32_VMX_TRUE_PINBASED_CTLS,
-	 PIN_EXTERNAL_INTERRUPT | PIN_NMI | PIN_VIRTUAL_NMI, 0, &vmx_capabilities.pin},
+         PIN_EXTERNAL_INTERRUPT | PIN_NMI | PIN_VIRTUAL_NMI, PIN_PREEMPTION_TIMER, &vmx_capabilities.pin},
 	{VMX_CPU, MSR_IA32_VMX_PROCBASED_CTLS, MSR_IA32_VMX_TRUE_PROCBASED_CTLS,
-	 CPU_HLT | CPU_MWAIT | CPU_MONITOR | CPU_RDPMC | CPU_CR8_LOAD | CPU_CR8_STORE | CPU_UNCONDITIONAL_IO |
-		 CPU_MSR_BITMAPS | CPU_SECONDARY,
-	 0, &vmx_capabilities.cpu},
+         CPU_HLT | CPU_MWAIT | CPU_MONITOR | CPU_RDPMC | CPU_CR8_LOAD | CPU_CR8_STORE | CPU_UNCONDITIONAL_IO |
+                 CPU_MSR_BITMAPS | CPU_SECONDARY,
+         0, &vmx_capabilities.cpu},
 	{VMX_CPU2, MSR_IA32_VMX_PROCBASED_CTLS2, 0, CPU2_EPT | CPU2_UNRESTRICTED,
-	 CPU2_VPID | CPU2_RDTSCP | CPU2_INVPCID | CPU2_XSAVES | CPU2_WBINVD | CPU2_ENCLS, &vmx_capabilities.cpu2},
+         CPU2_VPID | CPU2_RDTSCP | CPU2_INVPCID | CPU2_XSAVES | CPU2_WBINVD | CPU2_ENCLS, &vmx_capabilities.cpu2},
 	{VMX_EXIT, MSR_IA32_VMX_EXIT_CTLS, MSR_IA32_VMX_TRUE_EXIT_CTLS,
-	 EXIT_SAVE_DEBUG | EXIT_HOST_64 | EXIT_SAVE_PAT | EXIT_LOAD_PAT | EXIT_SAVE_EFER | EXIT_LOAD_EFER, 0,
-	 &vmx_capabilities.exit},
+         EXIT_SAVE_DEBUG | EXIT_HOST_64 | EXIT_SAVE_PAT | EXIT_LOAD_PAT | EXIT_SAVE_EFER | EXIT_LOAD_EFER,
+         EXIT_SAVE_TIMER, &vmx_capabilities.exit},
 	{VMX_ENTRY, MSR_IA32_VMX_ENTRY_CTLS, MSR_IA32_VMX_TRUE_ENTRY_CTLS,
-	 ENTRY_LOAD_DEBUG | ENTRY_LOAD_PAT | ENTRY_LOAD_EFER, 0, &vmx_capabilities.entry},
+         ENTRY_LOAD_DEBUG | ENTRY_LOAD_PAT | ENTRY_LOAD_EFER, 0, &vmx_capabilities.entry},
 };
 
 bool vmx_unlock(void)
@@ -57,8 +57,8 @@ static bool check_controls(bool true_controls, char *message, size_t size)
 		if (adjusted.missing) {
 			unsigned bit = (unsigned)__builtin_ctz(adjusted.missing);
 			(void)snprintf(message, size, "VMX: this CPU lacks \"%s\" (bit %u of the %s)",
-				       vmx_control_name(controls[i].name, bit), bit,
-				       vmx_control_field_name(controls[i].name));
+			               vmx_control_name(controls[i].name, bit), bit,
+			               vmx_control_field_name(controls[i].name));
 			return false;
 		}
 		*controls[i].value = adjusted.value;
@@ -99,18 +99,18 @@ bool vmx_check(char *message, size_t size)
 	}
 	if (!vmx_unlock()) {
 		(void)snprintf(message, size,
-			       "VMX: switched off and locked by the firmware (IA32_FEATURE_CONTROL = 0x%llx): enable "
-			       "\"Intel Virtualization Technology\" in its setup, then power off and on",
-			       (unsigned long long)rdmsr(MSR_IA32_FEATURE_CONTROL));
+		               "VMX: switched off and locked by the firmware (IA32_FEATURE_CONTROL = 0x%llx): enable "
+		               "\"Intel Virtualization Technology\" in its setup, then power off and on",
+		               (unsigned long long)rdmsr(MSR_IA32_FEATURE_CONTROL));
 		return false;
 	}
 	uint64_t basic = rdmsr(MSR_IA32_VMX_BASIC);
 	uint64_t misc = rdmsr(MSR_IA32_VMX_MISC);
 	if (VMX_BASIC_REGION_BYTES(basic) > VMX_REGION_LIMIT || VMX_BASIC_MEMORY_TYPE(basic) != VMX_MEMORY_TYPE_WB) {
 		(void)snprintf(message, size,
-			       "VMX: VMCS regions of this CPU are not 4 KiB of write-back memory "
-			       "(IA32_VMX_BASIC = 0x%llx)",
-			       (unsigned long long)basic);
+		               "VMX: VMCS regions of this CPU are not 4 KiB of write-back memory "
+		               "(IA32_VMX_BASIC = 0x%llx)",
+		               (unsigned long long)basic);
 		return false;
 	}
 	if (!check_controls((basic & VMX_BASIC_TRUE_CONTROLS) != 0, message, size) || !check_ept(message, size)) {
@@ -119,9 +119,13 @@ bool vmx_check(char *message, size_t size)
 	/* The guest turns long mode on and off without an exit, so the CPU must keep the entry control in step. */
 	if (!(misc & VMX_MISC_STORES_LMA)) {
 		(void)snprintf(message, size,
-			       "VMX: this CPU does not store EFER.LMA on VM exits (bit 5 of IA32_VMX_MISC)");
+		               "VMX: this CPU does not store EFER.LMA on VM exits (bit 5 of IA32_VMX_MISC)");
 		return false;
 	}
+	if (!(vmx_capabilities.pin & PIN_PREEMPTION_TIMER)) {
+		vmx_capabilities.exit &= ~(uint32_t)EXIT_SAVE_TIMER; /* of no use alone, and refused: 26.2.1.2 */
+	}
+	vmx_capabilities.timer_shift = VMX_MISC_TIMER_SHIFT(misc);
 	vmx_capabilities.revision = VMX_BASIC_REVISION(basic);
 	vmx_capabilities.cr0_fixed0 = rdmsr(MSR_IA32_VMX_CR0_FIXED0);
 	vmx_capabilities.cr0_fixed1 = rdmsr(MSR_IA32_VMX_CR0_FIXED1);

@@ -12,33 +12,33 @@
 
 #define RULE_MAX 96
 
-#define RFLAGS_TF	BIT(8)
-#define RFLAGS_VM	BIT(17)
+#define RFLAGS_TF       BIT(8)
+#define RFLAGS_VM       BIT(17)
 #define RFLAGS_RESERVED (BITS(63, 22) | BIT(15) | BIT(5) | BIT(3))
-#define CR4_PCIDE	BIT(17)
-#define EFER_RESERVED	(BITS(63, 12) | BIT(9) | BITS(7, 1))
-#define DEBUGCTL_BTF	BIT(1)
+#define CR4_PCIDE       BIT(17)
+#define EFER_RESERVED   (BITS(63, 12) | BIT(9) | BITS(7, 1))
+#define DEBUGCTL_BTF    BIT(1)
 
 #define DEBUGCTL_RESERVED      (BITS(63, 16) | BITS(5, 2))
 #define PENDING_DEBUG_RESERVED (BITS(63, 17) | BIT(15) | BIT(13) | BITS(11, 4))
 #define INTERRUPTIBILITY_MAX   BITS(4, 0)
 #define ACCESS_RIGHTS_RESERVED (BITS(31, 17) | BITS(11, 8))
-#define SELECTOR_TI	       BIT(2)
-#define TABLE_LIMIT_MAX	       0xffffU
-#define PDPTE_PRESENT	       BIT(0)
-#define PDPTE_RESERVED	       (BITS(2, 1) | BITS(8, 5))
-#define NO_LINK_POINTER	       UINT64_MAX
+#define SELECTOR_TI            BIT(2)
+#define TABLE_LIMIT_MAX        0xffffU
+#define PDPTE_PRESENT          BIT(0)
+#define PDPTE_RESERVED         (BITS(2, 1) | BITS(8, 5))
+#define NO_LINK_POINTER        UINT64_MAX
 
 /* Segment types, vol. 3A tables 3-1 and 3-2. */
-#define TYPE_ACCESSED		   1U
-#define TYPE_READABLE		   2U
-#define TYPE_CODE		   8U
-#define TYPE_DATA_RW_ACCESSED	   3U
+#define TYPE_ACCESSED              1U
+#define TYPE_READABLE              2U
+#define TYPE_CODE                  8U
+#define TYPE_DATA_RW_ACCESSED      3U
 #define TYPE_DATA_RW_DOWN_ACCESSED 7U
-#define TYPE_LDT		   2U
-#define TYPE_TSS16_BUSY		   3U
-#define TYPE_TSS32_BUSY		   11U
-#define TYPE_CONFORMING		   4U
+#define TYPE_LDT                   2U
+#define TYPE_TSS16_BUSY            3U
+#define TYPE_TSS32_BUSY            11U
+#define TYPE_CONFORMING            4U
 
 /* 26.3.1.2: what a segment looks like in virtual-8086 mode. */
 #define V8086_LIMIT  0xffffU
@@ -51,8 +51,8 @@ struct checker {
 	unsigned count;
 };
 
-static const char *const segment_names[VMX_GUEST_SEGMENTS] = {"ES", "CS",   "SS", "DS",	  "FS",
-							      "GS", "LDTR", "TR", "GDTR", "IDTR"};
+static const char *const segment_names[VMX_GUEST_SEGMENTS] = {"ES", "CS",   "SS", "DS",   "FS",
+                                                              "GS", "LDTR", "TR", "GDTR", "IDTR"};
 
 /* `holds` is the rule; its text is told where it does not hold. */
 static void rule(struct checker *checker, bool holds, const char *text)
@@ -145,7 +145,7 @@ static void check_virtual_8086(struct checker *checker, enum x86_segment_name na
 {
 	const struct vmx_guest_segment *segment = &checker->state->segment[name];
 	segment_rule(checker, name, segment->base == (uint64_t)segment->selector << 4,
-		     "base is not the selector times 16 in virtual-8086 mode");
+	             "base is not the selector times 16 in virtual-8086 mode");
 	segment_rule(checker, name, segment->limit == V8086_LIMIT, "limit is not 0xffff in virtual-8086 mode");
 	segment_rule(checker, name, segment->rights == V8086_RIGHTS, "access rights are not 0xf3 in virtual-8086 mode");
 }
@@ -158,11 +158,11 @@ static void check_rights(struct checker *checker, enum x86_segment_name name, bo
 	segment_rule(checker, name, !(segment->rights & ACCESS_RIGHTS_S) == system, "descriptor type (S) is wrong");
 	segment_rule(checker, name, segment->rights & ACCESS_RIGHTS_P, "is usable but not present");
 	segment_rule(checker, name, !(segment->rights & ACCESS_RIGHTS_RESERVED),
-		     "access rights have a reserved bit set");
+	             "access rights have a reserved bit set");
 	segment_rule(checker, name, !granular || (segment->limit & BITS(11, 0)) == BITS(11, 0),
-		     "limit[11:0] are not all ones with granularity in pages");
+	             "limit[11:0] are not all ones with granularity in pages");
 	segment_rule(checker, name, granular || !(segment->limit & BITS(31, 20)),
-		     "limit[31:20] are not zero with granularity in bytes");
+	             "limit[31:20] are not zero with granularity in bytes");
 }
 
 static void check_code(struct checker *checker)
@@ -181,8 +181,8 @@ static void check_code(struct checker *checker)
 		segment_rule(checker, X86_CS, dpl == ss_dpl, "DPL of a non-conforming segment differs from SS's");
 	}
 	segment_rule(checker, X86_CS,
-		     !ia32e(checker) || !(cs->rights & ACCESS_RIGHTS_L) || !(cs->rights & ACCESS_RIGHTS_DB),
-		     "has both L and D/B set in an IA-32e mode guest");
+	             !ia32e(checker) || !(cs->rights & ACCESS_RIGHTS_L) || !(cs->rights & ACCESS_RIGHTS_DB),
+	             "has both L and D/B set in an IA-32e mode guest");
 }
 
 static void check_stack(struct checker *checker)
@@ -190,8 +190,8 @@ static void check_stack(struct checker *checker)
 	const struct vmx_guest_segment *cs = &checker->state->segment[X86_CS], *ss = &checker->state->segment[X86_SS];
 	unsigned type = ACCESS_RIGHTS_TYPE(ss->rights);
 	segment_rule(checker, X86_SS,
-		     !usable(ss) || type == TYPE_DATA_RW_ACCESSED || type == TYPE_DATA_RW_DOWN_ACCESSED,
-		     "type is no accessed, writable data segment");
+	             !usable(ss) || type == TYPE_DATA_RW_ACCESSED || type == TYPE_DATA_RW_DOWN_ACCESSED,
+	             "type is no accessed, writable data segment");
 	if (!(checker->state->cr0 & CR0_PE) || ACCESS_RIGHTS_TYPE(cs->rights) == TYPE_DATA_RW_ACCESSED) {
 		segment_rule(checker, X86_SS, ACCESS_RIGHTS_DPL(ss->rights) == 0, "DPL is not 0 in real mode");
 	}
@@ -203,7 +203,7 @@ static void check_data(struct checker *checker, enum x86_segment_name name)
 	unsigned type = ACCESS_RIGHTS_TYPE(segment->rights);
 	segment_rule(checker, name, type & TYPE_ACCESSED, "is not accessed");
 	segment_rule(checker, name, !(type & TYPE_CODE) || (type & TYPE_READABLE),
-		     "is a code segment that is not readable");
+	             "is a code segment that is not readable");
 }
 
 static void check_bases(struct checker *checker)
@@ -215,11 +215,11 @@ static void check_bases(struct checker *checker)
 		segment_rule(checker, full[i], canonical(checker, segment[full[i]].base), "base is not canonical");
 	}
 	segment_rule(checker, X86_LDTR, !usable(&segment[X86_LDTR]) || canonical(checker, segment[X86_LDTR].base),
-		     "base is not canonical");
+	             "base is not canonical");
 	segment_rule(checker, X86_CS, !(segment[X86_CS].base >> 32), "base is wider than 32 bits");
 	for (size_t i = 0; i < ARRAY_SIZE(narrow); i++) {
 		segment_rule(checker, narrow[i], !usable(&segment[narrow[i]]) || !(segment[narrow[i]].base >> 32),
-			     "base is wider than 32 bits");
+		             "base is wider than 32 bits");
 	}
 }
 
@@ -250,7 +250,7 @@ static void check_system_segments(struct checker *checker)
 	segment_rule(checker, X86_TR, !(tr->selector & SELECTOR_TI), "selector points into the LDT");
 	segment_rule(checker, X86_TR, usable(tr), "is unusable");
 	segment_rule(checker, X86_TR, type == TYPE_TSS32_BUSY || (type == TYPE_TSS16_BUSY && !ia32e(checker)),
-		     "type is no busy TSS");
+	             "type is no busy TSS");
 	check_rights(checker, X86_TR, true);
 	if (usable(ldtr)) {
 		segment_rule(checker, X86_LDTR, !(ldtr->selector & SELECTOR_TI), "selector points into the LDT");
@@ -259,9 +259,9 @@ static void check_system_segments(struct checker *checker)
 	}
 	/* 26.3.1.3 */
 	segment_rule(checker, X86_GDTR, checker->state->segment[X86_GDTR].limit <= TABLE_LIMIT_MAX,
-		     "limit is wider than 16 bits");
+	             "limit is wider than 16 bits");
 	segment_rule(checker, X86_IDTR, checker->state->segment[X86_IDTR].limit <= TABLE_LIMIT_MAX,
-		     "limit is wider than 16 bits");
+	             "limit is wider than 16 bits");
 }
 
 /* ---- 26.3.1.4: RIP and RFLAGS ---- */
@@ -272,7 +272,7 @@ static void check_rip_rflags(struct checker *checker)
 	bool long_code = ia32e(checker) && (s->segment[X86_CS].rights & ACCESS_RIGHTS_L);
 	uint64_t high = s->linear_bits < 64 ? BITS(63, s->linear_bits) : 0;
 	bool external = (s->entry_interruption & INTERRUPTION_VALID) &&
-			INTERRUPTION_TYPE(s->entry_interruption) == INTERRUPTION_EXTERNAL;
+	                INTERRUPTION_TYPE(s->entry_interruption) == INTERRUPTION_EXTERNAL;
 	if (long_code) {
 		rule(checker, (s->rip & high) == 0 || (s->rip & high) == high, "RIP is wider than linear addresses");
 	} else {
@@ -342,7 +342,7 @@ static void check_pdptes(struct checker *checker)
 }
 
 unsigned vmx_check_guest_state(const struct vmx_guest_state *state, void (*violated)(void *context, const char *rule),
-			       void *context)
+                               void *context)
 {
 	struct checker checker = {.state = state, .violated = violated, .context = context};
 	check_registers(&checker);

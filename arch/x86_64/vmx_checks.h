@@ -33,4 +33,4 @@ struct vmx_guest_state {
 
 /* Tells `violated` each rule that the state breaks, as one line of text; returns how many those were. */
 unsigned vmx_check_guest_state(const struct vmx_guest_state *state, void (*violated)(void *context, const char *rule),
-			       void *context);
+                               void *context);

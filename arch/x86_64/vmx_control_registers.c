@@ -15,12 +15,12 @@
 /* SDM vol. 3A 4.10.4.1: changes of these invalidate TLBs. */
 #define CR4_INVALIDATES (CR4_RELOADS_PDPTES | CR4_PCIDE | CR4_SMAP | CR4_LA57 | CR4_PKE)
 
-#define CR3_PCID_MASK	  BITS(11, 0)
+#define CR3_PCID_MASK     BITS(11, 0)
 #define CR3_PAE_ALIGNMENT 32
-#define CR3_NO_FLUSH	  BIT(63)
-#define CR8_MAX		  15
+#define CR3_NO_FLUSH      BIT(63)
+#define CR8_MAX           15
 
-#define PDPTES	       4
+#define PDPTES         4
 #define PDPTE_PRESENT  BIT(0)
 #define PDPTE_RESERVED (BITS(2, 1) | BITS(8, 5)) /* and everything from MAXPHYADDR up: 4.4.1, table 4-8 */
 

@@ -8,12 +8,13 @@
 #include "vmx.h"
 #include "vmx_names.h"
 
-#define RFLAGS_RF BIT(16)
-#define DR7_GD	  BIT(13)
-#define NMI	  2
+#define RFLAGS_RF               BIT(16)
+#define TIMER_SLICES_PER_SECOND 1000
+#define DR7_GD                  BIT(13)
+#define NMI                     2
 
 _Static_assert(EPT_VIOLATION_READ == MM_READ && EPT_VIOLATION_WRITE == MM_WRITE && EPT_VIOLATION_FETCH == MM_EXECUTE,
-	       "an EPT violation's qualification names accesses as mm does");
+               "an EPT violation's qualification names accesses as mm does");
 _Static_assert(EXIT_REASONS <= X86_EXIT_COUNTERS, "every basic exit reason is counted");
 
 typedef int exit_handler(struct arch_vcpu *vcpu, struct vm_exit *exit);
@@ -141,7 +142,7 @@ static int exit_io(struct arch_vcpu *vcpu, struct vm_exit *exit)
 	struct io_access *io = &exit->io;
 	if (unlikely(qualification & IO_STRING)) {
 		return x86_string_io(vcpu, exit, IO_PORT(qualification), IO_WIDTH(qualification),
-				     !(qualification & IO_IN));
+		                     !(qualification & IO_IN));
 	}
 	io->address = IO_PORT(qualification);
 	io->width = IO_WIDTH(qualification);
@@ -199,6 +200,25 @@ static int exit_external_interrupt(struct arch_vcpu *vcpu, struct vm_exit *exit)
 	}
 	x86_host_timer_set(vcpu->deadline); /* it may have been this timer, before its time */
 	return VM_EXIT_INTERRUPT;
+}
+
+void vmx_arm_timer(const struct arch_vcpu *vcpu)
+{
+	uint64_t now = rdtsc();
+	uint64_t slice = arch_counter_hz() / TIMER_SLICES_PER_SECOND;
+	if (vcpu->deadline > now) {
+		slice = MIN(slice, vcpu->deadline - now);
+	}
+	if (vmx_capabilities.pin & PIN_PREEMPTION_TIMER) {
+		vmwrite(VMCS_PREEMPTION_TIMER, MIN(slice >> vmx_capabilities.timer_shift, UINT32_MAX));
+	}
+}
+
+static int exit_preemption_timer(struct arch_vcpu *vcpu, struct vm_exit *exit)
+{
+	(void)exit;
+	vmx_arm_timer(vcpu);
+	return rdtsc() >= vcpu->deadline ? (int)VM_EXIT_DEADLINE : X86_RUN_ON;
 }
 
 static int exit_hlt(struct arch_vcpu *vcpu, struct vm_exit *exit)
@@ -324,8 +344,8 @@ static int exit_ept_misconfiguration(struct arch_vcpu *vcpu, struct vm_exit *exi
 static int exit_unexpected(struct arch_vcpu *vcpu, struct vm_exit *exit)
 {
 	log_line("vmx", "vCPU %u of VPID %u: unexpected exit: %s (exit reason %u, qualification 0x%llx)", vcpu->index,
-		 vcpu->vm->tag, vmx_exit_name(exit->raw), (unsigned)exit->raw,
-		 (unsigned long long)vmread(VMCS_EXIT_QUALIFICATION));
+	         vcpu->vm->tag, vmx_exit_name(exit->raw), (unsigned)exit->raw,
+	         (unsigned long long)vmread(VMCS_EXIT_QUALIFICATION));
 	return VM_EXIT_FAILED;
 }
 
@@ -334,7 +354,7 @@ static bool mend_eip(void)
 {
 	uint64_t rip = vmread(VMCS_GUEST_RIP);
 	bool long_code = (vmread(VMCS_ENTRY_CONTROLS) & ENTRY_IA32E) &&
-			 (vmread(VMCS_GUEST_ACCESS_RIGHTS + VMCS_SEGMENT(X86_CS)) & ACCESS_RIGHTS_L);
+	                 (vmread(VMCS_GUEST_ACCESS_RIGHTS + VMCS_SEGMENT(X86_CS)) & ACCESS_RIGHTS_L);
 	if (long_code || !(rip >> 32)) {
 		return false;
 	}
@@ -402,7 +422,8 @@ static exit_handler *const handlers[EXIT_REASONS] = {
 	[EXIT_EPT_VIOLATION] = exit_ept_violation,
 	[EXIT_EPT_MISCONFIGURATION] = exit_ept_misconfiguration,
 	[EXIT_INVEPT] = exit_undefined,
-	UNEXPECTED(EXIT_INVEPT + 1, EXIT_INVVPID - 1), /* RDTSCP, preemption timer */
+	UNEXPECTED(EXIT_INVEPT + 1, EXIT_PREEMPTION_TIMER - 1), /* RDTSCP */
+	[EXIT_PREEMPTION_TIMER] = exit_preemption_timer,
 	[EXIT_INVVPID] = exit_undefined,
 	[EXIT_WBINVD] = exit_skip,
 	[EXIT_XSETBV] = exit_xsetbv,

@@ -77,11 +77,11 @@ void vmx_report_refusal(struct arch_vcpu *vcpu)
 {
 	uint64_t error = vmread(VMCS_INSTRUCTION_ERROR);
 	log_line("vmx", "vCPU %u of VPID %u: VM entry refused: %s (VM-instruction error %u)", vcpu->index,
-		 vcpu->vm->tag, vmx_instruction_error_name(error), (unsigned)error);
+	         vcpu->vm->tag, vmx_instruction_error_name(error), (unsigned)error);
 	log_line("vmx", "controls: pin 0x%x, processor 0x%x and 0x%x, exit 0x%x, entry 0x%x, interruption 0x%x",
-		 (unsigned)vmread(VMCS_PIN_CONTROLS), (unsigned)vmread(VMCS_CPU_CONTROLS),
-		 (unsigned)vmread(VMCS_CPU2_CONTROLS), (unsigned)vmread(VMCS_EXIT_CONTROLS),
-		 (unsigned)vmread(VMCS_ENTRY_CONTROLS), (unsigned)vmread(VMCS_ENTRY_INTERRUPTION));
+	         (unsigned)vmread(VMCS_PIN_CONTROLS), (unsigned)vmread(VMCS_CPU_CONTROLS),
+	         (unsigned)vmread(VMCS_CPU2_CONTROLS), (unsigned)vmread(VMCS_EXIT_CONTROLS),
+	         (unsigned)vmread(VMCS_ENTRY_CONTROLS), (unsigned)vmread(VMCS_ENTRY_INTERRUPTION));
 }
 
 void vmx_report_entry_failure(struct arch_vcpu *vcpu, uint64_t reason)
@@ -100,8 +100,8 @@ void vmx_report_entry_failure(struct arch_vcpu *vcpu, uint64_t reason)
 		break;
 	}
 	log_line("vmx", "vCPU %u of VPID %u: %s%s (exit reason 0x%llx, qualification 0x%llx)", vcpu->index,
-		 vcpu->vm->tag, vmx_exit_name(reason), detail, (unsigned long long)reason,
-		 (unsigned long long)qualification);
+	         vcpu->vm->tag, vmx_exit_name(reason), detail, (unsigned long long)reason,
+	         (unsigned long long)qualification);
 	check_state();
 }
 
@@ -110,6 +110,6 @@ void vmx_report_misconfiguration(struct arch_vcpu *vcpu, gpa_t gpa)
 {
 	struct npt_entry entry = npt_lookup(&vcpu->vm->space->npt, gpa);
 	log_line("vmx", "vCPU %u of VPID %u: EPT misconfiguration at GPA 0x%llx: EPTP 0x%llx, level %u entry 0x%llx",
-		 vcpu->index, vcpu->vm->tag, (unsigned long long)gpa, (unsigned long long)vcpu->vm->nested_root,
-		 entry.level, (unsigned long long)entry.raw);
+	         vcpu->index, vcpu->vm->tag, (unsigned long long)gpa, (unsigned long long)vcpu->vm->nested_root,
+	         entry.level, (unsigned long long)entry.raw);
 }

@@ -6,7 +6,7 @@
 #include "vmx.h"
 
 #define NO_LINK_POINTER UINT64_MAX /* 24.4.2: no VMCS shadowing */
-#define PAT_AT_RESET	UINT64_C(0x0007040600070406)
+#define PAT_AT_RESET    UINT64_C(0x0007040600070406)
 
 /*
  * #MC is the host's. #DB and #AC that a guest raises while it delivers #DB or #AC repeat for ever inside the
@@ -90,13 +90,13 @@ static uint32_t cr4_allowed(struct arch_vcpu *vcpu)
 		uint64_t cr4;
 	} table[] = {
 		{features.edx, 1, CR4_VME | CR4_PVI}, {features.edx, 2, CR4_DE},
-		{features.edx, 3, CR4_PSE},	      {features.edx, 4, CR4_TSD},
-		{features.edx, 6, CR4_PAE},	      {features.edx, 7, CR4_MCE},
-		{features.edx, 13, CR4_PGE},	      {features.edx, 24, CR4_OSFXSR},
+		{features.edx, 3, CR4_PSE},           {features.edx, 4, CR4_TSD},
+		{features.edx, 6, CR4_PAE},           {features.edx, 7, CR4_MCE},
+		{features.edx, 13, CR4_PGE},          {features.edx, 24, CR4_OSFXSR},
 		{features.edx, 25, CR4_OSXMMEXCPT},   {features.ecx, 17, CR4_PCIDE},
 		{features.ecx, 26, CR4_OSXSAVE},      {extended.ebx, 0, CR4_FSGSBASE},
-		{extended.ebx, 7, CR4_SMEP},	      {extended.ebx, 20, CR4_SMAP},
-		{extended.ecx, 2, CR4_UMIP},	      {extended.ecx, 3, CR4_PKE},
+		{extended.ebx, 7, CR4_SMEP},          {extended.ebx, 20, CR4_SMAP},
+		{extended.ecx, 2, CR4_UMIP},          {extended.ecx, 3, CR4_PKE},
 		{extended.ecx, 16, CR4_LA57},
 	};
 	uint64_t allowed = CR4_PCE;
@@ -153,6 +153,7 @@ static void setup_controls(struct arch_vcpu *vcpu)
 	if (secondary & CPU2_ENCLS) {
 		vmwrite(VMCS_ENCLS_EXITING_BITMAP, UINT64_MAX);
 	}
+	vmx_arm_timer(vcpu);
 }
 
 void vmx_setup(struct arch_vcpu *vcpu)

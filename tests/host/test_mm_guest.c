@@ -204,7 +204,7 @@ static bool finished;
 
 static void *write_all_the_time(void *context)
 {
-	static char bytes[3 * FRAME_SIZE];
+	char bytes[3 * FRAME_SIZE] = {0};
 	uint64_t value;
 
 	(void)context;

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What frame_bitmap.c (allocating) and frame_takeover.c (making the bitmap from the memory map) share: how a run of
+ * frames is described. Private to the two; users include mm/frames.h.
+ */
+#pragma once
+
+#include "lib/util.h"
+#include "mm/frames.h"
+
+#define WORD_BITS    64U
+#define BLOCK_ORDER  9U
+#define BLOCK_FRAMES (UINT64_C(1) << BLOCK_ORDER)
+#define BLOCK_WORDS  (BLOCK_FRAMES / WORD_BITS)
+#define BLOCK_SIZE   (BLOCK_FRAMES << FRAME_SHIFT)
+#define GIB_ORDER    18U
+#define GIB_BLOCKS   (UINT64_C(1) << (GIB_ORDER - BLOCK_ORDER))
+#define SET_LEVELS   5
+
+/* What the holder of a frame may be besides an enum frame_use. */
+#define HOLDER_NOBODY 0xff /* free */
+#define HOLDER_NEVER  0xfe /* not ours, or frame 0: can be neither given out nor freed */
+
+_Static_assert(FRAME_SHIFT + BLOCK_ORDER == 21 && FRAME_SHIFT + GIB_ORDER == 30, "blocks are 2 MiB and 1 GiB");
+_Static_assert(FRAME_USES < HOLDER_NEVER, "a holder fits a byte");
+
+/* A set of numbers below 64^SET_LEVELS: bit n of words[k + 1] is set when word n of words[k] is not 0. */
+struct index_set {
+	uint64_t *words[SET_LEVELS];
+	unsigned levels;
+};
+
+/* A run of frames without holes. Frames and blocks in it count from `first`. */
+struct frame_bitmap_region {
+	hpa_t first; /* the run's base, aligned down to 2 MiB */
+	hpa_t base;
+	hpa_t end;
+	uint64_t blocks;
+	uint64_t gibs;
+	uint64_t *free_bits;    /* by frame */
+	uint8_t *holder;        /* by frame: enum frame_use or HOLDER_… */
+	uint16_t *free_frames;  /* by block */
+	uint16_t *whole_blocks; /* by aligned GiB */
+	struct index_set broken;
+	struct index_set whole;
+	struct index_set whole_gibs;
+};
+
+/* The aligned GiB of the region that the block lies in. */
+static inline uint64_t gib_of(const struct frame_bitmap_region *region, uint64_t block)
+{
+	return (region->first % (GIB_BLOCKS * BLOCK_SIZE) / BLOCK_SIZE + block) / GIB_BLOCKS;
+}

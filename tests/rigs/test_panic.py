@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The hypervisor's own faults end in a panic that tells where. A debugger makes one: no switch in the image does."""
+
+import re
+from typing import Iterator
+
+from harness import BUILD, STAMP, Test, boot, equal, find, isa_of, run_logged, vm
+
+GDB_SECONDS = 60
+BROKEN_FUNCTION = "arch_vcpu_report"  # called when the budget of the guest below is used up
+CALLERS = ["vcpu_run", "vm_run", "hv_main"]
+NOWHERE = 8  # frame 0 is mapped nowhere
+
+CAUSE = {
+    "svm": r"#PF page fault in the hypervisor: fetch of 0x8, nothing mapped",
+    "el2": r"synchronous exception at EL2: Instruction Abort taken without a change in Exception level",
+}
+
+
+def debug(isa: str, *commands: str) -> None:
+    """A debugger session with the machine, which goes on when it is over."""
+    script = ["set pagination off", "set confirm off", "set tcp connect-timeout 30", *commands]
+    arguments = [item for command in script for item in ("-ex", command)]
+    elf = str(BUILD / isa / "caisson.elf")
+    status, _ = run_logged(["gdb-multiarch", "-nx", "-batch", *arguments, elf], timeout=GDB_SECONDS)
+    equal("the debugger's exit status", status, 0)
+
+
+def panic(rig: str) -> None:
+    isa = isa_of(rig)
+    conf = vm("spin", "builtin:rogue", cmdline="spin", memory="4M", cpu_time="10s")
+    with boot(rig, "--gdb", conf=conf, timeout=120) as machine:
+        debug(isa, "target remote 127.0.0.1:1234", "detach")
+        base = machine.expect(r"image at (0x[0-9a-f]+),")[1]
+        machine.expect("rogue: spins for ever")
+        debug(
+            isa,
+            f"add-symbol-file {BUILD / isa / 'caisson.elf'} -o {base}",
+            "target remote 127.0.0.1:1234",
+            f"hbreak *({base} + (unsigned long)&'{BROKEN_FUNCTION}')",
+            "continue",
+            f"set $pc = {NOWHERE}",
+            "detach",
+        )
+        equal("the exit status", machine.end(), 3)
+    find(rf"{STAMP}panic: {CAUSE[rig]}", machine.log)
+    backtrace = re.findall(rf"^{STAMP}panic: +.*?([a-z_0-9]+)\+0x[0-9a-f]+.*$", machine.log, re.MULTILINE)
+    callers = [name for name in backtrace if name in CALLERS]
+    equal("who called whom", callers, CALLERS)
+
+
+def panics() -> None:
+    for rig in CAUSE:  # one after the other: the debugger's port is one
+        panic(rig)
+
+
+def tests() -> Iterator[Test]:
+    yield Test("tells the cause, the registers and who called whom", panics, 40)
