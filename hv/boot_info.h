@@ -19,8 +19,8 @@ struct boot_framebuffer {
 	hpa_t base; /* 0: none */
 	uint64_t bytes;
 	uint32_t width, height; /* pixels */
-	uint32_t stride;	/* pixels per line */
-	bool blue_first;	/* BGRX, else RGBX */
+	uint32_t stride;        /* pixels per line */
+	bool blue_first;        /* BGRX, else RGBX */
 };
 
 /*
@@ -46,7 +46,7 @@ struct boot_info {
 	struct memory_region reclaimable[FRAME_REGIONS_MAX];
 	unsigned reclaimable_count;
 	hpa_t acpi_rsdp; /* a copy, in the image; 0: none */
-	hpa_t fdt;	 /* 0: none */
+	hpa_t fdt;       /* 0: none */
 	struct boot_framebuffer framebuffer;
 	struct boot_cpu cpus[BOOT_CPUS_MAX];
 	unsigned cpu_count;

@@ -36,14 +36,8 @@ bool bus_add(struct bus *bus, uint64_t start, uint64_t size, struct device *devi
 	return true;
 }
 
-struct bus_range *bus_find(struct bus *bus, uint64_t address, unsigned width)
+static __attribute__((noinline)) struct bus_range *search(struct bus *bus, uint64_t address, unsigned width)
 {
-	if (bus->count == 0) {
-		return NULL;
-	}
-	if (holds(&bus->ranges[bus->last], address, width)) {
-		return &bus->ranges[bus->last];
-	}
 	/* Invariant: ranges below `low` start at or before address; those from `high` on start after it. */
 	unsigned low = 0;
 	unsigned high = bus->count;
@@ -62,18 +56,26 @@ struct bus_range *bus_find(struct bus *bus, uint64_t address, unsigned width)
 	return &bus->ranges[low - 1];
 }
 
+/* A bus without ranges has an empty one first, which holds nothing. */
+static inline struct bus_range *find(struct bus *bus, uint64_t address, unsigned width)
+{
+	struct bus_range *last = &bus->ranges[bus->last];
+	return likely(holds(last, address, width)) ? last : search(bus, address, width);
+}
+
+struct bus_range *bus_find(struct bus *bus, uint64_t address, unsigned width)
+{
+	return find(bus, address, width);
+}
+
 bool bus_read(struct bus *bus, uint64_t address, unsigned width, uint64_t *value)
 {
-	struct bus_range *range = bus_find(bus, address, width);
-	if (!range || !range->device->ops->read(range->device, address - range->start, width, value)) {
-		return false;
-	}
-	*value &= BITS(width * 8 - 1, 0);
-	return true;
+	struct bus_range *range = find(bus, address, width);
+	return range && range->device->ops->read(range->device, address - range->start, width, value);
 }
 
 bool bus_write(struct bus *bus, uint64_t address, unsigned width, uint64_t value)
 {
-	struct bus_range *range = bus_find(bus, address, width);
+	struct bus_range *range = find(bus, address, width);
 	return range && range->device->ops->write(range->device, address - range->start, width, value);
 }

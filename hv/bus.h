@@ -11,7 +11,8 @@
 struct device;
 
 /* `offset` is relative to the range. A device checks every value itself: offset + width lies in its range, all
- * else is the guest's. False: the device does not answer this width or offset here. */
+ * else is the guest's. A read's value has nothing above its width. False: the device does not answer this width or
+ * offset here. */
 struct device_ops {
 	bool (*read)(struct device *device, uint64_t offset, unsigned width, uint64_t *value);
 	bool (*write)(struct device *device, uint64_t offset, unsigned width, uint64_t value);
@@ -43,6 +44,6 @@ bool bus_add(struct bus *bus, uint64_t start, uint64_t size, struct device *devi
 /* The range that holds [address, address + width) as a whole, or NULL. */
 struct bus_range *bus_find(struct bus *bus, uint64_t address, unsigned width);
 
-/* False: nobody answers. A read's value is cut to its width. */
+/* False: nobody answers. */
 bool bus_read(struct bus *bus, uint64_t address, unsigned width, uint64_t *value);
 bool bus_write(struct bus *bus, uint64_t address, unsigned width, uint64_t value);

@@ -114,12 +114,12 @@ struct key {
 	const char *name;
 	/* Checks `value` (trimmed, printable) and stores it into the field. False: the error is told. */
 	bool (*set)(struct parser *parser, const struct key *key, struct span value, void *field);
-	size_t offset;		  /* of the field in struct config_vm */
-	size_t size;		  /* of the field, for texts */
+	size_t offset;            /* of the field in struct config_vm */
+	size_t size;              /* of the field, for texts */
 	const char *const *words; /* for choices: NULL-terminated, in the enum's order */
 	const struct unit *units; /* for numbers: up to one without a word */
-	bool whole_line;	  /* '#' and blanks belong to the value; may be empty */
-	size_t line_offset;	  /* of the field in struct config_vm that keeps the line number; 0: none */
+	bool whole_line;          /* '#' and blanks belong to the value; may be empty */
+	size_t line_offset;       /* of the field in struct config_vm that keeps the line number; 0: none */
 	const char *remedy;
 };
 
@@ -127,7 +127,7 @@ static bool set_text(struct parser *parser, const struct key *key, struct span v
 {
 	if (value.length >= key->size) {
 		return fail(parser, "%s: \"%s\" has %zu characters; at most %zu fit", key->name, show(value).text,
-			    value.length, key->size - 1);
+		            value.length, key->size - 1);
 	}
 	memcpy(field, value.start, value.length);
 	((char *)field)[value.length] = '\0';
@@ -230,17 +230,17 @@ static const struct key vm_keys[] = {
 	{"initrd", set_text, FIELD(initrd), LINE(initrd), .remedy = "write initrd = \\PATH, or leave the line out"},
 	{"cmdline", set_text, FIELD(cmdline), .whole_line = true},
 	{"memory", set_memory, FIELD(memory), LINE(memory), .units = size_units,
-	 .remedy = "write a multiple of 4K from 1M on, such as 4096K, 64M or 1G"},
+         .remedy = "write a multiple of 4K from 1M on, such as 4096K, 64M or 1G"},
 	{"backing", set_choice, FIELD(backing), .words = backing_words, .remedy = "write lazy, populate or linear"},
 	{"pages", set_choice, FIELD(pages), .words = pages_words, .remedy = "write auto or 4K"},
 	{"vcpus", set_count, FIELD(vcpus), .remedy = "write a number from 1 to 64"},
 	{"cpu-time", set_time, FIELD(cpu_time), .units = time_units,
-	 .remedy = "write 500ms or 2s; without the line there is no limit"},
+         .remedy = "write 500ms or 2s; without the line there is no limit"},
 };
 
 _Static_assert(ARRAY_SIZE(vm_keys) <= ARRAY_SIZE(((struct parser *)0)->key_lines), "one line number per key");
 _Static_assert(sizeof(enum config_backing) == sizeof(unsigned) && sizeof(enum config_pages) == sizeof(unsigned),
-	       "set_choice stores an unsigned");
+               "set_choice stores an unsigned");
 
 static const struct key *find_key(struct span name, unsigned *index)
 {
@@ -270,7 +270,7 @@ static bool check_printable(struct parser *parser, struct span span)
 	for (size_t i = 0; i < span.length; i++) {
 		if (!is_printable(span.start[i]) && span.start[i] != '\t') {
 			return fail(parser, "\"%s\": the byte 0x%02x has no place here; use printable ASCII",
-				    show(span).text, (unsigned)(unsigned char)span.start[i]);
+			            show(span).text, (unsigned)(unsigned char)span.start[i]);
 		}
 	}
 	return true;
@@ -280,7 +280,7 @@ static bool parse_setting(struct parser *parser, struct span name, struct span v
 {
 	if (!parser->vm && parser->caisson_line == 0) {
 		return fail(parser, "\"%s\" stands outside of any section; put a line [vm NAME] before it",
-			    show(name).text);
+		            show(name).text);
 	}
 	if (!parser->vm) {
 		return fail(parser, "unknown key \"%s\" in [caisson]; this section has no keys yet", show(name).text);
@@ -289,12 +289,12 @@ static bool parse_setting(struct parser *parser, struct span name, struct span v
 	const struct key *key = find_key(name, &index);
 	if (!key) {
 		return fail(parser,
-			    "unknown key \"%s\"; known: kernel initrd cmdline memory backing pages vcpus cpu-time",
-			    show(name).text);
+		            "unknown key \"%s\"; known: kernel initrd cmdline memory backing pages vcpus cpu-time",
+		            show(name).text);
 	}
 	if (parser->key_lines[index] != 0) {
 		return fail(parser, "%s is set again; remove this line or line %u", key->name,
-			    parser->key_lines[index]);
+		            parser->key_lines[index]);
 	}
 	if (!key->whole_line) {
 		value = without_comment(value);
@@ -331,18 +331,18 @@ static bool check_vm_name(struct parser *parser, struct span name)
 	}
 	if (name.length >= CONFIG_NAME_MAX) {
 		return fail(parser, "the name \"%s\" is too long; at most %u characters fit", show(name).text,
-			    CONFIG_NAME_MAX - 1);
+		            CONFIG_NAME_MAX - 1);
 	}
 	for (size_t i = 0; i < name.length; i++) {
 		if (!is_name_char(name.start[i])) {
 			return fail(parser, "the name \"%s\" is not usable; take letters, digits, - and _",
-				    show(name).text);
+			            show(name).text);
 		}
 	}
 	for (unsigned i = 0; i < parser->config->vm_count; i++) {
 		if (span_is(name, parser->config->vms[i].name)) {
 			return fail(parser, "[vm %s] is there already, on line %u; choose another name",
-				    show(name).text, parser->config->vms[i].line);
+			            show(name).text, parser->config->vms[i].line);
 		}
 	}
 	return true;
@@ -356,7 +356,7 @@ static bool start_vm(struct parser *parser, struct span name)
 	}
 	if (config->vm_count == CONFIG_VMS_MAX) {
 		return fail(parser, "[vm %s] is one too many; remove some, %u are possible", show(name).text,
-			    CONFIG_VMS_MAX);
+		            CONFIG_VMS_MAX);
 	}
 	struct config_vm *vm = &config->vms[config->vm_count++];
 	memset(vm, 0, sizeof(*vm));
@@ -388,7 +388,7 @@ static bool parse_section(struct parser *parser, struct span line)
 	if (span_is(inside, "caisson")) {
 		if (parser->caisson_line != 0) {
 			return fail(parser, "[caisson] is there already, on line %u; join the two",
-				    parser->caisson_line);
+			            parser->caisson_line);
 		}
 		parser->caisson_line = parser->line;
 		parser->vm = NULL;

@@ -5,13 +5,14 @@
  */
 #include "hv/clock.h"
 #include "hv/console.h"
+#include "hv/hypercall.h"
 #include "hv/vm.h"
 #include "lib/log.h"
 #include "lib/printf.h"
 #include "lib/util.h"
 
 #define IDLE_SLICE_MS 10 /* how long an idle CPU sleeps between looks at the console */
-#define LOG_WAIT_MS   1	 /* how long the boot log may wait for a guest that is running */
+#define LOG_WAIT_MS   1  /* how long the boot log may wait for a guest that is running */
 
 static const char *access_name(const struct nested_fault *fault)
 {
@@ -42,10 +43,10 @@ static enum vm_outcome stop_for_fault(struct vcpu *vcpu, const struct vm_exit *e
 		snprintf(where, sizeof(where), "area is %s", text);
 	}
 	log_line(vm->log_name, "stopped: %s: %s of GPA 0x%llx, %s (%s)", arch_exit_name(exit->raw), access_name(fault),
-		 (unsigned long long)fault->gpa, where, mm_status_name(exit->status));
+	         (unsigned long long)fault->gpa, where, mm_status_name(exit->status));
 	if (fault->linear_valid) {
 		log_line(vm->log_name, "guest-linear address 0x%llx%s", (unsigned long long)fault->linear_address,
-			 fault->table_walk ? ", in the guest's own page walk" : "");
+		         fault->table_walk ? ", in the guest's own page walk" : "");
 	}
 	arch_vcpu_report(&vcpu->arch, vm->log_name);
 	return VM_STOPPED;
@@ -63,7 +64,7 @@ static bool answer_mmio(struct vcpu *vcpu, struct vm_exit *exit)
 {
 	struct io_access *io = &exit->io;
 	bool answered = io->write ? bus_write(&vcpu->vm->mmio, io->address, io->width, io->value)
-				  : bus_read(&vcpu->vm->mmio, io->address, io->width, &io->value);
+	                          : bus_read(&vcpu->vm->mmio, io->address, io->width, &io->value);
 	if (likely(answered)) {
 		arch_vcpu_finish_io(&vcpu->arch, io);
 	}
@@ -129,7 +130,7 @@ static void set_deadline(struct vcpu *vcpu, uint64_t from)
 static enum vm_outcome stop_for_budget(struct vcpu *vcpu)
 {
 	log_line(vcpu->vm->log_name, "stopped: CPU time used up: %llu ms",
-		 (unsigned long long)vcpu->vm->config->cpu_time);
+	         (unsigned long long)vcpu->vm->config->cpu_time);
 	arch_vcpu_report(&vcpu->arch, vcpu->vm->log_name);
 	return VM_STOPPED;
 }
@@ -152,14 +153,17 @@ enum vm_outcome vcpu_run(struct vcpu *vcpu)
 	struct vm *vm = vcpu->vm;
 	struct vm_exit exit;
 	enum vm_outcome outcome;
-	uint64_t result;
+	uint64_t call, result;
 	uint64_t from = arch_counter();
 
 	set_deadline(vcpu, from);
 	for (;;) {
 		switch (arch_vcpu_run(&vcpu->arch, &exit)) {
 		case VM_EXIT_HYPERCALL:
-			if (!hypercall(vcpu, &exit.call, &result, &outcome)) {
+			call = exit.call.number - CAISSON_CALL_BASE;
+			if (likely(call < CAISSON_CALLS)) {
+				result = caisson_calls[call](vm, exit.call.argument);
+			} else if (!hypercall_psci(&exit.call, &result, &outcome)) {
 				return outcome;
 			}
 			arch_vcpu_finish_hypercall(&vcpu->arch, result);

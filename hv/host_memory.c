@@ -35,7 +35,7 @@ static void free_frames(struct mm_hal *hal, hpa_t base, unsigned order, enum fra
 struct mm_hal host_hal = {.alloc_frames = alloc_frames, .free_frames = free_frames};
 
 void host_memory_hal(struct mm_hal *hal,
-		     void (*flush)(struct mm_hal *hal, struct npt *npt, const struct gpa_range *ranges, unsigned count))
+                     void (*flush)(struct mm_hal *hal, struct npt *npt, const struct gpa_range *ranges, unsigned count))
 {
 	*hal = host_hal;
 	hal->flush = flush;
@@ -68,9 +68,9 @@ void host_memory_log(const char *subsystem)
 {
 	struct frame_counts counts = host_memory_counts();
 	log_line(subsystem, "%llu frames, %llu free, %llu kernel, %llu tables, %llu guest",
-		 (unsigned long long)counts.total, (unsigned long long)counts.free,
-		 (unsigned long long)counts.held[FRAME_KERNEL], (unsigned long long)counts.held[FRAME_TABLE],
-		 (unsigned long long)counts.held[FRAME_GUEST]);
+	         (unsigned long long)counts.total, (unsigned long long)counts.free,
+	         (unsigned long long)counts.held[FRAME_KERNEL], (unsigned long long)counts.held[FRAME_TABLE],
+	         (unsigned long long)counts.held[FRAME_GUEST]);
 }
 
 bool host_memory_init(const struct boot_info *info)

@@ -19,7 +19,7 @@ extern struct mm_hal host_hal;
 
 /* For a VM's embedded hal: the same frames, with `flush` of its own. */
 void host_memory_hal(struct mm_hal *hal, void (*flush)(struct mm_hal *hal, struct npt *npt,
-						       const struct gpa_range *ranges, unsigned count));
+                                                       const struct gpa_range *ranges, unsigned count));
 
 /* `count` contiguous frames aligned to 2^order frames for a linear guest; HPA_NONE. Contents undefined. */
 hpa_t host_memory_alloc_run(uint64_t count, unsigned order);

@@ -72,20 +72,14 @@ static uint64_t call_zero(struct vm *vm, const uint64_t *argument)
 	return 0;
 }
 
-typedef uint64_t call_function(struct vm *vm, const uint64_t *argument);
-static call_function *const calls[CAISSON_CALLS] = {
+hypercall_function *const caisson_calls[CAISSON_CALLS] = {
 	[CAISSON_CALL_VERSION] = call_version, [CAISSON_CALL_FAULTS] = call_faults,
 	[CAISSON_CALL_PROTECT] = call_protect, [CAISSON_CALL_RELEASE] = call_release,
 	[CAISSON_CALL_ZERO] = call_zero,
 };
 
-bool hypercall(struct vcpu *vcpu, const struct hypercall *call, uint64_t *result, enum vm_outcome *outcome)
+bool hypercall_psci(const struct hypercall *call, uint64_t *result, enum vm_outcome *outcome)
 {
-	uint64_t index = call->number - CAISSON_CALL_BASE;
-	if (likely(index < CAISSON_CALLS)) {
-		*result = calls[index](vcpu->vm, call->argument);
-		return true;
-	}
 	switch (call->number) {
 	case PSCI_VERSION:
 		*result = PSCI_VERSION_1_1;

@@ -14,7 +14,7 @@
 #include "lib/panic.h"
 #include "lib/stack_protector.h"
 
-#define VERSION	    "0.1"
+#define VERSION     "0.1"
 #define MESSAGE_MAX 160
 
 bool hv_check(char *message, size_t size)
@@ -30,11 +30,11 @@ uint64_t hv_counter(void)
 static void log_machine(const struct boot_info *info)
 {
 	log_line("caisson", "version %s for %s, image at 0x%llx, %u CPU%s, RSDP 0x%llx, device tree 0x%llx", VERSION,
-		 arch_platform.isa, (unsigned long long)(uintptr_t)image_start, info->cpu_count,
-		 info->cpu_count == 1 ? "" : "s", (unsigned long long)info->acpi_rsdp, (unsigned long long)info->fdt);
+	         arch_platform.isa, (unsigned long long)(uintptr_t)image_start, info->cpu_count,
+	         info->cpu_count == 1 ? "" : "s", (unsigned long long)info->acpi_rsdp, (unsigned long long)info->fdt);
 	if (info->framebuffer.base != 0) {
 		log_line("caisson", "framebuffer %ux%u at 0x%llx", info->framebuffer.width, info->framebuffer.height,
-			 (unsigned long long)info->framebuffer.base);
+		         (unsigned long long)info->framebuffer.base);
 	}
 }
 
@@ -84,7 +84,7 @@ _Noreturn void hv_main(struct boot_info *info)
 	console_log_at_once();
 	unsigned count = info->config.vm_count;
 	log_line("caisson", "%u guest%s ended: %u by themselves, %u stopped", count, count == 1 ? "" : "s", ended,
-		 count - ended);
+	         count - ended);
 	if (info->firmware_reset) {
 		static bool power_off = true;
 		arch_call_firmware(info->firmware_reset, &power_off);

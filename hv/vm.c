@@ -16,13 +16,13 @@
 #include "lib/string.h"
 #include "lib/util.h"
 
-#define MESSAGE_MAX	  160
-#define BUILTIN_PREFIX	  "builtin:"
-#define ORDER_2M	  9
-#define UART16550_PORTS	  8
-#define PIT_PORT	  0x40
-#define PIT_PORTS	  4
-#define PORT61		  0x61
+#define MESSAGE_MAX       160
+#define BUILTIN_PREFIX    "builtin:"
+#define ORDER_2M          9
+#define UART16550_PORTS   8
+#define PIT_PORT          0x40
+#define PIT_PORTS         4
+#define PORT61            0x61
 #define EXIT_COUNTS_SHOWN 6
 
 static const char *const backing_names[] = {
@@ -79,14 +79,14 @@ static int map_memory(struct vm *vm)
 	if (arch_platform.flash_bytes > 0) {
 		struct npt_attributes flash = {.permissions = MM_RX, .type = MM_WRITE_BACK};
 		status = addr_space_map_alloc(&vm->space, arch_platform.flash_base, arch_platform.flash_bytes, flash,
-					      false, AREA_PAGES_4K);
+		                              false, AREA_PAGES_4K);
 	}
 	if (status == MM_OK && vm->config->backing == CONFIG_LINEAR) {
 		return map_linear(vm, attributes);
 	}
 	for (unsigned i = 0; i < ARRAY_SIZE(vm->ram) && status == MM_OK && vm->ram[i].bytes > 0; i++) {
 		status = addr_space_map_alloc(&vm->space, vm->ram[i].start, vm->ram[i].bytes, attributes,
-					      vm->config->backing == CONFIG_POPULATE, pages);
+		                              vm->config->backing == CONFIG_POPULATE, pages);
 	}
 	return status;
 }
@@ -116,10 +116,10 @@ static void add_devices(struct vm *vm)
 	if (arch_platform.console == CONSOLE_16550) {
 		uart16550_device_init(&vm->uart16550, &vm->console, &vm->console_irq);
 		added = bus_add(&vm->mmio, arch_platform.console_mmio, UART16550_PORTS, &vm->uart16550.device) &&
-			bus_add(&vm->ports, arch_platform.console_port, UART16550_PORTS, &vm->uart16550.device);
+		        bus_add(&vm->ports, arch_platform.console_port, UART16550_PORTS, &vm->uart16550.device);
 		pit8254_device_init(&vm->pit, clock_nanoseconds);
 		added = added && bus_add(&vm->ports, PIT_PORT, PIT_PORTS, &vm->pit.device) &&
-			bus_add(&vm->ports, PORT61, 1, &vm->pit.port61);
+		        bus_add(&vm->ports, PORT61, 1, &vm->pit.port61);
 	} else {
 		pl011_device_init(&vm->pl011, &vm->console, &vm->console_irq);
 		added = bus_add(&vm->mmio, arch_platform.console_mmio, FRAME_SIZE, &vm->pl011.device);
@@ -172,8 +172,8 @@ static bool furnish(struct vm *vm, char *message)
 	if (status != MM_OK) {
 		struct frame_counts counts = host_memory_counts();
 		snprintf(message, MESSAGE_MAX, "%llu KiB of %s memory: %s (%llu KiB are free)",
-			 (unsigned long long)(vm->config->memory >> 10), backing_names[vm->config->backing],
-			 mm_status_name(status), (unsigned long long)(counts.free << (FRAME_SHIFT - 10)));
+		         (unsigned long long)(vm->config->memory >> 10), backing_names[vm->config->backing],
+		         mm_status_name(status), (unsigned long long)(counts.free << (FRAME_SHIFT - 10)));
 		return false;
 	}
 	if (arch_vm_init(&vm->arch, &vm->space, vm->config->vcpus) != MM_OK) {
@@ -230,8 +230,8 @@ static bool create(struct vm *vm, char *message)
 static void log_end(struct vm *vm, enum vm_outcome outcome)
 {
 	static const char *const words[] = {[VM_ENDED] = "ended: turned itself off",
-					    [VM_RESTART] = "restarts: asked for a reset",
-					    [VM_STOPPED] = "stopped"};
+	                                    [VM_RESTART] = "restarts: asked for a reset",
+	                                    [VM_STOPPED] = "stopped"};
 	struct arch_exit_count counts[EXIT_COUNTS_SHOWN];
 	char exits[LOG_LINE_MAX] = "";
 	size_t used = 0;
@@ -239,12 +239,12 @@ static void log_end(struct vm *vm, enum vm_outcome outcome)
 		MIN(arch_vcpu_exit_counts(&vm->vcpu.arch, counts, EXIT_COUNTS_SHOWN), (unsigned)EXIT_COUNTS_SHOWN);
 	for (unsigned i = 0; i < shown && used < sizeof(exits); i++) {
 		used += (size_t)snprintf(exits + used, sizeof(exits) - used, "%s%llu %s", i ? ", " : "",
-					 (unsigned long long)counts[i].count, counts[i].name);
+		                         (unsigned long long)counts[i].count, counts[i].name);
 	}
 	log_line(vm->log_name, "first entry %llu counter ticks after efi_main", (unsigned long long)vm->first_entry);
 	log_line(vm->log_name, "exits: %s", exits);
 	log_line(vm->log_name, "%s; %llu lazy faults filled", words[outcome],
-		 (unsigned long long)vm->space.statistics.faults_filled);
+	         (unsigned long long)vm->space.statistics.faults_filled);
 	host_memory_log("mm");
 }
 
@@ -258,7 +258,7 @@ static enum vm_outcome run_once(struct vm *vm)
 	}
 	console_attach(&vm->console, poll_console, vm);
 	log_line(vm->log_name, "started: %s, %llu KiB %s, %u vCPU", config->kernel,
-		 (unsigned long long)(config->memory >> 10), backing_names[config->backing], config->vcpus);
+	         (unsigned long long)(config->memory >> 10), backing_names[config->backing], config->vcpus);
 	arch_vcpu_load(&vm->vcpu.arch);
 	vm->first_entry = clock_since_start();
 	enum vm_outcome outcome = vcpu_run(&vm->vcpu);

@@ -35,7 +35,7 @@ struct vm {
 	const struct config_vm *config;
 	const struct boot_vm_files *files;
 	char log_name[CONFIG_NAME_MAX + 4]; /* "vm NAME": the log's subsystem */
-	struct mm_hal hal;		    /* the VM's own: flush knows which VM */
+	struct mm_hal hal;                  /* the VM's own: flush knows which VM */
 	struct addr_space space;
 	struct arch_vm arch;
 	bool arch_ready; /* arch_vm_init is done: flush reaches the hardware */
@@ -51,8 +51,8 @@ struct vm {
 	};
 	struct pit8254_device pit;
 	uint64_t cpu_ticks_left; /* of the CPU-time budget; UINT64_MAX: no limit */
-	uint64_t first_entry;	 /* counter ticks after efi_main */
-	struct vcpu vcpu;	 /* the only one in this version */
+	uint64_t first_entry;    /* counter ticks after efi_main */
+	struct vcpu vcpu;        /* the only one in this version */
 };
 
 /*
@@ -68,5 +68,5 @@ enum vm_outcome vcpu_run(struct vcpu *vcpu);
 
 /* ---- hypercall.c ---- */
 
-/* Answers one call; true: the VM goes on with *result, false: it ends with *outcome. */
-bool hypercall(struct vcpu *vcpu, const struct hypercall *call, uint64_t *result, enum vm_outcome *outcome);
+/* Answers a call that is not in caisson_calls; true: the VM goes on with *result, false: it ends with *outcome. */
+bool hypercall_psci(const struct hypercall *call, uint64_t *result, enum vm_outcome *outcome);

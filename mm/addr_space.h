@@ -30,7 +30,7 @@ struct addr_space {
 	 * it before the use, and again after: what was read in between counts only if it is still the same.
 	 */
 	uint64_t generation;
-	/* Guest accessors at work without the lock, and a change that waits for them: addr_space_enter. */
+	/* Guest accessors inside without the lock, and a change that waits for them: begin_change in addr_space.c. */
 	uint32_t readers;
 	bool changing;
 	struct addr_space_statistics statistics;
@@ -47,7 +47,7 @@ struct nested_fault {
 
 struct translation {
 	hpa_t address;
-	uint64_t bytes; /* physically contiguous from `address`: to the leaf's end, never past the area's */
+	uint64_t bytes; /* physically contiguous from `address`: at least to the leaf's end, never past the area's */
 	struct npt_attributes attributes;
 	uint8_t leaf_shift; /* log2 of the leaf's size */
 };

@@ -22,7 +22,10 @@ struct mm_hal {
 	 * done. May be NULL where no hardware walks the table. count == 0 stands for the whole space.
 	 */
 	void (*flush)(struct mm_hal *hal, struct npt *npt, const struct gpa_range *ranges, unsigned count);
-	/* Host-virtual = host-physical + offset, for every frame that alloc_frames returns. 0 in the image. */
+	/*
+	 * Host-virtual = host-physical + offset, for every frame that alloc_frames returns and all memory that linear
+	 * areas of a cached type map. A multiple of 4 KiB; 0 in the image.
+	 */
 	uintptr_t virtual_offset;
 };
 

@@ -389,6 +389,10 @@ static void fill_table(struct npt_mapping *mapping, uint64_t *table, unsigned le
 	const struct gpa_range *leaves = &mapping->leaves[level];
 	gpa_t next;
 
+	if (level == 0) {
+		fill_leaves(mapping, &table[npt_index(npt, 0, start)], 0, start, end);
+		return;
+	}
 	for (gpa_t at = start; at < end; at = next) {
 		uint64_t *slot = &table[npt_index(npt, level, at)];
 

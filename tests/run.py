@@ -9,7 +9,6 @@ end of the log of a failed one, and at the end how many there were. Logs are kep
 import importlib.util
 import os
 import re
-import shutil
 import sys
 import threading
 import time
@@ -25,7 +24,7 @@ from harness import BUILD, TOP, Failure, Skip, Test, logging_to, run_logged  # n
 
 LOGS = BUILD / "tests"
 WORKERS = max(2, os.cpu_count() or 2)
-TAIL_LINES = 40
+TAIL_LINES, TAIL_WIDTH = 40, 200
 FUZZ_SECONDS = 10
 
 
@@ -72,6 +71,13 @@ def rig_tests() -> Iterator[Test]:
 # ---- running ----
 
 
+def tail(log: Path) -> list[str]:
+    """The end of a log, without what would move the cursor."""
+    text = re.sub(r"\x1b\[[0-9;=?]*[A-Za-z]", "\n", log.read_text(errors="replace").replace("\r", ""))
+    lines = [re.sub(r"[^\t -~]", "?", line)[:TAIL_WIDTH] for line in text.splitlines() if line.strip()]
+    return lines[-TAIL_LINES:]
+
+
 class Results:
     """Counts and prints; called by all workers."""
 
@@ -88,8 +94,7 @@ class Results:
                 self.skipped.append(f"skipped {test.name}: {message}")
             if verdict == "FAIL":
                 print(f"    {message}\n    the end of {log.relative_to(TOP)}:")
-                lines = log.read_text(errors="replace").replace("\r", "").splitlines()
-                print("".join(f"    | {line}\n" for line in lines[-TAIL_LINES:]), end="", flush=True)
+                print("".join(f"    | {line}\n" for line in tail(log)), end="", flush=True)
 
     def close(self) -> int:
         passed, failed, skipped = self.counts.values()
@@ -119,8 +124,7 @@ def main() -> int:
     pattern = re.compile(" ".join(sys.argv[1:]))
     tests = [test for test in (*host_tests(), *rig_tests()) if pattern.search(test.name)]
     tests.sort(key=lambda test: -test.seconds)
-    shutil.rmtree(LOGS, ignore_errors=True)
-    LOGS.mkdir(parents=True)
+    LOGS.mkdir(parents=True, exist_ok=True)
     results = Results()
     with ThreadPoolExecutor(WORKERS) as pool:
         list(pool.map(lambda test: run_test(test, results), tests))

@@ -17,7 +17,7 @@
 _Static_assert(offsetof(struct arch_vcpu, x) == VCPU_X && offsetof(struct arch_vcpu, host_sp) == VCPU_HOST_SP &&
                        offsetof(struct arch_vcpu, work) == VCPU_WORK && offsetof(struct arch_vcpu, exits) == VCPU_EXITS,
                "layout.h");
-_Static_assert(offsetof(struct vm_exit, raw) == EXIT_RAW && offsetof(struct vm_exit, call.number) == EXIT_CALL_NUMBER &&
+_Static_assert(offsetof(struct vm_exit, call.number) == EXIT_CALL_NUMBER &&
                        offsetof(struct vm_exit, call.argument) == EXIT_CALL_ARGUMENT &&
                        (int)VM_EXIT_HYPERCALL == EXIT_KIND_HYPERCALL,
                "layout.h");

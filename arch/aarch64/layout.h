@@ -11,7 +11,6 @@
 #define VCPU_EXITS   264
 
 /* struct vm_exit */
-#define EXIT_RAW            0
 #define EXIT_CALL_NUMBER    40
 #define EXIT_CALL_ARGUMENT  48
 #define EXIT_KIND_HYPERCALL 3
@@ -21,6 +20,11 @@
 #define CLASS_DATA_ABORT 0x24
 #define CLASS_LOW        26
 #define CLASS_BITS       6
+
+/* Bits 31:24 of an SMCCC function number: a fast call to owner 6, the vendor-specific hypervisor service. */
+#define SMCCC_CLASS_LOW        24
+#define SMCCC_CLASS_64BIT      0x40 /* either convention */
+#define SMCCC_CLASS_HYPERVISOR 0x86
 
 /* Which of the vectors for a lower Exception level was taken. */
 #define ARM_EXIT_SYNCHRONOUS 0

@@ -8,9 +8,6 @@
 #include <stdint.h>
 
 #define SMCCC_NOT_SUPPORTED UINT64_MAX /* -1 */
-/* Function numbers: bit 31 fast, bit 30 64-bit convention, 29:24 owner. */
-#define SMCCC_OWNER_MASK        UINT32_C(0xbf000000)
-#define SMCCC_VENDOR_HYPERVISOR UINT32_C(0x86000000) /* fast, owner 6, either convention */
 
 enum psci_action {
 	PSCI_RETURN, /* *result goes to x0 */

@@ -14,8 +14,7 @@
 #define GUEST_HCR                                                                                                      \
 	(HCR_VM | HCR_SWIO | HCR_PTW | HCR_FMO | HCR_IMO | HCR_AMO | HCR_FB | HCR_BSU_INNER | HCR_TWI | HCR_TID3 |     \
 	 HCR_TSC | HCR_TIDCP | HCR_TACR | HCR_TSW | HCR_RW)
-#define WFX_WFI  0
-#define WFX_WFIT 2
+#define WFX_WFI 0
 
 static uint64_t guest_hcr(void)
 {

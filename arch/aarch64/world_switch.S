@@ -77,19 +77,17 @@ arm_synchronous_exit:
 	ubfx	x11, x10, #CLASS_LOW, #CLASS_BITS
 	mov	sp, x13
 	ldr	x12, [x13, #RUN_FRAME_EXIT]
-	add	x13, x9, x11, lsl #3
-	ldr	x14, [x13, #VCPU_EXITS]
-	add	x14, x14, #1
-	str	x14, [x13, #VCPU_EXITS]
 	cmp	w11, #CLASS_HVC64
 	b.ne	1f
+	ldr	x14, [x9, #VCPU_EXITS + 8 * CLASS_HVC64]
+	add	x14, x14, #1
+	str	x14, [x9, #VCPU_EXITS + 8 * CLASS_HVC64]
 	/* A call to us: SMCCC fast call, either convention, owner 6. All others are PSCI's. */
-	lsr	w13, w0, #24
-	bic	w13, w13, #0x40
-	cmp	w13, #0x86
-	b.ne	1f
+	lsr	w13, w0, #SMCCC_CLASS_LOW
+	bic	w13, w13, #SMCCC_CLASS_64BIT
+	cmp	w13, #SMCCC_CLASS_HYPERVISOR
+	b.ne	2f
 	mov	w13, w0
-	str	x10, [x12, #EXIT_RAW]
 	stp	x13, x1, [x12, #EXIT_CALL_NUMBER]
 	stp	x2, x3, [x12, #EXIT_CALL_ARGUMENT + 8]
 	str	x4, [x12, #EXIT_CALL_ARGUMENT + 24]
@@ -104,17 +102,21 @@ leave:
 	ret
 
 	/* In C: x19 to x29 still are the guest's there, so no backtrace may follow them. */
-1:	mov	x0, x9
+1:	add	x13, x9, x11, lsl #3
+	ldr	x14, [x13, #VCPU_EXITS]
+	add	x14, x14, #1
+	str	x14, [x13, #VCPU_EXITS]
+2:	mov	x0, x9
 	mov	x1, x12
 	mov	x2, x10
 	mov	x29, sp
 	cmp	w11, #CLASS_DATA_ABORT
-	b.ne	2f
+	b.ne	3f
 	bl	arm_data_abort
 	tbz	w0, #31, leave			/* ARM_RUN_ON is negative */
 	ldr	x0, [sp, #RUN_FRAME_VCPU]
 	b	enter
-2:	bl	arm_synchronous
+3:	bl	arm_synchronous
 	tbz	w0, #31, leave
 	ldr	x0, [sp, #RUN_FRAME_VCPU]
 	b	enter

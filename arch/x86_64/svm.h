@@ -3,8 +3,8 @@
  * What the svm*.c files and svm_asm.S share. Nobody else includes it; the rest of arch/x86_64 sees svm_ops only.
  *
  * Interrupts around a guest: between a run's first VMRUN and the first exit that is not a hot one the host has
- * GIF = 0 and RFLAGS.IF = 1, across returns to hv/ with a hypercall, a port or an MMIO access: VMRUN wants IF set
- * (with V_INTR_MASKING it decides whether interrupts leave the guest) and an exit clears GIF anyway. Nothing gets
+ * GIF = 0 and RFLAGS.IF = 1, across returns to hv/ with a hypercall, a port access or a nested fault: VMRUN wants IF
+ * set (with V_INTR_MASKING it decides whether interrupts leave the guest) and an exit clears GIF anyway. Nothing gets
  * in then, NMIs included; they wait until the guest is entered and make it exit at once. svm_close and svm_open
  * change between this and the host's usual GIF = 1, IF = 0.
  */

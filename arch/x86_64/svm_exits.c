@@ -247,12 +247,9 @@ static int exit_ioio(struct arch_vcpu *vcpu, struct vm_exit *exit, struct vmcb *
 		return exit_string_io(vcpu, exit, vmcb);
 	}
 	io->address = IOIO_PORT(info);
-	io->width = IOIO_WIDTH(info);
-	io->write = !(info & IOIO_IN);
-	io->length = 0;
-	io->detail = 0;
-	if (io->write) {
-		io->value = vcpu->gpr[GPR_RAX] & BITS(8U * io->width - 1, 0);
+	x86_io_set_shape(io, X86_IO_PORT(IOIO_WIDTH(info), !(info & IOIO_IN)));
+	if (!(info & IOIO_IN)) {
+		io->value = vcpu->gpr[GPR_RAX] & BITS(8U * IOIO_WIDTH(info) - 1, 0);
 	}
 	if (unlikely(!is_plain_step(vmcb, next))) {
 		return step_over_io(vcpu, vmcb);
@@ -286,35 +283,29 @@ static int exit_vmmcall(struct arch_vcpu *vcpu, struct vm_exit *exit, struct vmc
 }
 
 /* The access was the CPU's own, to deliver an event: the instruction at RIP has nothing to do with it. */
-static __attribute__((noinline)) int fault_in_delivery(struct arch_vcpu *vcpu, struct vm_exit *exit, struct vmcb *vmcb,
-                                                       const struct nested_fault *fault)
+static __attribute__((noinline)) int fault_in_delivery(struct arch_vcpu *vcpu, struct vm_exit *exit, struct vmcb *vmcb)
 {
 	requeue_event(vmcb);
-	exit->fault = *fault;
-	exit->status = addr_space_handle_fault(vcpu->vm->space, fault);
+	exit->status = addr_space_handle_fault(vcpu->vm->space, &exit->fault);
 	return exit->status == MM_OK ? X86_RUN_ON : leave(vcpu, exit, vmcb, VM_EXIT_NESTED_FAULT);
 }
 
-static __attribute__((noinline)) int exit_npf(struct arch_vcpu *vcpu, struct vm_exit *exit, struct vmcb *vmcb)
+static int exit_npf(struct arch_vcpu *vcpu, struct vm_exit *exit, struct vmcb *vmcb)
 {
 	uint64_t info = vmcb->control.exit_info1;
-	enum vm_exit_kind kind;
-	struct nested_fault fault = {
+	vcpu->exits[X86_EXIT_COUNTER_NPF]++;
+	exit->raw = VMEXIT_NPF;
+	exit->fault = (struct nested_fault){
 		.gpa = vmcb->control.exit_info2,
 		.access = info & NPF_FETCH   ? MM_EXECUTE
 	                  : info & NPF_WRITE ? MM_WRITE
 	                                     : MM_READ,
 		.table_walk = info & NPF_TABLE_WALK,
 	};
-	vcpu->exits[X86_EXIT_COUNTER_NPF]++;
 	if (unlikely(vmcb->control.exit_interrupt_info & EVENT_VALID)) {
-		return fault_in_delivery(vcpu, exit, vmcb, &fault);
+		return fault_in_delivery(vcpu, exit, vmcb);
 	}
-	if (likely(x86_nested_fault(vcpu, &fault, exit, &kind))) {
-		return X86_RUN_ON;
-	}
-	exit->raw = VMEXIT_NPF;
-	return likely(kind == VM_EXIT_MMIO) ? VM_EXIT_MMIO : leave(vcpu, exit, vmcb, kind);
+	return x86_fault_exit(vcpu, exit);
 }
 
 /* The interrupt is still in the local APIC: it comes in through our own IDT right here, as does an NMI. */

@@ -211,14 +211,15 @@ const char *arch_exit_name(uint64_t raw)
 /* ---- port and MMIO accesses ---- */
 
 /* Puts a value of `bytes` into a register as the ISA does: 4 bytes clear the upper half, 1 and 2 leave the rest. */
-static void write_gpr(uint64_t *gpr, uint64_t value, unsigned bytes)
+static inline void write_gpr(uint64_t *gpr, uint64_t value, unsigned bytes)
 {
-	if (bytes >= 4) {
+	if (bytes == 1) {
+		*(uint8_t *)gpr = (uint8_t)value;
+	} else if (bytes == 2) {
+		*(uint16_t *)gpr = (uint16_t)value;
+	} else {
 		*gpr = bytes == 4 ? (uint32_t)value : value;
-		return;
 	}
-	uint64_t mask = BITS(8 * bytes - 1, 0);
-	*gpr = (*gpr & ~mask) | (value & mask);
 }
 
 static uint64_t sign_extend(uint64_t value, unsigned bytes)
@@ -227,56 +228,46 @@ static uint64_t sign_extend(uint64_t value, unsigned bytes)
 	return (uint64_t)((int64_t)(value << unused) >> unused);
 }
 
-static void skip(struct arch_vcpu *vcpu, unsigned length)
+static __attribute__((noinline)) void skip_by_rip(struct arch_vcpu *vcpu, unsigned length)
 {
 	const struct virt_ops *ops = vcpu->vm->ops;
-	if (likely(ops->skip)) {
-		ops->skip(vcpu, length);
+	ops->set(vcpu, X86_RIP, ops->get(vcpu, X86_RIP) + length);
+}
+
+static inline void skip(struct arch_vcpu *vcpu, unsigned length)
+{
+	void (*by_ops)(struct arch_vcpu *, unsigned) = vcpu->vm->ops->skip;
+	if (likely(by_ops)) {
+		by_ops(vcpu, length);
 	} else {
-		ops->set(vcpu, X86_RIP, ops->get(vcpu, X86_RIP) + length);
+		skip_by_rip(vcpu, length);
 	}
 }
 
-/* MOVSX, AH to BH, and RSP, the one register that is not in gpr while the vCPU runs. */
-static __attribute__((noinline)) void finish_odd_read(struct arch_vcpu *vcpu, const struct io_access *io)
+/* INS and OUTS, MOVSX, AH to BH, RSP. */
+static __attribute__((noinline)) void finish_odd_io(struct arch_vcpu *vcpu, const struct io_access *io)
 {
 	const struct virt_ops *ops = vcpu->vm->ops;
-	uint64_t value = io->value;
-	if (io->detail & X86_IO_HIGH_BYTE) {
-		uint64_t *gpr = &vcpu->gpr[io->target];
-		*gpr = (*gpr & ~BITS(15, 8)) | (value & UINT8_MAX) << 8;
-		return;
-	}
-	if (io->detail & X86_IO_SIGN_EXTEND) {
-		value = sign_extend(value, io->width);
-	}
-	if (io->target != GPR_RSP) {
-		write_gpr(&vcpu->gpr[io->target], value, X86_IO_RESULT(io->detail));
-		return;
-	}
-	uint64_t rsp = ops->get(vcpu, X86_RSP);
-	write_gpr(&rsp, value, X86_IO_RESULT(io->detail));
-	ops->set(vcpu, X86_RSP, rsp);
-}
-
-static __attribute__((noinline)) void finish_mmio(struct arch_vcpu *vcpu, const struct io_access *io)
-{
-	if (!io->write) {
-		if (unlikely((io->detail & (X86_IO_HIGH_BYTE | X86_IO_SIGN_EXTEND)) || io->target == GPR_RSP)) {
-			finish_odd_read(vcpu, io);
-		} else {
-			write_gpr(&vcpu->gpr[io->target], io->value, X86_IO_RESULT(io->detail));
-		}
-	}
-	skip(vcpu, io->length);
-}
-
-static __attribute__((noinline)) void finish_odd_port(struct arch_vcpu *vcpu, const struct io_access *io)
-{
+	uint64_t *gpr = &vcpu->gpr[io->target];
+	uint64_t value = io->detail & X86_IO_SIGN_EXTEND ? sign_extend(io->value, io->width) : io->value;
 	if (io->detail & X86_IO_STRING) {
 		x86_string_io_finish(vcpu, io);
 		return;
 	}
+	if (!io->write && (io->detail & X86_IO_HIGH_BYTE)) {
+		*gpr = (*gpr & ~BITS(15, 8)) | (value & UINT8_MAX) << 8;
+	} else if (!io->write && (io->detail & X86_IO_RSP)) {
+		uint64_t rsp = ops->get(vcpu, X86_RSP);
+		write_gpr(&rsp, value, X86_IO_RESULT(io->detail));
+		ops->set(vcpu, X86_RSP, rsp);
+	} else if (!io->write) {
+		write_gpr(gpr, value, X86_IO_RESULT(io->detail));
+	}
+	skip(vcpu, io->length);
+}
+
+static __attribute__((noinline)) void finish_port(struct arch_vcpu *vcpu, const struct io_access *io)
+{
 	if (!io->write) {
 		write_gpr(&vcpu->gpr[GPR_RAX], io->value, io->width);
 	}
@@ -287,13 +278,27 @@ static __attribute__((noinline)) void finish_odd_port(struct arch_vcpu *vcpu, co
 
 void arch_vcpu_finish_io(struct arch_vcpu *vcpu, const struct io_access *io)
 {
-	if (io->detail & X86_IO_MMIO) {
-		finish_mmio(vcpu, io);
-	} else if (unlikely(io->detail | io->length | (io->width - 1))) {
-		finish_odd_port(vcpu, io);
-	} else if (!io->write) { /* IN AL, stepped over already: the most frequent one */
+	uint64_t shape = x86_io_shape(io);
+	if (shape == X86_IO_PORT(1, false)) { /* IN AL, the most frequent one */
 		*(uint8_t *)&vcpu->gpr[GPR_RAX] = (uint8_t)io->value;
+		return;
 	}
+	if (!(io->detail & X86_IO_MMIO)) {
+		if (unlikely(io->detail & X86_IO_STRING)) {
+			finish_odd_io(vcpu, io);
+		} else if (shape != X86_IO_PORT(1, true)) {
+			finish_port(vcpu, io);
+		}
+		return;
+	}
+	if (unlikely(io->detail & X86_IO_ODD)) {
+		finish_odd_io(vcpu, io);
+		return;
+	}
+	if (!io->write) {
+		write_gpr(&vcpu->gpr[io->target], io->value, X86_IO_RESULT(io->detail));
+	}
+	skip(vcpu, io->length);
 }
 
 static uint64_t stored_value(struct arch_vcpu *vcpu, const struct x86_instruction *instruction)
@@ -309,41 +314,58 @@ static uint64_t stored_value(struct arch_vcpu *vcpu, const struct x86_instructio
 	return value & BITS(8U * instruction->width - 1, 0);
 }
 
-/* Fills exit->io for the access that faulted. False: no instruction that MMIO is answered for. */
-static __attribute__((noinline)) bool decode_mmio(struct arch_vcpu *vcpu, const struct nested_fault *fault,
-                                                  struct io_access *io)
+/* io_access.detail of an MMIO access. */
+static inline uint32_t mmio_detail(const struct x86_instruction *instruction)
 {
+	uint32_t detail = (uint32_t)(X86_IO_MMIO | (uint32_t)instruction->result_width << X86_IO_RESULT_SHIFT);
+	if (unlikely(instruction->sign_extend || instruction->high_byte || instruction->gpr == GPR_RSP)) {
+		detail |= instruction->sign_extend ? (uint32_t)X86_IO_SIGN_EXTEND : 0;
+		detail |= (uint32_t)(instruction->high_byte ? X86_IO_HIGH_BYTE : 0);
+		detail |= (uint32_t)(instruction->gpr == GPR_RSP ? X86_IO_RSP : 0);
+	}
+	return detail;
+}
+
+/* mm has refused exit->fault with `status`. Where nothing is mapped it may be a device's register. */
+static __attribute__((noinline)) int refused_fault(struct arch_vcpu *vcpu, struct vm_exit *exit, int status)
+{
+	const struct nested_fault *fault = &exit->fault;
+	struct io_access *io = &exit->io;
 	struct x86_instruction instruction;
-	bool write = fault->access & MM_WRITE;
-	if (unlikely(fault->table_walk || (fault->access & MM_EXECUTE)) || !x86_fetch_decode(vcpu, &instruction) ||
-	    instruction.operation != (write ? MMIO_STORE : MMIO_LOAD)) {
-		return false;
+
+	exit->status = status;
+	if (status != MM_EFAULT || fault->table_walk || (fault->access & MM_EXECUTE) ||
+	    !x86_fetch_decode(vcpu, &instruction) ||
+	    instruction.operation != (fault->access & MM_WRITE ? MMIO_STORE : MMIO_LOAD)) {
+		return VM_EXIT_NESTED_FAULT;
 	}
 	io->address = fault->gpa;
 	io->width = instruction.width;
-	io->write = write;
+	io->write = instruction.operation == MMIO_STORE;
 	io->length = instruction.length;
 	io->target = instruction.gpr;
-	io->detail = (uint32_t)(X86_IO_MMIO | (instruction.sign_extend ? X86_IO_SIGN_EXTEND : 0) |
-	                        (instruction.high_byte ? X86_IO_HIGH_BYTE : 0) |
-	                        (uint32_t)instruction.result_width << X86_IO_RESULT_SHIFT);
-	if (write) {
+	io->detail = mmio_detail(&instruction);
+	if (instruction.operation == MMIO_STORE) {
 		io->value = stored_value(vcpu, &instruction);
 	}
-	return true;
+	return VM_EXIT_MMIO;
+}
+
+int x86_fault_exit(struct arch_vcpu *vcpu, struct vm_exit *exit)
+{
+	int status = addr_space_handle_fault(vcpu->vm->space, &exit->fault);
+	return likely(status == MM_OK) ? X86_RUN_ON : refused_fault(vcpu, exit, status);
 }
 
 bool x86_nested_fault(struct arch_vcpu *vcpu, const struct nested_fault *fault, struct vm_exit *exit,
                       enum vm_exit_kind *kind)
 {
-	int status = addr_space_handle_fault(vcpu->vm->space, fault);
-	if (likely(status == MM_OK)) {
-		return true;
-	}
 	exit->fault = *fault;
-	exit->status = status;
-	*kind = status == MM_EFAULT && decode_mmio(vcpu, fault, &exit->io) ? VM_EXIT_MMIO : VM_EXIT_NESTED_FAULT;
-	return false;
+	int answer = x86_fault_exit(vcpu, exit);
+	if (answer != X86_RUN_ON) {
+		*kind = (enum vm_exit_kind)answer;
+	}
+	return answer == X86_RUN_ON;
 }
 
 /* ---- XSETBV ---- */

@@ -126,6 +126,8 @@ extern struct mm_hal *x86_hal;
  */
 bool x86_nested_fault(struct arch_vcpu *vcpu, const struct nested_fault *fault, struct vm_exit *exit,
                       enum vm_exit_kind *kind);
+/* The same for a fault that stands in exit->fault already: X86_RUN_ON, VM_EXIT_MMIO or VM_EXIT_NESTED_FAULT. */
+int x86_fault_exit(struct arch_vcpu *vcpu, struct vm_exit *exit);
 
 /*
  * io_access.detail, for arch_vcpu_finish_io. A plain IN or OUT has 0: IN fills RAX. io_access.length is what
@@ -137,6 +139,25 @@ bool x86_nested_fault(struct arch_vcpu *vcpu, const struct nested_fault *fault, 
 #define X86_IO_HIGH_BYTE    BIT(3)                        /* AH, CH, DH, BH */
 #define X86_IO_RESULT(bits) ((unsigned)field(bits, 7, 4)) /* bytes of the register that are written */
 #define X86_IO_RESULT_SHIFT 4
+#define X86_IO_RSP          BIT(8) /* the register that is not in gpr */
+#define X86_IO_ODD          (X86_IO_STRING | X86_IO_SIGN_EXTEND | X86_IO_HIGH_BYTE | X86_IO_RSP)
+
+/* width, write, length, target and detail as one number: hot paths set and compare them at once. */
+_Static_assert(sizeof(struct io_access) - offsetof(struct io_access, width) == sizeof(uint64_t), "the rest of it");
+_Static_assert(offsetof(struct io_access, write) - offsetof(struct io_access, width) == 1, "X86_IO_PORT");
+#define X86_IO_PORT(width, write) ((uint64_t)(width) | (uint64_t)(write) << 8) /* IN or OUT, stepped over already */
+
+static inline uint64_t x86_io_shape(const struct io_access *io)
+{
+	uint64_t shape;
+	__builtin_memcpy(&shape, &io->width, sizeof(shape));
+	return shape;
+}
+
+static inline void x86_io_set_shape(struct io_access *io, uint64_t shape)
+{
+	__builtin_memcpy(&io->width, &shape, sizeof(shape));
+}
 
 /* ---- string_io.c ---- */
 

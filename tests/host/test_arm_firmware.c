@@ -129,7 +129,7 @@ static void what_the_table_does_not_name_reads_as_zero(void **state)
 	for (unsigned crm = 1; crm < 8; crm++) {
 		for (unsigned op2 = 0; op2 < 8; op2++) {
 			bool named = (crm == 4 && op2 <= 1) || (crm == 5 && op2 == 0) || (crm == 6 && op2 <= 2) ||
-				     (crm == 7 && op2 <= 2);
+			             (crm == 7 && op2 <= 2);
 			uint64_t seen = id_register(crm, op2, UINT64_MAX, &machine3);
 			assert_int_equal(seen != 0, named);
 		}

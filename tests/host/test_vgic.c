@@ -15,28 +15,28 @@
 #include "lib/util.h"
 
 #define LIST_REGISTERS 4
-#define GICD	       VGIC_DISTRIBUTOR_BASE
-#define GICR	       VGIC_REDISTRIBUTOR_BASE
+#define GICD           VGIC_DISTRIBUTOR_BASE
+#define GICR           VGIC_REDISTRIBUTOR_BASE
 #define SGI_FRAME      0x10000
-#define CTLR	       0x000
-#define TYPER	       0x004
-#define IGROUPR	       0x080
+#define CTLR           0x000
+#define TYPER          0x004
+#define IGROUPR        0x080
 #define ISENABLER      0x100
 #define ICENABLER      0x180
-#define ISPENDR	       0x200
-#define ICPENDR	       0x280
+#define ISPENDR        0x200
+#define ICPENDR        0x280
 #define ISACTIVER      0x300
 #define ICACTIVER      0x380
 #define IPRIORITYR     0x400
 #define ITARGETSR      0x800
-#define ICFGR	       0xc00
-#define SGIR	       0xf00
+#define ICFGR          0xc00
+#define SGIR           0xf00
 #define CPENDSGIR      0xf10
 #define SPENDSGIR      0xf20
-#define IROUTER	       0x6000
-#define PIDR2	       0xffe8
+#define IROUTER        0x6000
+#define PIDR2          0xffe8
 #define VMCR_OPEN      0xff000003u /* both groups on, every priority passes */
-#define UART	       33
+#define UART           33
 
 /* ---- the false CPU ---- */
 
