@@ -109,12 +109,24 @@ static void count_block(struct frame_bitmap_region *region, uint64_t block, uint
 	}
 }
 
-/* Flips `count` frames inside one block, all of which are free or all held. */
-static void flip_in_block(struct frame_bitmap_region *region, uint64_t frame, uint64_t count, bool to_free)
+/* Before a block that has one holder is taken apart. */
+static inline void spread_holder(struct frame_bitmap_region *region, uint64_t block)
+{
+	if (unlikely(region->block_holder[block] != HOLDER_EACH)) {
+		memset(&region->holder[block * BLOCK_FRAMES], region->block_holder[block], BLOCK_FRAMES);
+		region->block_holder[block] = HOLDER_EACH;
+	}
+}
+
+/* Flips `count` frames inside one block, fewer than all of it, all of which are free or all held. */
+static void flip_in_block(struct frame_bitmap_region *region, uint64_t frame, uint64_t count, uint8_t holder)
 {
 	uint64_t block = frame / BLOCK_FRAMES;
-	uint64_t now = region->free_frames[block] + (to_free ? count : 0) - (to_free ? 0 : count);
+	uint64_t was = region->free_frames[block];
 
+	spread_holder(region, block);
+	memset(&region->holder[frame], holder, count);
+	count_block(region, block, holder == HOLDER_NOBODY ? was + count : was - count);
 	while (count != 0) {
 		uint64_t bit = frame % WORD_BITS;
 		uint64_t part = MIN(count, WORD_BITS - bit);
@@ -123,17 +135,32 @@ static void flip_in_block(struct frame_bitmap_region *region, uint64_t frame, ui
 		frame += part;
 		count -= part;
 	}
-	count_block(region, block, now);
+}
+
+/* Flips all frames of a block. */
+static void flip_block(struct frame_bitmap_region *region, uint64_t block, uint8_t holder)
+{
+	bool to_free = holder == HOLDER_NOBODY;
+	uint64_t *words = &region->free_bits[block * BLOCK_WORDS];
+
+	region->block_holder[block] = holder;
+	for (unsigned i = 0; i < BLOCK_WORDS; i++) {
+		words[i] = to_free ? UINT64_MAX : 0;
+	}
+	count_block(region, block, to_free ? BLOCK_FRAMES : 0);
 }
 
 /* Gives `count` frames, all of which are free or all held, to `holder`. */
 static void flip(struct frame_bitmap_region *region, uint64_t frame, uint64_t count, uint8_t holder)
 {
-	memset(&region->holder[frame], holder, count);
 	while (count != 0) {
 		uint64_t part = MIN(count, BLOCK_FRAMES - frame % BLOCK_FRAMES);
 
-		flip_in_block(region, frame, part, holder == HOLDER_NOBODY);
+		if (part == BLOCK_FRAMES) {
+			flip_block(region, frame / BLOCK_FRAMES, holder);
+		} else {
+			flip_in_block(region, frame, part, holder);
+		}
 		frame += part;
 		count -= part;
 	}
@@ -145,6 +172,7 @@ static inline void flip_one(struct frame_bitmap_region *region, uint64_t frame, 
 	uint64_t block = frame / BLOCK_FRAMES;
 	uint64_t now = region->free_frames[block] + (holder == HOLDER_NOBODY ? UINT64_C(1) : UINT64_MAX);
 
+	spread_holder(region, block);
 	region->holder[frame] = holder;
 	region->free_bits[frame / WORD_BITS] ^= BIT(frame % WORD_BITS);
 	if (likely(now > 1 && now < BLOCK_FRAMES - 1)) {
@@ -382,6 +410,24 @@ static struct frame_bitmap_region *find_region(const struct frame_bitmap *frames
 	return NULL;
 }
 
+static bool all_held(const struct frame_bitmap_region *region, uint64_t first, uint64_t count, uint8_t holder)
+{
+	uint64_t frame = first;
+
+	while (frame < first + count) {
+		uint64_t block = frame / BLOCK_FRAMES;
+
+		if (region->block_holder[block] == holder) {
+			frame = (block + 1) * BLOCK_FRAMES;
+		} else if (region->block_holder[block] == HOLDER_EACH && region->holder[frame] == holder) {
+			frame++;
+		} else {
+			return false;
+		}
+	}
+	return true;
+}
+
 static int free_run(struct frame_bitmap *frames, hpa_t base, uint64_t count, enum frame_use use)
 {
 	struct frame_bitmap_region *region = find_region(frames, base);
@@ -391,10 +437,8 @@ static int free_run(struct frame_bitmap *frames, hpa_t base, uint64_t count, enu
 	}
 	uint64_t first = (base - region->first) >> FRAME_SHIFT;
 
-	for (uint64_t frame = first; frame < first + count; frame++) {
-		if (region->holder[frame] != use) {
-			return MM_EINVAL;
-		}
+	if (!all_held(region, first, count, (uint8_t)use)) {
+		return MM_EINVAL;
 	}
 	if (count == 1) {
 		flip_one(region, first, HOLDER_NOBODY);

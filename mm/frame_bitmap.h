@@ -20,9 +20,10 @@
 /* What the holder of a frame may be besides an enum frame_use. */
 #define HOLDER_NOBODY 0xff /* free */
 #define HOLDER_NEVER  0xfe /* not ours, or frame 0: can be neither given out nor freed */
+#define HOLDER_EACH   0xfd /* of a block: each of its frames has its own */
 
 _Static_assert(FRAME_SHIFT + BLOCK_ORDER == 21 && FRAME_SHIFT + GIB_ORDER == 30, "blocks are 2 MiB and 1 GiB");
-_Static_assert(FRAME_USES < HOLDER_NEVER, "a holder fits a byte");
+_Static_assert(FRAME_USES < HOLDER_EACH, "a holder fits a byte");
 
 /* A set of numbers below 64^SET_LEVELS: bit n of words[k + 1] is set when word n of words[k] is not 0. */
 struct index_set {
@@ -38,7 +39,8 @@ struct frame_bitmap_region {
 	uint64_t blocks;
 	uint64_t gibs;
 	uint64_t *free_bits;    /* by frame */
-	uint8_t *holder;        /* by frame: enum frame_use or HOLDER_… */
+	uint8_t *holder;        /* by frame: enum frame_use or HOLDER_…; holds where block_holder is HOLDER_EACH */
+	uint8_t *block_holder;  /* by block: who holds all of its frames, or HOLDER_EACH */
 	uint16_t *free_frames;  /* by block */
 	uint16_t *whole_blocks; /* by aligned GiB */
 	struct index_set broken;

@@ -57,6 +57,7 @@ static uintptr_t carve_region(struct frame_bitmap_region *region, uintptr_t memo
 	region->free_frames = carve(&memory, region->blocks * sizeof(uint16_t));
 	region->whole_blocks = carve(&memory, region->gibs * sizeof(uint16_t));
 	region->holder = carve(&memory, frames);
+	region->block_holder = carve(&memory, region->blocks);
 	carve_set(&region->broken, &memory, region->blocks);
 	carve_set(&region->whole, &memory, region->blocks);
 	carve_set(&region->whole_gibs, &memory, region->gibs);
@@ -84,6 +85,7 @@ static int init_region(struct frame_bitmap *frames, struct frame_bump *bump, str
 	memset((void *)start, 0, bytes); /* NOLINT(performance-no-int-to-ptr) */
 	carve_region(region, start);
 	memset(region->holder, HOLDER_NEVER, region->blocks * BLOCK_FRAMES);
+	memset(region->block_holder, HOLDER_EACH, region->blocks);
 	memset(&region->holder[(region->base - region->first) >> FRAME_SHIFT], FRAME_KERNEL, run->frames);
 	if (region->base == 0) {
 		region->holder[0] = HOLDER_NEVER;

@@ -520,7 +520,7 @@ int npt_fill_hole(struct npt *npt, uint64_t *slot, unsigned hole_level, gpa_t ad
 	struct frame_list tables = FRAME_LIST_EMPTY;
 	unsigned needed = hole_level - level;
 
-	if (frame_list_take(&tables, npt->hal, needed, 0, FRAME_TABLE) != MM_OK) {
+	if (needed != 0 && frame_list_take(&tables, npt->hal, needed, 0, FRAME_TABLE) != MM_OK) {
 		return MM_ENOMEM;
 	}
 	npt->statistics.tables += needed;

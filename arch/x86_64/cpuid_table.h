@@ -42,7 +42,7 @@
 #define LEAF1_EBX_ONE_CPU    (UINT32_C(1) << 16)
 
 /* Leaf 7. What XCR0 does not let a guest turn on is taken off in cpuid.c. */
-#define LEAF7_EBX_AVX2	 B(5)
+#define LEAF7_EBX_AVX2   B(5)
 #define LEAF7_EBX_AVX512 (B(16) | B(17) | B(21) | B(26) | B(27) | B(28) | B(30) | B(31))
 #define LEAF7_EBX                                                                                                      \
 	(B(0) /* FSGSBASE */ | B(3) /* BMI1 */ | LEAF7_EBX_AVX2 | B(6) /* FDP_EXCPTN_ONLY */ | B(7) /* SMEP */ |       \
@@ -50,19 +50,19 @@
 	 B(19) /* ADX */ | B(20) /* SMAP */ | B(23) /* CLFLUSHOPT */ | B(24) /* CLWB */ | B(29) /* SHA */ |            \
 	 LEAF7_EBX_AVX512)
 #define LEAF7_ECX_AVX512 (B(1) | B(6) | B(11) | B(12) | B(14)) /* VBMI, VBMI2, VNNI, BITALG, VPOPCNTDQ */
-#define LEAF7_ECX_AVX	 (B(9) | B(10))			       /* VAES, VPCLMULQDQ */
+#define LEAF7_ECX_AVX    (B(9) | B(10))                        /* VAES, VPCLMULQDQ */
 #define LEAF7_ECX                                                                                                      \
 	(B(0) /* PREFETCHWT1 */ | B(2) /* UMIP */ | B(8) /* GFNI */ | B(22) /* RDPID */ | B(25) /* CLDEMOTE */ |       \
 	 B(27) /* MOVDIRI */ | B(28) /* MOVDIR64B */ | LEAF7_ECX_AVX | LEAF7_ECX_AVX512)
 #define LEAF7_EDX_AVX512   (B(2) | B(3) | B(8) | B(23)) /* 4VNNIW, 4FMAPS, VP2INTERSECT, FP16 */
-#define LEAF7_EDX	   (B(4) /* FSRM */ | B(10) /* MD_CLEAR */ | B(14) /* SERIALIZE */ | LEAF7_EDX_AVX512)
-#define LEAF7_1_EAX_AVX	   B(4) /* AVX-VNNI */
+#define LEAF7_EDX          (B(4) /* FSRM */ | B(10) /* MD_CLEAR */ | B(14) /* SERIALIZE */ | LEAF7_EDX_AVX512)
+#define LEAF7_1_EAX_AVX    B(4) /* AVX-VNNI */
 #define LEAF7_1_EAX_AVX512 B(5) /* BF16 */
-#define LEAF7_1_EAX	   (LEAF7_1_EAX_AVX | LEAF7_1_EAX_AVX512 | B(10) /* FZRM */ | B(11) /* FSRS */ | B(12) /* FSRCS */)
+#define LEAF7_1_EAX        (LEAF7_1_EAX_AVX | LEAF7_1_EAX_AVX512 | B(10) /* FZRM */ | B(11) /* FSRS */ | B(12) /* FSRCS */)
 
 /* Leaf 0xd, subleaf 1: neither XSAVES nor XFD. */
 #define LEAFD_1_EAX_XSAVEC B(1)
-#define LEAFD_1_EAX	   (B(0) /* XSAVEOPT */ | B(1) /* XSAVEC */ | B(2) /* XGETBV with ECX = 1 */)
+#define LEAFD_1_EAX        (B(0) /* XSAVEOPT */ | B(1) /* XSAVEC */ | B(2) /* XGETBV with ECX = 1 */)
 
 /* Leaf 0x80000001. AMD repeats part of leaf 1 in EDX. */
 #define EXT1_ECX_AVX (B(11) | B(16)) /* XOP, FMA4 */
@@ -104,7 +104,7 @@ static const struct cpuid_rule cpuid_rules[] = {
 	{0x0000000d, 8, ALL, ALL, ALL, ALL}, /* EAX, EBX, ECX, EDX: made in cpuid.c */
 	{0x0000000d, 8, LEAFD_1_EAX, ALL, 0, 0},
 	{0x0000000d, 8, ALL, ALL, ALL, 0}, /* AVX */
-	{0x0000000d, 8, 0, 0, 0, 0},	   /* MPX */
+	{0x0000000d, 8, 0, 0, 0, 0},       /* MPX */
 	{0x0000000d, 8, 0, 0, 0, 0},
 	{0x0000000d, 8, ALL, ALL, ALL, 0}, /* AVX-512 */
 	{0x0000000d, 8, ALL, ALL, ALL, 0},

@@ -14,7 +14,7 @@
 #define RFLAGS_DF    BIT(10)
 
 #define PF_WRITE BIT(1)
-#define PF_USER	 BIT(2)
+#define PF_USER  BIT(2)
 
 struct string_instruction {
 	uint8_t length;
@@ -89,7 +89,7 @@ static void set_counter(uint64_t *gpr, uint64_t value, unsigned address_size)
 /* The element's linear address. Limits and rights of the segment are not checked: a guest that relies on #GP here
  * finds its own memory instead. */
 static uint64_t linear_address(struct arch_vcpu *vcpu, const struct string_instruction *instruction,
-			       enum x86_code_mode mode, bool write)
+                               enum x86_code_mode mode, bool write)
 {
 	uint64_t offset = vcpu->gpr[write ? GPR_RSI : GPR_RDI] & size_mask(instruction->address_size);
 	enum x86_segment_name name = write ? instruction->segment : X86_ES;
@@ -117,7 +117,7 @@ static bool locate(struct arch_vcpu *vcpu, uint64_t linear, uint8_t width, bool 
 	if (!there) {
 		vcpu->vm->ops->set(vcpu, X86_CR2, missing);
 		vcpu->vm->ops->inject(vcpu, X86_PF,
-				      (uint32_t)((write ? 0 : PF_WRITE) | (x86_cpl(vcpu) == 3 ? PF_USER : 0)));
+		                      (uint32_t)((write ? 0 : PF_WRITE) | (x86_cpl(vcpu) == 3 ? PF_USER : 0)));
 	}
 	return there;
 }
@@ -147,7 +147,7 @@ int x86_string_io(struct arch_vcpu *vcpu, struct vm_exit *exit, uint16_t port, u
 	if (write) { /* what is no memory reads as zeros */
 		(void)guest_read(vcpu->vm->space, string->gpa[0], &value, string->first, GUEST_ACCESS_DEFAULT);
 		(void)guest_read(vcpu->vm->space, string->gpa[1], (uint8_t *)&value + string->first,
-				 (size_t)(width - string->first), GUEST_ACCESS_DEFAULT);
+		                 (size_t)(width - string->first), GUEST_ACCESS_DEFAULT);
 	}
 	exit->io = (struct io_access){
 		.address = port,
@@ -170,7 +170,7 @@ void x86_string_io_finish(struct arch_vcpu *vcpu, const struct io_access *io)
 	if (!io->write) {
 		(void)guest_write(vcpu->vm->space, string->gpa[0], &io->value, string->first, GUEST_ACCESS_DEFAULT);
 		(void)guest_write(vcpu->vm->space, string->gpa[1], (const uint8_t *)&io->value + string->first,
-				  (size_t)(io->width - string->first), GUEST_ACCESS_DEFAULT);
+		                  (size_t)(io->width - string->first), GUEST_ACCESS_DEFAULT);
 	}
 	set_counter(index, down ? *index - io->width : *index + io->width, string->address_size);
 	if (string->repeat) {

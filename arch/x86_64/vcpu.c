@@ -20,10 +20,10 @@ static uint64_t tags_taken = 1;
 
 uint16_t x86_tag_alloc(unsigned limit)
 {
-	for (uint16_t tag = 1; tag < MIN(limit, (unsigned)TAGS_MAX); tag++) {
+	for (unsigned tag = 1; tag < MIN(limit, (unsigned)TAGS_MAX); tag++) {
 		if (!(tags_taken & BIT(tag))) {
 			tags_taken |= BIT(tag);
-			return tag;
+			return (uint16_t)tag;
 		}
 	}
 	return 0;

@@ -16,10 +16,10 @@
 #define SEGMENT_TYPE_LDT     0x2U
 #define SEGMENT_TYPE_TSS     0xbU /* busy */
 #define SEGMENT_CODE_OR_DATA BIT(4)
-#define SEGMENT_PRESENT	     BIT(7)
-#define SEGMENT_LONG	     BIT(9)
-#define SEGMENT_DEFAULT	     BIT(10)
-#define SEGMENT_PAGES	     BIT(11) /* the limit counts pages */
+#define SEGMENT_PRESENT      BIT(7)
+#define SEGMENT_LONG         BIT(9)
+#define SEGMENT_DEFAULT      BIT(10)
+#define SEGMENT_PAGES        BIT(11) /* the limit counts pages */
 #define DPL_OF(attributes)   ((unsigned)field(attributes, 6, 5))
 
 /* Linux's boot protocol, "32-bit boot protocol" and "64-bit boot protocol": __BOOT_CS and __BOOT_DS. PVH lets the
@@ -53,10 +53,10 @@ static void reset_segments(struct arch_vcpu *vcpu, const struct arch_entry *entr
 		set_flat(vcpu, data[i], BOOT_DS, SEGMENT_TYPE_DATA | SEGMENT_DEFAULT);
 	}
 	ops->set_segment(vcpu, X86_TR,
-			 &(struct x86_segment){.attributes = (uint32_t)(SEGMENT_TYPE_TSS | SEGMENT_PRESENT),
-					       .limit = TSS_LIMIT});
+	                 &(struct x86_segment){.attributes = (uint32_t)(SEGMENT_TYPE_TSS | SEGMENT_PRESENT),
+	                                       .limit = TSS_LIMIT});
 	ops->set_segment(vcpu, X86_LDTR,
-			 &(struct x86_segment){.attributes = (uint32_t)(SEGMENT_TYPE_LDT | X86_SEGMENT_UNUSABLE)});
+	                 &(struct x86_segment){.attributes = (uint32_t)(SEGMENT_TYPE_LDT | X86_SEGMENT_UNUSABLE)});
 	ops->set_segment(vcpu, X86_GDTR, &(struct x86_segment){.base = entry->gdt, .limit = entry->gdt_limit});
 	/* No vector at all: an exception before the guest has set its own table ends in a shutdown, right there. */
 	ops->set_segment(vcpu, X86_IDTR, &(struct x86_segment){.limit = 0});
@@ -98,16 +98,16 @@ static void report_general(struct arch_vcpu *vcpu, const char *subsystem)
 	const struct virt_ops *ops = vcpu->vm->ops;
 	const uint64_t *r = vcpu->gpr;
 	log_line(subsystem, "rip %016lx rsp %016lx rflags %08lx", ops->get(vcpu, X86_RIP), ops->get(vcpu, X86_RSP),
-		 ops->get(vcpu, X86_RFLAGS));
+	         ops->get(vcpu, X86_RFLAGS));
 	log_line(subsystem, "rax %016lx rbx %016lx rcx %016lx rdx %016lx", r[GPR_RAX], r[GPR_RBX], r[GPR_RCX],
-		 r[GPR_RDX]);
+	         r[GPR_RDX]);
 	log_line(subsystem, "rsi %016lx rdi %016lx rbp %016lx", r[GPR_RSI], r[GPR_RDI], r[GPR_RBP]);
 	log_line(subsystem, "r8  %016lx r9  %016lx r10 %016lx r11 %016lx", r[GPR_R8], r[GPR_R9], r[GPR_R10],
-		 r[GPR_R11]);
+	         r[GPR_R11]);
 	log_line(subsystem, "r12 %016lx r13 %016lx r14 %016lx r15 %016lx", r[GPR_R12], r[GPR_R13], r[GPR_R14],
-		 r[GPR_R15]);
+	         r[GPR_R15]);
 	log_line(subsystem, "cr0 %08lx cr2 %016lx cr3 %016lx cr4 %08lx efer %04lx", ops->get(vcpu, X86_CR0),
-		 ops->get(vcpu, X86_CR2), ops->get(vcpu, X86_CR3), ops->get(vcpu, X86_CR4), ops->get(vcpu, X86_EFER));
+	         ops->get(vcpu, X86_CR2), ops->get(vcpu, X86_CR3), ops->get(vcpu, X86_CR4), ops->get(vcpu, X86_EFER));
 }
 
 static void report_segments(struct arch_vcpu *vcpu, const char *subsystem)
@@ -117,7 +117,7 @@ static void report_segments(struct arch_vcpu *vcpu, const char *subsystem)
 		struct x86_segment segment;
 		vcpu->vm->ops->get_segment(vcpu, name, &segment);
 		log_line(subsystem, "%-4s %04x base %016lx limit %08x attributes %05x", names[name], segment.selector,
-			 segment.base, segment.limit, segment.attributes);
+		         segment.base, segment.limit, segment.attributes);
 	}
 }
 
