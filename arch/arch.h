@@ -16,24 +16,24 @@
 
 enum vm_exit_kind {
 	VM_EXIT_NESTED_FAULT, /* mm refused: `fault`, `status`. The VM cannot go on from here. */
-	VM_EXIT_MMIO,	      /* no area there, decoded: `io` (and `fault` for the report if nobody answers) */
-	VM_EXIT_PORT,	      /* `io` */
+	VM_EXIT_MMIO,         /* no area there, decoded: `io` (and `fault` for the report if nobody answers) */
+	VM_EXIT_PORT,         /* `io` */
 	VM_EXIT_HYPERCALL,    /* `call`; the instruction is already skipped */
-	VM_EXIT_HALT,	      /* waits for an interrupt */
-	VM_EXIT_POWER,	      /* `power`: the guest turned itself off or asked for a reset */
+	VM_EXIT_HALT,         /* waits for an interrupt */
+	VM_EXIT_POWER,        /* `power`: the guest turned itself off or asked for a reset */
 	VM_EXIT_DEADLINE,     /* the deadline of arch_vcpu_set_deadline has passed */
 	VM_EXIT_INTERRUPT,    /* a host interrupt was taken and served; run on */
 	VM_EXIT_SHUTDOWN,     /* triple fault, or the ISA's likeness of it */
-	VM_EXIT_FAILED,	      /* the CPU refused to enter, or an exit that nothing explains; logged by arch */
+	VM_EXIT_FAILED,       /* the CPU refused to enter, or an exit that nothing explains; logged by arch */
 };
 
 struct io_access {
 	uint64_t address; /* GPA or port */
-	uint64_t value;	  /* written, or to be filled in for a read (zero-extended from width) */
-	uint8_t width;	  /* bytes: 1, 2, 4, 8 */
+	uint64_t value;   /* written, or to be filled in for a read (zero-extended from width) */
+	uint8_t width;    /* bytes: 1, 2, 4, 8 */
 	bool write;
-	uint8_t length;	 /* the architecture's own: instruction length, 0 unknown */
-	uint8_t target;	 /* the architecture's own: the register that a read fills */
+	uint8_t length;  /* the architecture's own: instruction length, 0 unknown */
+	uint8_t target;  /* the architecture's own: the register that a read fills */
 	uint32_t detail; /* the architecture's own */
 };
 
@@ -61,7 +61,7 @@ struct arch_host {
 	const struct memory_region *regions; /* sorted; all but MEMORY_FIRMWARE and MEMORY_RESERVED get mapped */
 	unsigned region_count;
 	hpa_t acpi_rsdp; /* 0: none */
-	hpa_t fdt;	 /* 0: none */
+	hpa_t fdt;       /* 0: none */
 	struct mm_hal *hal;
 };
 
@@ -98,7 +98,7 @@ enum console_kind { CONSOLE_16550, CONSOLE_PL011 };
 struct arch_platform {
 	const char *isa; /* "x86_64", "aarch64" */
 	uint16_t elf_machine;
-	gpa_t ram_base;			    /* guest RAM starts here */
+	gpa_t ram_base;                     /* guest RAM starts here */
 	gpa_t ram_hole_start, ram_hole_end; /* RAM that would reach into the hole goes on after it; equal: no hole */
 	gpa_t flash_base; /* raw images (firmware) run here, in a bank of flash_bytes; 0 bytes: none */
 	uint64_t flash_bytes;
@@ -147,9 +147,9 @@ unsigned arch_vm_gic_version(const struct arch_vm *vm);
 
 /* How a vCPU starts: everything not named here is as the ISA's boot protocol wants it. */
 enum arch_entry_mode {
-	ENTRY_NATIVE,	    /* Arm: EL1, MMU off, DAIF masked. x86: real mode reset vector is not offered: PROTECTED */
+	ENTRY_NATIVE,       /* Arm: EL1, MMU off, DAIF masked. x86: real mode reset vector is not offered: PROTECTED */
 	ENTRY_PROTECTED_32, /* x86: flat 32-bit protected mode, paging off, interrupts off (Linux, PVH) */
-	ENTRY_LONG_64,	    /* x86: 64-bit mode on the page tables at `page_table`, flat segments, interrupts off */
+	ENTRY_LONG_64,      /* x86: 64-bit mode on the page tables at `page_table`, flat segments, interrupts off */
 };
 
 struct arch_entry {
@@ -157,7 +157,7 @@ struct arch_entry {
 	uint64_t pc;
 	uint64_t argument[4]; /* Arm: x0 to x3. x86: RSI, RBX, RAX, RSP */
 	gpa_t page_table;     /* LONG_64: CR3 */
-	gpa_t gdt;	      /* x86: where the loader put a GDT (0: none) */
+	gpa_t gdt;            /* x86: where the loader put a GDT (0: none) */
 	uint16_t gdt_limit;
 };
 

@@ -96,20 +96,20 @@ static EFI_STATUS read_chunks(EFI_FILE_HANDLE file, const char *path, void *to, 
 		status = file->Read(file, &chunk, (char *)to + done);
 		if (EFI_ERROR(status)) {
 			snprintf(reason, REASON_MAX, "%s: %llu of %llu bytes, then %s",
-				 status == EFI_VOLUME_CORRUPTED ? "is truncated" : "cannot be read to its end",
-				 (unsigned long long)done, (unsigned long long)bytes, boot_status_text(status));
+			         status == EFI_VOLUME_CORRUPTED ? "is truncated" : "cannot be read to its end",
+			         (unsigned long long)done, (unsigned long long)bytes, boot_status_text(status));
 			break;
 		}
 		if (chunk == 0) {
 			snprintf(reason, REASON_MAX, "is truncated: %llu of %llu bytes", (unsigned long long)done,
-				 (unsigned long long)bytes);
+			         (unsigned long long)bytes);
 			status = EFI_END_OF_FILE;
 			break;
 		}
 		done += chunk;
 		if (timer && boot_services->CheckEvent(timer) == EFI_SUCCESS) {
 			boot_print("loading %s: %u %% of %llu KiB", path, (unsigned)(done * 100 / bytes),
-				   (unsigned long long)(bytes >> 10));
+			           (unsigned long long)(bytes >> 10));
 		}
 	}
 	if (timer) {
@@ -134,7 +134,7 @@ EFI_STATUS files_read(const char *path, struct boot_file *file, char reason[REAS
 	void *data = boot_alloc(bytes);
 	if (!data) {
 		snprintf(reason, REASON_MAX, "has %llu KiB, more than there is free memory",
-			 (unsigned long long)(bytes >> 10));
+		         (unsigned long long)(bytes >> 10));
 		status = EFI_OUT_OF_RESOURCES;
 		goto close;
 	}

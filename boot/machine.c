@@ -15,7 +15,7 @@
 /* RSDP: ACPI specification 6.5, 5.2.5.3. */
 #define RSDP_BYTES_ACPI_1  20
 #define RSDP_LENGTH_OFFSET 20
-#define RSDP_BYTES_MAX	   64
+#define RSDP_BYTES_MAX     64
 
 static const void *find_table(const EFI_GUID *guid)
 {
@@ -119,8 +119,8 @@ static void find_framebuffer(struct boot_framebuffer *framebuffer)
 			0xad, 0x29, 0x12, 0xf4, 0x53, 0x1b, 0x3d, 0x08                                                 \
 		}                                                                                                      \
 	}
-#define PROCESSOR_AS_BSP_BIT	    BIT(0)
-#define PROCESSOR_ENABLED_BIT	    BIT(1)
+#define PROCESSOR_AS_BSP_BIT        BIT(0)
+#define PROCESSOR_ENABLED_BIT       BIT(1)
 #define PROCESSOR_HEALTH_STATUS_BIT BIT(2)
 
 struct processor_information {
@@ -204,7 +204,7 @@ EFI_STATUS machine_describe(struct boot_info *info)
 
 struct memory_map {
 	char *descriptors; /* from boot_alloc */
-	UINTN capacity;	   /* bytes */
+	UINTN capacity;    /* bytes */
 	UINTN bytes, stride, key;
 };
 
@@ -305,7 +305,7 @@ static EFI_STATUS fetch_map(struct boot_info *info, const EFI_MEMORY_DESCRIPTOR 
 	UINT32 version;
 	map.bytes = map.capacity;
 	EFI_STATUS status = boot_services->GetMemoryMap(&map.bytes, (EFI_MEMORY_DESCRIPTOR *)map.descriptors, &map.key,
-							&map.stride, &version);
+	                                                &map.stride, &version);
 	if (EFI_ERROR(status)) {
 		return status;
 	}
@@ -339,10 +339,10 @@ EFI_STATUS machine_map_memory(struct boot_info *info)
 	}
 	if (status == EFI_LOAD_ERROR) {
 		boot_print("the firmware's memory map is unusable: %llu pages of type %u at 0x%llx overlap others, or "
-			   "there "
-			   "are more than %u regions; look for a firmware update",
-			   (unsigned long long)bad->NumberOfPages, bad->Type, (unsigned long long)bad->PhysicalStart,
-			   FRAME_REGIONS_MAX);
+		           "there "
+		           "are more than %u regions; look for a firmware update",
+		           (unsigned long long)bad->NumberOfPages, bad->Type, (unsigned long long)bad->PhysicalStart,
+		           FRAME_REGIONS_MAX);
 	} else if (EFI_ERROR(status)) {
 		boot_print("the firmware gives no memory map: %s", boot_status_text(status));
 	}

@@ -108,7 +108,7 @@ void *boot_alloc(uint64_t bytes)
 	EFI_PHYSICAL_ADDRESS address;
 	if (bytes > UINT64_MAX - FRAME_SIZE ||
 	    EFI_ERROR(boot_services->AllocatePages(AllocateAnyPages, EfiLoaderData,
-						   align_up(bytes, FRAME_SIZE) >> FRAME_SHIFT, &address))) {
+	                                           align_up(bytes, FRAME_SIZE) >> FRAME_SHIFT, &address))) {
 		return NULL;
 	}
 	return (void *)(uintptr_t)address; /* NOLINT(performance-no-int-to-ptr) */
@@ -252,10 +252,10 @@ static EFI_STATUS check_memory(void)
 		const struct config_vm *vm = &boot_info.config.vms[i];
 		if (vm->backing != CONFIG_LAZY && vm->memory > available) {
 			print_at(vm->memory_line != 0 ? vm->memory_line : vm->line,
-				 "memory: [vm %s] wants %llu MiB and this machine has %llu MiB free; take less, or "
-				 "backing = lazy",
-				 vm->name, (unsigned long long)(vm->memory >> 20),
-				 (unsigned long long)(available >> 20));
+			         "memory: [vm %s] wants %llu MiB and this machine has %llu MiB free; take less, or "
+			         "backing = lazy",
+			         vm->name, (unsigned long long)(vm->memory >> 20),
+			         (unsigned long long)(available >> 20));
 			return EFI_OUT_OF_RESOURCES;
 		}
 	}
@@ -268,7 +268,7 @@ static EFI_STATUS check_memory(void)
 static void reset(void *power_off)
 {
 	boot_system->RuntimeServices->ResetSystem(*(const bool *)power_off ? EfiResetShutdown : EfiResetCold,
-						  EFI_SUCCESS, 0, NULL);
+	                                          EFI_SUCCESS, 0, NULL);
 }
 
 static EFI_STATUS check_machine(void)

@@ -10,25 +10,25 @@
 #include "lib/util.h"
 
 /* RSDP, 5.2.5.3. */
-#define RSDP_SIGNATURE	  "RSD PTR "
-#define RSDP_REVISION	  15
-#define RSDP_RSDT	  16
-#define RSDP_LENGTH	  20
-#define RSDP_XSDT	  24
-#define RSDP_BYTES_1_0	  20
-#define RSDP_BYTES	  36
+#define RSDP_SIGNATURE    "RSD PTR "
+#define RSDP_REVISION     15
+#define RSDP_RSDT         16
+#define RSDP_LENGTH       20
+#define RSDP_XSDT         24
+#define RSDP_BYTES_1_0    20
+#define RSDP_BYTES        36
 #define RSDP_REVISION_2_0 2
 
 /* Larger than any table that makes sense, small enough to add up without a wrap. */
 #define TABLE_BYTES_MAX (16 * 1024 * 1024)
 
 /* Generic address structure, 5.2.3.2. */
-#define GAS_SPACE	 0
-#define GAS_BIT_WIDTH	 1
-#define GAS_ACCESS_SIZE	 3
-#define GAS_ADDRESS	 4
+#define GAS_SPACE        0
+#define GAS_BIT_WIDTH    1
+#define GAS_ACCESS_SIZE  3
+#define GAS_ADDRESS      4
 #define GAS_SPACE_MEMORY 0
-#define GAS_SPACE_IO	 1
+#define GAS_SPACE_IO     1
 
 static uint16_t load16(const uint8_t *p)
 {
@@ -143,16 +143,16 @@ static const uint8_t *find_of_length(const struct acpi_tables *tables, const cha
 /* ---- MADT, 5.2.12 ---- */
 
 #define MADT_LOCAL_APIC_BASE 36
-#define MADT_FLAGS	     40
-#define MADT_STRUCTURES	     44
-#define ENTRY_TYPE	     0
-#define ENTRY_LENGTH	     1
+#define MADT_FLAGS           40
+#define MADT_STRUCTURES      44
+#define ENTRY_TYPE           0
+#define ENTRY_LENGTH         1
 #define ENTRY_HEADER_BYTES   2
 
-#define CPU_ENABLED	   BIT(0)
+#define CPU_ENABLED        BIT(0)
 #define CPU_ONLINE_CAPABLE BIT(1)
-#define GICC_ENABLED	   BIT(0)
-#define GICC_ONLINE	   BIT(3)
+#define GICC_ENABLED       BIT(0)
+#define GICC_ONLINE        BIT(3)
 /* Affinity fields of an MPIDR; the bits between (U, MT, RES1) are no part of an address. */
 #define MPIDR_AFFINITY (BITS(39, 32) | BITS(23, 0))
 
@@ -352,10 +352,10 @@ bool acpi_gic(const struct acpi_tables *tables, struct gic_description *gic)
 
 /* ---- SPCR ---- */
 
-#define SPCR_INTERFACE	 36
-#define SPCR_ADDRESS	 40
-#define SPCR_BYTES	 52
-#define SPCR_CLOCK	 76 /* revision 3 and later; 0: not told */
+#define SPCR_INTERFACE   36
+#define SPCR_ADDRESS     40
+#define SPCR_BYTES       52
+#define SPCR_CLOCK       76 /* revision 3 and later; 0: not told */
 #define SPCR_CLOCK_BYTES 80
 
 /* DBG2's serial subtypes. */
@@ -375,9 +375,9 @@ static enum uart_kind spcr_kind(uint8_t interface, uint8_t space)
 	case SPCR_16550:
 	case SPCR_16550_DBGP:
 	case SPCR_16550_GAS:
-		return space == GAS_SPACE_IO	   ? UART_16550_PORT
+		return space == GAS_SPACE_IO       ? UART_16550_PORT
 		       : space == GAS_SPACE_MEMORY ? UART_16550_MMIO
-						   : UART_NONE;
+		                                   : UART_NONE;
 	case SPCR_PL011:
 		return space == GAS_SPACE_MEMORY ? UART_PL011 : UART_NONE;
 	case SPCR_SBSA_32:
@@ -420,14 +420,14 @@ bool acpi_console(const struct acpi_tables *tables, struct uart_description *uar
 
 /* ---- GTDT, 5.2.25; the hypervisor's virtual timer stands there since revision 3 ---- */
 
-#define GTDT_SECURE		48
-#define GTDT_PHYSICAL		56
-#define GTDT_VIRTUAL		64
-#define GTDT_HYPERVISOR		72
-#define GTDT_BYTES		80
+#define GTDT_SECURE             48
+#define GTDT_PHYSICAL           56
+#define GTDT_VIRTUAL            64
+#define GTDT_HYPERVISOR         72
+#define GTDT_BYTES              80
 #define GTDT_HYPERVISOR_VIRTUAL 96
-#define GTDT_BYTES_3		104
-#define GTDT_REVISION_3		3
+#define GTDT_BYTES_3            104
+#define GTDT_REVISION_3         3
 
 bool acpi_timers(const struct acpi_tables *tables, struct timer_description *timers)
 {
@@ -451,7 +451,7 @@ bool acpi_timers(const struct acpi_tables *tables, struct timer_description *tim
 /* ---- FADT, 5.2.9 ---- */
 
 #define FADT_ARM_BOOT_FLAGS 129
-#define FADT_BYTES	    131 /* as far as these flags */
+#define FADT_BYTES          131 /* as far as these flags */
 #define ARM_PSCI_COMPLIANT  BIT(0)
 #define ARM_PSCI_USE_HVC    BIT(1)
 

@@ -86,7 +86,7 @@ struct madt_gicc {
 	bool enabled;
 	bool online_capable;
 	uint64_t gicc, gicv, gich, gicr; /* bases; 0: none */
-	uint32_t maintenance;		 /* INTID */
+	uint32_t maintenance;            /* INTID */
 };
 
 struct madt_gicd {

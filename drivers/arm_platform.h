@@ -21,8 +21,8 @@ struct gic_description {
 	uint8_t version; /* 2, 3 or 4; 0: not told */
 	struct gic_region distributor;
 	struct gic_region cpu_interface; /* GICC: version 2, or the legacy one of 3 */
-	struct gic_region hypervisor;	 /* GICH */
-	struct gic_region virtual_cpu;	 /* GICV */
+	struct gic_region hypervisor;    /* GICH */
+	struct gic_region virtual_cpu;   /* GICV */
 	struct gic_region redistributor[GIC_REDISTRIBUTOR_REGIONS_MAX];
 	unsigned redistributors;
 	uint32_t maintenance; /* INTID of the maintenance interrupt */

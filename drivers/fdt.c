@@ -11,16 +11,16 @@
 #include "lib/util.h"
 
 /* The header, 5.2: big-endian words. */
-#define FDT_MAGIC	       0xd00dfeed
-#define HEADER_MAGIC	       0
+#define FDT_MAGIC              0xd00dfeed
+#define HEADER_MAGIC           0
 #define HEADER_TOTAL_SIZE      4
 #define HEADER_STRUCTURE       8
-#define HEADER_STRINGS	       12
+#define HEADER_STRINGS         12
 #define HEADER_LAST_COMPATIBLE 24
 #define HEADER_STRINGS_SIZE    32
 #define HEADER_STRUCTURE_SIZE  36
-#define HEADER_BYTES	       40
-#define FDT_VERSION	       17
+#define HEADER_BYTES           40
+#define FDT_VERSION            17
 
 /* 5.4.1. */
 enum fdt_token_kind {
@@ -31,18 +31,18 @@ enum fdt_token_kind {
 	FDT_END = 9,
 };
 
-#define CELL	      sizeof(uint32_t)
+#define CELL          sizeof(uint32_t)
 #define DEPTH_MAX     16 /* of a node whose parents are asked for */
-#define ADDRESS_CELLS 2	 /* defaults of 2.3.5 */
+#define ADDRESS_CELLS 2  /* defaults of 2.3.5 */
 #define SIZE_CELLS    1
 #define CELLS_MAX     2 /* of a number: 64 bits */
 
 struct token {
 	enum fdt_token_kind kind;
-	uint32_t data;	/* offset of the node's name or of the property's value */
+	uint32_t data;  /* offset of the node's name or of the property's value */
 	uint32_t bytes; /* of the value */
-	uint32_t name;	/* offset of the property's name in the blob */
-	uint32_t next;	/* offset of the next token */
+	uint32_t name;  /* offset of the property's name in the blob */
+	uint32_t next;  /* offset of the next token */
 };
 
 static uint32_t load32(const uint8_t *p)
@@ -451,7 +451,7 @@ struct cell_counts {
 static struct cell_counts child_cells(const struct fdt *fdt, fdt_node bus)
 {
 	return (struct cell_counts){fdt_u32(fdt, bus, "#address-cells", ADDRESS_CELLS),
-				    fdt_u32(fdt, bus, "#size-cells", SIZE_CELLS)};
+	                            fdt_u32(fdt, bus, "#size-cells", SIZE_CELLS)};
 }
 
 /* Takes *address from the bus's own addresses to those of the bus that it stands on, 2.3.8. */
@@ -511,7 +511,7 @@ static const struct {
 	const char *compatible;
 	enum uart_kind kind;
 } serial_ports[] = {
-	{"arm,pl011", UART_PL011},    {"arm,sbsa-uart", UART_SBSA},	     {"ns16550a", UART_16550_MMIO},
+	{"arm,pl011", UART_PL011},    {"arm,sbsa-uart", UART_SBSA},          {"ns16550a", UART_16550_MMIO},
 	{"ns16550", UART_16550_MMIO}, {"snps,dw-apb-uart", UART_16550_MMIO}, {"ns8250", UART_16550_MMIO},
 };
 
@@ -601,7 +601,7 @@ enum psci_conduit fdt_psci(const struct fdt *fdt)
 		if (node != FDT_NONE) {
 			return string_is(fdt, node, "method", "hvc")   ? PSCI_HVC
 			       : string_is(fdt, node, "method", "smc") ? PSCI_SMC
-								       : PSCI_NONE;
+			                                               : PSCI_NONE;
 		}
 	}
 	return PSCI_NONE;
@@ -610,10 +610,10 @@ enum psci_conduit fdt_psci(const struct fdt *fdt)
 /* ---- interrupts: bindings interrupt-controller/arm,gic.yaml and arm,gic-v3.yaml, timer/arm,arch_timer.yaml ---- */
 
 #define GIC_INTERRUPT_CELLS 3 /* type, number, flags */
-#define GIC_SPI		    0
-#define GIC_PPI		    1
-#define PPI_BASE	    16
-#define SPI_BASE	    32
+#define GIC_SPI             0
+#define GIC_PPI             1
+#define PPI_BASE            16
+#define SPI_BASE            32
 
 /* #interrupt-cells of the controller that the node's interrupts go to: 2.4.1, the nearest interrupt-parent counts. */
 static uint32_t interrupt_cells(const struct fdt *fdt, fdt_node node)
@@ -684,7 +684,7 @@ static bool read_gic2(const struct fdt *fdt, fdt_node node, struct gic_descripti
 bool fdt_gic(const struct fdt *fdt, struct gic_description *gic)
 {
 	static const char *const version_2[] = {"arm,gic-400", "arm,cortex-a15-gic", "arm,cortex-a7-gic",
-						"arm,cortex-a9-gic"};
+	                                        "arm,cortex-a9-gic"};
 
 	memset(gic, 0, sizeof(*gic));
 	fdt_node node = fdt_find_compatible(fdt, FDT_NONE, "arm,gic-v3");

@@ -15,9 +15,9 @@
 
 struct fdt {
 	const uint8_t *blob;
-	uint32_t size;			   /* totalsize */
+	uint32_t size;                     /* totalsize */
 	uint32_t structure, structure_end; /* offsets of the structure block */
-	uint32_t strings, strings_end;	   /* offsets of the strings block */
+	uint32_t strings, strings_end;     /* offsets of the strings block */
 };
 
 /* A node is the offset of its FDT_BEGIN_NODE in the blob. */

@@ -23,7 +23,7 @@ enum uart_kind {
 /* Where firmware or convention say that a serial port is. MMIO must be mapped before host_uart_init. */
 struct uart_description {
 	enum uart_kind kind;
-	uint8_t stride;	      /* 16550: bytes from one register to the next, 1, 2 or 4; 0 stands for 1 */
+	uint8_t stride;       /* 16550: bytes from one register to the next, 1, 2 or 4; 0 stands for 1 */
 	uint8_t access_width; /* 16550 MMIO: bytes of one access, 1 or 4; 0 stands for 1 */
 	uint32_t clock_hz;    /* 16550: what the divisor divides; 0: not known, the rate stays as it is */
 	uint64_t address;     /* I/O port or host-physical address */
@@ -33,9 +33,9 @@ struct uart_description {
 #define HOST_UART_MMIO_BYTES 4096
 
 /* COM1 of a PC: 1.8432 MHz / 16 = 115200 baud with divisor 1. */
-#define UART_COM1_PORT	 0x3f8
+#define UART_COM1_PORT   0x3f8
 #define UART_PC_CLOCK_HZ 1843200
-#define UART_BAUD	 115200
+#define UART_BAUD        115200
 
 /* Holds the text of a whole boot when `deferred`. A power of two. */
 #define HOST_UART_QUEUE_BYTES 8192
@@ -44,8 +44,8 @@ struct host_uart {
 	struct log_sink sink; /* for log_add_sink */
 	struct uart_description description;
 	uint8_t fifo_bytes; /* what the transmitter takes at once when it is empty */
-	bool cr_sent;	    /* the last byte queued was a carriage return */
-	bool dead;	    /* did not take a byte within the wait: not waited for until it takes one again */
+	bool cr_sent;       /* the last byte queued was a carriage return */
+	bool dead;          /* did not take a byte within the wait: not waited for until it takes one again */
 	/*
 	 * False: write returns when all is sent. True: write only queues, and log_poll sends what the port takes
 	 * without waiting; log_flush waits for the rest.

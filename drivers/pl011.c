@@ -21,12 +21,12 @@ enum pl011_register {
 #define FR_RECEIVE_EMPTY  BIT(4) /* RXFE */
 #define FR_TRANSMIT_FULL  BIT(5) /* TXFF */
 #define FR_TRANSMIT_EMPTY BIT(7) /* TXFE */
-#define LCR_H_FIFOS	  BIT(4) /* FEN */
-#define CR_ENABLE	  BIT(0) /* UARTEN */
-#define CR_TRANSMIT	  BIT(8) /* TXE */
-#define CR_RECEIVE	  BIT(9) /* RXE */
-#define INTERRUPTS_ALL	  0x7ff
-#define DATA_MASK	  0xff /* the bits above are receive errors */
+#define LCR_H_FIFOS       BIT(4) /* FEN */
+#define CR_ENABLE         BIT(0) /* UARTEN */
+#define CR_TRANSMIT       BIT(8) /* TXE */
+#define CR_RECEIVE        BIT(9) /* RXE */
+#define INTERRUPTS_ALL    0x7ff
+#define DATA_MASK         0xff /* the bits above are receive errors */
 
 #define FIFO_BYTES    16 /* of the oldest revision; later ones, and SBSA's, have 32 */
 #define NOTHING_THERE UINT32_MAX

@@ -19,23 +19,23 @@ enum uart16550_register {
 	UART_SCRATCH = 7,
 };
 
-#define FCR_ENABLE	   0x01
+#define FCR_ENABLE         0x01
 #define FCR_CLEAR_RECEIVE  0x02
 #define FCR_CLEAR_TRANSMIT 0x04
-#define FCR_TRIGGER_14	   0xc0
+#define FCR_TRIGGER_14     0xc0
 #define IIR_FIFO_ENABLED   0xc0 /* both bits: a FIFO that works, 16550A and later */
-#define LCR_8N1		   0x03
-#define LCR_DLAB	   0x80
-#define MCR_DTR		   0x01
-#define MCR_RTS		   0x02
-#define LSR_DATA_READY	   0x01
-#define LSR_THR_EMPTY	   0x20
+#define LCR_8N1            0x03
+#define LCR_DLAB           0x80
+#define MCR_DTR            0x01
+#define MCR_RTS            0x02
+#define LSR_DATA_READY     0x01
+#define LSR_THR_EMPTY      0x20
 #define LSR_TRANSMIT_IDLE  0x40 /* FIFO and shift register are empty */
 
-#define NOTHING_THERE	 0xff /* what a bus without a device reads as */
-#define FIFO_BYTES	 16
-#define DIVISOR_PER_BAUD 16	/* clock cycles per bit at divisor 1 */
-#define IDLE_POLLS	 200000 /* as long as the firmware's last FIFO takes at 9600 baud, with room */
+#define NOTHING_THERE    0xff /* what a bus without a device reads as */
+#define FIFO_BYTES       16
+#define DIVISOR_PER_BAUD 16     /* clock cycles per bit at divisor 1 */
+#define IDLE_POLLS       200000 /* as long as the firmware's last FIFO takes at 9600 baud, with room */
 
 static uintptr_t register_address(const struct host_uart *uart, enum uart16550_register name)
 {

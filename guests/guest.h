@@ -10,7 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define PAGE_SIZE	4096u
+#define PAGE_SIZE       4096u
 #define LARGE_PAGE_SIZE (2u << 20)
 
 /* ---- the ISA's part ---- */
@@ -52,17 +52,17 @@ _Noreturn void power_off(void);
 void *memset(void *to, int value, size_t bytes);
 void *memcpy(void *restrict to, const void *restrict from, size_t bytes);
 
-#define PSCI_VERSION	  0x84000000u
-#define PSCI_SYSTEM_OFF	  0x84000008u
+#define PSCI_VERSION      0x84000000u
+#define PSCI_SYSTEM_OFF   0x84000008u
 #define PSCI_SYSTEM_RESET 0x84000009u
-#define CALL_VERSION	  0xc6000000u
-#define CALL_FAULTS	  0xc6000001u
-#define CALL_PROTECT	  0xc6000002u
-#define CALL_RELEASE	  0xc6000003u
-#define CALL_ZERO	  0xc6000004u
-#define MAY_READ	  1u
-#define MAY_WRITE	  2u
-#define MAY_EXECUTE	  4u
+#define CALL_VERSION      0xc6000000u
+#define CALL_FAULTS       0xc6000001u
+#define CALL_PROTECT      0xc6000002u
+#define CALL_RELEASE      0xc6000003u
+#define CALL_ZERO         0xc6000004u
+#define MAY_READ          1u
+#define MAY_WRITE         2u
+#define MAY_EXECUTE       4u
 
 extern char guest_start[], guest_end[]; /* the image with its .bss, by the linker script */
 

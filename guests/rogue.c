@@ -29,8 +29,8 @@ static void spin(void)
 static uint64_t hostile(void)
 {
 	static const uint64_t edges[] = {
-		0,	   1,	      PAGE_SIZE - 1, PAGE_SIZE, LARGE_PAGE_SIZE,      1ul << 30, 1ul << 32, 1ul << 39,
-		1ul << 48, 1ul << 52, 1ul << 63,     ~0ul,	~0ul - PAGE_SIZE + 1,
+		0,         1,         PAGE_SIZE - 1, PAGE_SIZE, LARGE_PAGE_SIZE,      1ul << 30, 1ul << 32, 1ul << 39,
+		1ul << 48, 1ul << 52, 1ul << 63,     ~0ul,      ~0ul - PAGE_SIZE + 1,
 	};
 	uint64_t value = edges[random64() % (sizeof(edges) / sizeof(edges[0]))];
 	return random64() % 3 ? value : value + random64() % (4 * PAGE_SIZE);

@@ -5,10 +5,10 @@
  */
 #include "guest.h"
 
-#define BYTES	   (64ul << 20)
-#define PAGES	   (BYTES / PAGE_SIZE)
-#define SCATTER	   40503ul /* odd, so that i * SCATTER mod PAGES visits each page once */
-#define WORDS	   (PAGE_SIZE / sizeof(uint64_t))
+#define BYTES      (64ul << 20)
+#define PAGES      (BYTES / PAGE_SIZE)
+#define SCATTER    40503ul /* odd, so that i * SCATTER mod PAGES visits each page once */
+#define WORDS      (PAGE_SIZE / sizeof(uint64_t))
 #define PATTERN(i) ((uint64_t)(i)*0x9e3779b97f4a7c15ul + 1)
 
 static volatile uint64_t *page(unsigned long i)

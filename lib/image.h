@@ -6,9 +6,9 @@
 #pragma once
 
 extern char image_start[];
-extern char text_start[], text_end[];	  /* read, execute */
+extern char text_start[], text_end[];     /* read, execute */
 extern char rodata_start[], rodata_end[]; /* read */
-extern char data_start[], data_end[];	  /* read, write; includes .bss */
+extern char data_start[], data_end[];     /* read, write; includes .bss */
 extern char image_end[];
 
 /*

@@ -11,17 +11,17 @@
 
 #include <stdarg.h>
 
-#define LOG_RING_BYTES	 16384 /* a power of two */
-#define LOG_BREAK_SPINS	 10000000
-#define MICROSECONDS	 1000000
-#define FIRST_PRINTABLE	 ' '
+#define LOG_RING_BYTES   16384 /* a power of two */
+#define LOG_BREAK_SPINS  10000000
+#define MICROSECONDS     1000000
+#define FIRST_PRINTABLE  ' '
 #define DELETE_CHARACTER 0x7f
 
 static struct {
 	struct spinlock lock;
 	struct log_sink *sinks;
 	uint64_t (*clock)(void);
-	bool line_open;	   /* log_raw's last byte was no newline */
+	bool line_open;    /* log_raw's last byte was no newline */
 	uint64_t recorded; /* bytes ever put in the ring */
 	char ring[LOG_RING_BYTES];
 } log_state;
@@ -87,7 +87,7 @@ void log_set_clock(uint64_t (*clock)(void))
  * Whatever is not printable becomes a question mark: one event stays one line, whoever made its text.
  */
 static size_t format_line(char line[static LOG_LINE_MAX + 2], const char *subsystem, const char *format,
-			  va_list arguments)
+                          va_list arguments)
 {
 	static const char ellipsis[] = "...";
 	const size_t size = LOG_LINE_MAX + 1;

@@ -69,7 +69,7 @@ static int make_digits(char digits[static DIGITS_MAX], uint64_t value, char lett
 }
 
 static void put_number(struct output *out, const struct conversion *conversion, const char *sign, uint64_t value,
-		       char letter)
+                       char letter)
 {
 	char digits[DIGITS_MAX];
 	int first = make_digits(digits, value, letter);
@@ -200,7 +200,7 @@ static bool convert(struct output *out, const struct conversion *conversion, str
 	case 'i': {
 		int64_t value = next_signed(arguments, conversion->longs);
 		put_number(out, conversion, value < 0 ? "-" : "", value < 0 ? 0 - (uint64_t)value : (uint64_t)value,
-			   'd');
+		           'd');
 		return true;
 	}
 	case 'u':
@@ -208,8 +208,8 @@ static bool convert(struct output *out, const struct conversion *conversion, str
 	case 'X': {
 		uint64_t value = next_unsigned(arguments, conversion->longs);
 		const char *prefix = !conversion->prefix || value == 0 || letter == 'u' ? ""
-				     : letter == 'x'					? "0x"
-											: "0X";
+		                     : letter == 'x'                                    ? "0x"
+		                                                                        : "0X";
 		put_number(out, conversion, prefix, value, letter);
 		return true;
 	}

@@ -9,7 +9,7 @@
 
 struct symbol {
 	uint32_t offset; /* from image_start */
-	uint32_t name;	 /* into symbol_names */
+	uint32_t name;   /* into symbol_names */
 };
 
 extern const struct symbol symbol_table[];

@@ -10,17 +10,17 @@
 #include <stdint.h>
 
 #define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
-#define BIT(n)	      (UINT64_C(1) << (n))
+#define BIT(n)        (UINT64_C(1) << (n))
 /* Bits high..low inclusive, as the manuals write [high:low]. */
-#define BITS(high, low)			    ((UINT64_MAX >> (63 - (high))) & (UINT64_MAX << (low)))
-#define MIN(a, b)			    ((a) < (b) ? (a) : (b))
-#define MAX(a, b)			    ((a) > (b) ? (a) : (b))
-#define KIB(n)				    ((uint64_t)(n) << 10)
-#define MIB(n)				    ((uint64_t)(n) << 20)
-#define GIB(n)				    ((uint64_t)(n) << 30)
+#define BITS(high, low)                     ((UINT64_MAX >> (63 - (high))) & (UINT64_MAX << (low)))
+#define MIN(a, b)                           ((a) < (b) ? (a) : (b))
+#define MAX(a, b)                           ((a) > (b) ? (a) : (b))
+#define KIB(n)                              ((uint64_t)(n) << 10)
+#define MIB(n)                              ((uint64_t)(n) << 20)
+#define GIB(n)                              ((uint64_t)(n) << 30)
 #define container_of(pointer, type, member) ((type *)((char *)(pointer)-offsetof(type, member)))
-#define likely(x)			    __builtin_expect(!!(x), 1)
-#define unlikely(x)			    __builtin_expect(!!(x), 0)
+#define likely(x)                           __builtin_expect(!!(x), 1)
+#define unlikely(x)                         __builtin_expect(!!(x), 0)
 
 /* `alignment` is a power of two. align_up wraps to 0 past the end: check first where that can happen. */
 static inline uint64_t align_down(uint64_t value, uint64_t alignment)

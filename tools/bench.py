@@ -48,7 +48,7 @@ cmdline = exits
 
 [vm large]
 kernel = builtin:bench
-memory = 16M
+memory = 256M
 cmdline = faults-2m
 """
 

@@ -69,19 +69,21 @@ static __attribute__((noinline)) void clean_filled(struct arch_vcpu *vcpu, gpa_t
 
 /* ---- device registers ---- */
 
-/* io->detail is ESR_EL2's low half. */
-static inline void fill_io(const struct arch_vcpu *vcpu, uint64_t esr, gpa_t gpa, struct io_access *io)
+static inline unsigned io_target(uint64_t esr)
 {
-	unsigned source = (unsigned)field(esr, ESR_ABORT_SRT_HIGH, ESR_ABORT_SRT_LOW);
-	unsigned size = (unsigned)field(esr, ESR_ABORT_SAS_HIGH, ESR_ABORT_SAS_LOW);
+	return (unsigned)field(esr, ESR_ABORT_SRT_HIGH, ESR_ABORT_SRT_LOW);
+}
 
+/* io->detail is ESR_EL2's low half: what arch_vcpu_finish_io needs is there, not in target and length. */
+static inline __attribute__((always_inline)) void fill_io(const struct arch_vcpu *vcpu, uint64_t esr, gpa_t gpa,
+                                                          bool write, struct io_access *io)
+{
 	io->address = gpa;
-	io->width = (uint8_t)(1U << size);
-	io->write = esr & ESR_ABORT_WNR;
-	io->target = (uint8_t)source;
+	io->width = (uint8_t)(1U << field(esr, ESR_ABORT_SAS_HIGH, ESR_ABORT_SAS_LOW));
+	io->write = write;
 	io->detail = (uint32_t)esr;
-	if (io->write) {
-		uint64_t value = source == REGISTER_ZERO ? 0 : vcpu->x[source];
+	if (write) {
+		uint64_t value = io_target(esr) == REGISTER_ZERO ? 0 : vcpu->x[io_target(esr)];
 		io->value = value & (UINT64_MAX >> (64U - 8U * io->width));
 	}
 }
@@ -95,19 +97,19 @@ static uint64_t sign_extended(uint64_t value, unsigned width, uint32_t esr)
 
 void arch_vcpu_finish_io(struct arch_vcpu *vcpu, const struct io_access *io)
 {
+	uint32_t esr = io->detail;
 	arm_skip_instruction();
-	if (io->write || io->target == REGISTER_ZERO) {
+	if ((esr & ESR_ABORT_WNR) || io_target(esr) == REGISTER_ZERO) {
 		return;
 	}
 	uint64_t value = io->value;
-	vcpu->x[io->target] =
-		unlikely(io->detail & ESR_ABORT_SSE) ? sign_extended(value, io->width, io->detail) : value;
+	vcpu->x[io_target(esr)] = unlikely(esr & ESR_ABORT_SSE) ? sign_extended(value, io->width, esr) : value;
 }
 
 static __attribute__((noinline)) bool answered_by_vgic(struct arch_vcpu *vcpu, uint64_t esr, gpa_t gpa)
 {
 	struct io_access io;
-	fill_io(vcpu, esr, gpa, &io);
+	fill_io(vcpu, esr, gpa, esr & ESR_ABORT_WNR, &io);
 	if (!vgic_access(vcpu, io.address, io.width, io.write, &io.value)) {
 		return false;
 	}
@@ -128,7 +130,7 @@ static int no_area(struct arch_vcpu *vcpu, struct vm_exit *exit, uint64_t esr)
 	if (!(esr & ESR_ABORT_ISV)) {
 		return VM_EXIT_NESTED_FAULT;
 	}
-	fill_io(vcpu, esr, exit->fault.gpa, &exit->io);
+	fill_io(vcpu, esr, exit->fault.gpa, esr & ESR_ABORT_WNR, &exit->io);
 	vcpu->mmio = (struct arm_mmio_page){
 		.hpfar = sysreg_read(hpfar_el2),
 		.generation = vcpu->vm->space->generation,
@@ -218,28 +220,36 @@ static __attribute__((noinline)) int translation_fault(struct arch_vcpu *vcpu, s
 	return ask_mm(vcpu, exit, esr, true);
 }
 
-/*
- * The counted way: translation faults on the guest's own data accesses, which lazy memory and device registers give.
- * HPFAR_EL2 and FAR_EL2 are valid for those.
- */
-int arm_data_abort(struct arch_vcpu *vcpu, struct vm_exit *exit, uint64_t esr)
+/* HPFAR_EL2 and FAR_EL2 are valid for a translation fault on the guest's own access. */
+static inline __attribute__((always_inline)) int unmapped(struct arch_vcpu *vcpu, struct vm_exit *exit, uint64_t esr,
+                                                          bool write)
 {
-	if (unlikely((esr & (ESR_ABORT_S1PTW | ESR_ABORT_CM | ESR_ABORT_TYPE)) != FSC_TRANSLATION)) {
-		return other_abort(vcpu, exit, esr, false);
-	}
 	uint64_t hpfar = sysreg_read(hpfar_el2);
 	uint64_t far = sysreg_read(far_el2);
 	gpa_t gpa = hpfar << (IPA_PAGE_SHIFT - HPFAR_FIPA_LOW) | (far & (FRAME_SIZE - 1));
 
 	exit->raw = esr;
 	exit->fault.gpa = gpa;
-	exit->fault.access = esr & ESR_ABORT_WNR ? MM_WRITE : MM_READ;
+	exit->fault.access = write ? MM_WRITE : MM_READ;
 	exit->fault.linear_valid = true;
 	exit->fault.table_walk = false;
 	exit->fault.linear_address = far;
 	if ((esr & ESR_ABORT_ISV) && known_device_page(vcpu, hpfar)) {
-		fill_io(vcpu, esr, gpa, &exit->io);
+		fill_io(vcpu, esr, gpa, write, &exit->io);
 		return VM_EXIT_MMIO;
 	}
 	return translation_fault(vcpu, exit, esr);
+}
+
+/* The counted ways are the guest's own loads and stores where nothing is mapped: lazy memory, device registers. */
+int arm_data_abort(struct arch_vcpu *vcpu, struct vm_exit *exit, uint64_t esr)
+{
+	uint64_t kind = esr & ESR_ABORT_KIND;
+	if (likely(kind == FSC_TRANSLATION)) {
+		return unmapped(vcpu, exit, esr, false);
+	}
+	if (likely(kind == (FSC_TRANSLATION | ESR_ABORT_WNR))) {
+		return unmapped(vcpu, exit, esr, true);
+	}
+	return other_abort(vcpu, exit, esr, false);
 }

@@ -153,6 +153,7 @@ static inline void isb(void)
 #define ESR_ABORT_FSC      BITS(5, 0)
 /* Fault status codes without their level */
 #define ESR_ABORT_TYPE    BITS(5, 2)
+#define ESR_ABORT_KIND    BITS(8, 2) /* CM, S1PTW, WnR and the type: one comparison */
 #define FSC_ADDRESS_SIZE  0x00
 #define FSC_TRANSLATION   0x04
 #define FSC_ACCESS_FLAG   0x08

@@ -9,7 +9,7 @@
 #define FDT_BEGIN_NODE 1u
 #define FDT_END_NODE   2u
 #define FDT_PROPERTY   3u
-#define FDT_NOP	       4u
+#define FDT_NOP        4u
 
 const char *const isa_name = "aarch64";
 

@@ -4,8 +4,8 @@
  */
 #include "guest.h"
 
-#define STORM_ROUNDS	 20000
-#define EC_UNKNOWN	 0x00
+#define STORM_ROUNDS     20000
+#define EC_UNKNOWN       0x00
 #define EXCEPTION(class) ((class) + 1)
 
 #define PSCI_CPU_SUSPEND 0x84000001u

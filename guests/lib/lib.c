@@ -61,7 +61,7 @@ static const char *print_conversion(const char *format, va_list *arguments)
 	case 'u':
 	case 'x':
 		print_number(wide ? va_arg(*arguments, unsigned long) : va_arg(*arguments, unsigned),
-			     *format == 'x' ? 16 : 10);
+		             *format == 'x' ? 16 : 10);
 		break;
 	default:
 		console_putc(*format);

@@ -5,10 +5,10 @@
 #include "guest.h"
 
 #define UART_DATA      0x3f8
-#define VECTORS	       32
+#define VECTORS        32
 #define STUB_SIZE      16
 #define GATE_INTERRUPT 0x8e00
-#define CODE_64	       0x08
+#define CODE_64        0x08
 #define E820_RAM       1
 
 const char *const isa_name = "x86_64";

@@ -6,9 +6,9 @@
 
 extern bool vendor_is_amd; /* isa.c */
 
-#define STORM_ROUNDS	  2000
-#define VECTOR_UD	  6
-#define VECTOR_GP	  13
+#define STORM_ROUNDS      2000
+#define VECTOR_UD         6
+#define VECTOR_GP         13
 #define EXCEPTION(vector) ((vector) + 1)
 
 /* ---- triple fault ---- */
@@ -53,7 +53,7 @@ static void virtualization_storm(void)
 {
 	static void (*const attempts[])(void *) = {
 		try_vmxon,  try_vmptrld, try_vmclear, try_vmread, try_vmwrite, try_vmlaunch, try_vmresume, try_vmxoff,
-		try_invept, try_vmrun,	 try_vmload,  try_vmsave, try_stgi,    try_clgi,     try_invlpga,  try_skinit,
+		try_invept, try_vmrun,   try_vmload,  try_vmsave, try_stgi,    try_clgi,     try_invlpga,  try_skinit,
 	};
 	unsigned count = sizeof(attempts) / sizeof(attempts[0]);
 	unsigned long refused = 0;
@@ -170,15 +170,15 @@ static void halt(void)
 
 const struct storm isa_storms[] = {
 	{"triple-fault", triple_fault}, {"virtualization", virtualization_storm},
-	{"registers", msr_storm},	{"ports", port_storm},
-	{"control", control_storm},	{"halt", halt},
+	{"registers", msr_storm},       {"ports", port_storm},
+	{"control", control_storm},     {"halt", halt},
 };
 const unsigned isa_storm_count = sizeof(isa_storms) / sizeof(isa_storms[0]);
 
 /* ---- exits to measure ---- */
 
 #define MSR_IA32_APIC_BASE 0x1b
-#define UART_SCRATCH	   (0x3f8 + 7)
+#define UART_SCRATCH       (0x3f8 + 7)
 #define UART_MMIO_SCRATCH  0xfe032007ul
 
 static void bench_cpuid(void)
@@ -215,10 +215,7 @@ static void bench_mmio(void)
 }
 
 const struct exit_benchmark isa_benchmarks[] = {
-	{"exit.cpuid", bench_cpuid},
-	{"exit.hypercall", bench_hypercall},
-	{"exit.port_read", bench_port},
-	{"exit.msr_read", bench_msr},
-	{"exit.mmio_read", bench_mmio},
+	{"exit.cpuid", bench_cpuid},  {"exit.hypercall", bench_hypercall}, {"exit.port_read", bench_port},
+	{"exit.msr_read", bench_msr}, {"exit.mmio_read", bench_mmio},
 };
 const unsigned isa_benchmark_count = sizeof(isa_benchmarks) / sizeof(isa_benchmarks[0]);

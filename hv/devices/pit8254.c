@@ -13,14 +13,14 @@
 #define CONTROL_READ_BACK   3
 #define READ_BACK_NO_COUNT  BIT(5)
 #define READ_BACK_NO_STATUS BIT(4)
-#define STATUS_OUT	    0x80
+#define STATUS_OUT          0x80
 #define STATUS_NULL_COUNT   0x40
-#define PORT61_GATE2	    0x01
-#define PORT61_SPEAKER	    0x02
-#define PORT61_REFRESH	    0x10
-#define PORT61_OUT2	    0x20
-#define NANOSECONDS	    UINT64_C(1000000000)
-#define REFRESH_NS	    15085 /* channel 1 of a PC toggles the refresh bit this often */
+#define PORT61_GATE2        0x01
+#define PORT61_SPEAKER      0x02
+#define PORT61_REFRESH      0x10
+#define PORT61_OUT2         0x20
+#define NANOSECONDS         UINT64_C(1000000000)
+#define REFRESH_NS          15085 /* channel 1 of a PC toggles the refresh bit this often */
 
 /* PIT ticks since the channel was loaded; wraps only after centuries of 64-bit nanoseconds. */
 static uint64_t ticks(const struct pit8254_device *pit, const struct pit_channel *channel)
@@ -74,7 +74,7 @@ static void latch_status(const struct pit8254_device *pit, struct pit_channel *c
 	}
 	channel->status =
 		(uint8_t)((output(pit, channel) ? STATUS_OUT : 0) | (channel->loaded ? 0 : STATUS_NULL_COUNT) |
-			  (channel->access << 4) | (channel->mode << 1));
+	                  (channel->access << 4) | (channel->mode << 1));
 	channel->status_latched = true;
 }
 
@@ -196,7 +196,7 @@ static bool port61_read(struct device *device, uint64_t offset, unsigned width, 
 	(void)width;
 	bool refresh = pit->nanoseconds() / REFRESH_NS & 1;
 	*value = (pit->channel[2].gate ? PORT61_GATE2 : 0U) | (pit->speaker ? PORT61_SPEAKER : 0U) |
-		 (refresh ? PORT61_REFRESH : 0U) | (output(pit, &pit->channel[2]) ? PORT61_OUT2 : 0U);
+	         (refresh ? PORT61_REFRESH : 0U) | (output(pit, &pit->channel[2]) ? PORT61_OUT2 : 0U);
 	return true;
 }
 

@@ -10,10 +10,10 @@
 #define PIT_HZ 1193182u
 
 struct pit_channel {
-	uint64_t start;	 /* nanoseconds when counting began */
+	uint64_t start;  /* nanoseconds when counting began */
 	uint32_t reload; /* 1 to 65,536 */
 	uint16_t latch;
-	uint8_t mode;	/* 0 to 5 */
+	uint8_t mode;   /* 0 to 5 */
 	uint8_t access; /* 1 low byte, 2 high byte, 3 both */
 	uint8_t write_low;
 	uint8_t status;

@@ -26,21 +26,21 @@ enum {
 	REG_SIZE = 0x1000,
 };
 
-#define FR_CTS	   BIT(0)
-#define FR_RXFE	   BIT(4)
-#define FR_RXFF	   BIT(6)
-#define FR_TXFE	   BIT(7)
+#define FR_CTS     BIT(0)
+#define FR_RXFE    BIT(4)
+#define FR_RXFF    BIT(6)
+#define FR_TXFE    BIT(7)
 #define LCR_H_FEN  BIT(4)
 #define CR_RESET   0x300 /* RXE, TXE */
 #define IFLS_RESET 0x12
-#define INT_RX	   BIT(4)
-#define INT_TX	   BIT(5)
-#define INT_RT	   BIT(6)
-#define INT_ALL	   0x7ff
+#define INT_RX     BIT(4)
+#define INT_TX     BIT(5)
+#define INT_RT     BIT(6)
+#define INT_ALL    0x7ff
 #define IBRD_MASK  0xffff
 #define FBRD_MASK  0x3f
 #define LCR_H_MASK 0xff
-#define CR_MASK	   0xff87
+#define CR_MASK    0xff87
 #define IFLS_MASK  0x3f
 #define DMACR_MASK 0x7
 

@@ -18,25 +18,25 @@ enum {
 	REG_SCRATCH,
 };
 
-#define IER_RECEIVED	  0x01
-#define IER_THR_EMPTY	  0x02
-#define IER_LINE_STATUS	  0x04
-#define IER_MASK	  0x0f
-#define IIR_NONE	  0x01
-#define IIR_THR_EMPTY	  0x02
-#define IIR_RECEIVED	  0x04
-#define IIR_LINE_STATUS	  0x06
-#define IIR_FIFOS	  0xc0
-#define FCR_ENABLE	  0x01
+#define IER_RECEIVED      0x01
+#define IER_THR_EMPTY     0x02
+#define IER_LINE_STATUS   0x04
+#define IER_MASK          0x0f
+#define IIR_NONE          0x01
+#define IIR_THR_EMPTY     0x02
+#define IIR_RECEIVED      0x04
+#define IIR_LINE_STATUS   0x06
+#define IIR_FIFOS         0xc0
+#define FCR_ENABLE        0x01
 #define FCR_CLEAR_RECEIVE 0x02
-#define LCR_DLAB	  0x80
-#define MCR_LOOP	  0x10
-#define MCR_MASK	  0x1f
-#define LSR_DATA_READY	  0x01
-#define LSR_OVERRUN	  0x02
-#define LSR_THR_EMPTY	  0x20
-#define LSR_IDLE	  0x40
-#define MSR_CTS_DSR_DCD	  0xb0
+#define LCR_DLAB          0x80
+#define MCR_LOOP          0x10
+#define MCR_MASK          0x1f
+#define LSR_DATA_READY    0x01
+#define LSR_OVERRUN       0x02
+#define LSR_THR_EMPTY     0x20
+#define LSR_IDLE          0x40
+#define MSR_CTS_DSR_DCD   0xb0
 
 static uint8_t interrupt_reason(const struct uart16550_device *uart)
 {

@@ -26,12 +26,12 @@ struct elf_note {
 	uint32_t namesz, descsz, type;
 };
 
-#define IDENT_CLASS	  4
-#define CLASS_64	  2
-#define PT_LOAD		  1
-#define PT_NOTE		  4
+#define IDENT_CLASS       4
+#define CLASS_64          2
+#define PT_LOAD           1
+#define PT_NOTE           4
 #define NOTE_PHYS32_ENTRY 18 /* XEN_ELFNOTE_PHYS32_ENTRY */
-#define NOTE_NAME	  "Xen"
+#define NOTE_NAME         "Xen"
 
 struct pvh_start_info {
 	uint32_t magic, version, flags, nr_modules;
@@ -101,17 +101,17 @@ static bool load_segment(struct loader *loader, const struct elf_segment *segmen
 	if (segment->filesz > segment->memsz || segment->offset > file->bytes ||
 	    segment->filesz > file->bytes - segment->offset) {
 		return loader_fail(loader, "ELF segment at 0x%llx is cut off: the file has %llu bytes",
-				   (unsigned long long)segment->paddr, (unsigned long long)file->bytes);
+		                   (unsigned long long)segment->paddr, (unsigned long long)file->bytes);
 	}
 	if (!loader_in_ram(loader, segment->paddr, segment->memsz) || segment->paddr < MIB(1)) {
 		return loader_fail(loader,
-				   "ELF segment of %llu bytes at 0x%llx is outside the VM's memory from 1 MiB on",
-				   (unsigned long long)segment->memsz, (unsigned long long)segment->paddr);
+		                   "ELF segment of %llu bytes at 0x%llx is outside the VM's memory from 1 MiB on",
+		                   (unsigned long long)segment->memsz, (unsigned long long)segment->paddr);
 	}
 	*top = MAX(*top, segment->paddr + segment->memsz);
 	/* Memory beyond the file's bytes is zero already: fresh frames are. */
 	return loader_write(loader, segment->paddr, (const char *)file->data + segment->offset, segment->filesz,
-			    "kernel");
+	                    "kernel");
 }
 
 static bool write_start_info(struct loader *loader, gpa_t initrd)

@@ -8,17 +8,17 @@
 #include "lib/string.h"
 #include "lib/util.h"
 
-#define FDT_MAGIC	 0xd00dfeedu
-#define FDT_VERSION	 17
+#define FDT_MAGIC        0xd00dfeedu
+#define FDT_VERSION      17
 #define FDT_LAST_VERSION 16
 #define TOKEN_BEGIN_NODE 1
-#define TOKEN_END_NODE	 2
-#define TOKEN_PROPERTY	 3
-#define TOKEN_END	 9
-#define HEADER_BYTES	 40
-#define RESERVE_BYTES	 16 /* one terminating entry */
-#define STRUCTURE_AT	 (HEADER_BYTES + RESERVE_BYTES)
-#define UNIT_NAME_MAX	 64
+#define TOKEN_END_NODE   2
+#define TOKEN_PROPERTY   3
+#define TOKEN_END        9
+#define HEADER_BYTES     40
+#define RESERVE_BYTES    16 /* one terminating entry */
+#define STRUCTURE_AT     (HEADER_BYTES + RESERVE_BYTES)
+#define UNIT_NAME_MAX    64
 
 static void append(struct fdt_writer *fdt, const void *bytes, size_t count)
 {

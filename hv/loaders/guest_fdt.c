@@ -7,20 +7,20 @@
 #include "hv/loaders/loader.h"
 #include "lib/util.h"
 
-#define PHANDLE_GIC	   1
-#define PHANDLE_CLOCK	   2
-#define GIC_SPI		   0
-#define GIC_PPI		   1
-#define GIC_SPI_BASE	   32
-#define IRQ_LEVEL_HIGH	   4
-#define PPI_SECURE	   13
-#define PPI_NONSECURE	   14
-#define PPI_VIRTUAL	   11
-#define PPI_HYPERVISOR	   10
-#define UART_CLOCK_HZ	   24000000
-#define DEVICES_MAX	   4
-#define HIGH32(value)	   ((uint32_t)((value) >> 32))
-#define LOW32(value)	   ((uint32_t)(value))
+#define PHANDLE_GIC        1
+#define PHANDLE_CLOCK      2
+#define GIC_SPI            0
+#define GIC_PPI            1
+#define GIC_SPI_BASE       32
+#define IRQ_LEVEL_HIGH     4
+#define PPI_SECURE         13
+#define PPI_NONSECURE      14
+#define PPI_VIRTUAL        11
+#define PPI_HYPERVISOR     10
+#define UART_CLOCK_HZ      24000000
+#define DEVICES_MAX        4
+#define HIGH32(value)      ((uint32_t)((value) >> 32))
+#define LOW32(value)       ((uint32_t)(value))
 #define RANGE(base, bytes) HIGH32(base), LOW32(base), HIGH32(bytes), LOW32(bytes)
 
 static void write_chosen(struct fdt_writer *fdt, const struct loader *loader, gpa_t initrd)
@@ -119,7 +119,7 @@ static void write_uart(struct fdt_writer *fdt)
 	fdt_write_bytes(fdt, "compatible", "arm,pl011\0arm,primecell", sizeof("arm,pl011\0arm,primecell"));
 	fdt_write_cells(fdt, "reg", (uint32_t[]){RANGE(base, FRAME_SIZE)}, 4);
 	fdt_write_cells(fdt, "interrupts",
-			(uint32_t[]){GIC_SPI, arch_platform.console_irq - GIC_SPI_BASE, IRQ_LEVEL_HIGH}, 3);
+	                (uint32_t[]){GIC_SPI, arch_platform.console_irq - GIC_SPI_BASE, IRQ_LEVEL_HIGH}, 3);
 	fdt_write_cells(fdt, "clocks", (uint32_t[]){PHANDLE_CLOCK, PHANDLE_CLOCK}, 2);
 	fdt_write_bytes(fdt, "clock-names", "uartclk\0apb_pclk", sizeof("uartclk\0apb_pclk"));
 	fdt_write_end_node(fdt);

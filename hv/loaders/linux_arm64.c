@@ -39,7 +39,7 @@ bool load_linux_arm64(struct loader *loader)
 	uint64_t needed = MAX(header.image_size, loader->kernel.bytes);
 	if (header.text_offset > ram->bytes || !loader_in_ram(loader, base + header.text_offset, needed)) {
 		return loader_fail(loader, "Image wants %llu bytes at GPA 0x%llx: give the VM more memory",
-				   (unsigned long long)needed, (unsigned long long)(base + header.text_offset));
+		                   (unsigned long long)needed, (unsigned long long)(base + header.text_offset));
 	}
 	gpa_t start = base + header.text_offset;
 	if (!loader_write(loader, start, loader->kernel.data, loader->kernel.bytes, "kernel") ||

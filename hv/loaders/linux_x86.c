@@ -32,26 +32,26 @@ enum {
 	ZP_HEADER_LIMIT = 0x290, /* the zero page has room for the header up to here */
 	ZP_SIZE = 0x1000,
 };
-#define SECTOR		    512
-#define VERSION_2_06	    0x0206
-#define VERSION_2_10	    0x020a /* pref_address, init_size */
-#define VERSION_2_12	    0x020c /* xloadflags */
-#define XLOADFLAGS_64	    BIT(0)
-#define ENTRY_64_OFFSET	    0x200
+#define SECTOR              512
+#define VERSION_2_06        0x0206
+#define VERSION_2_10        0x020a /* pref_address, init_size */
+#define VERSION_2_12        0x020c /* xloadflags */
+#define XLOADFLAGS_64       BIT(0)
+#define ENTRY_64_OFFSET     0x200
 #define LOADER_UNDEFINED    0xff
 #define DEFAULT_SETUP_SECTS 4
-#define E820_RAM	    1
-#define E820_RESERVED	    2
+#define E820_RAM            1
+#define E820_RESERVED       2
 
 /* Low memory, below the EBDA's place; all in the guest's first 640 KiB. */
-#define GDT_AT	     0x8000
+#define GDT_AT       0x8000
 #define PAGE_MAP_AT  0x9000 /* PML4, PDPT, four page directories: the first 4 GiB, virtual = physical */
 #define ZERO_PAGE_AT 0x10000
 #define CMDLINE_AT   0x20000
-#define EBDA_AT	     0x9fc00
-#define HIGH_AT	     0x100000
+#define EBDA_AT      0x9fc00
+#define HIGH_AT      0x100000
 
-#define PTE_TABLE (BIT(0) | BIT(1))	     /* present, writable */
+#define PTE_TABLE (BIT(0) | BIT(1))          /* present, writable */
 #define PTE_LARGE (BIT(0) | BIT(1) | BIT(7)) /* and 2 MiB */
 #define PD_COUNT  4
 
@@ -130,12 +130,12 @@ static bool check(struct loader *loader, struct bzimage *image)
 	const uint8_t *file = loader->kernel.data;
 	if (loader->kernel.bytes < ZP_HEADER_LIMIT) {
 		return loader_fail(loader, "bzImage of %llu bytes is cut off",
-				   (unsigned long long)loader->kernel.bytes);
+		                   (unsigned long long)loader->kernel.bytes);
 	}
 	image->version = (unsigned)get(file, ZP_VERSION, 2);
 	if (image->version < VERSION_2_06) {
 		return loader_fail(loader, "bzImage of boot protocol %u.%02u: at least 2.06 is needed",
-				   image->version >> 8, image->version & UINT8_MAX);
+		                   image->version >> 8, image->version & UINT8_MAX);
 	}
 	unsigned sectors = file[ZP_SETUP_SECTS] ? file[ZP_SETUP_SECTS] : DEFAULT_SETUP_SECTS;
 	image->payload_at = (sectors + 1) * (uint64_t)SECTOR;
@@ -143,8 +143,8 @@ static bool check(struct loader *loader, struct bzimage *image)
 	if (image->payload_at >= loader->kernel.bytes ||
 	    bytes > align_up(loader->kernel.bytes - image->payload_at, 16)) {
 		return loader_fail(loader, "bzImage is cut off: it has %llu bytes, its header says %llu",
-				   (unsigned long long)loader->kernel.bytes,
-				   (unsigned long long)(image->payload_at + bytes));
+		                   (unsigned long long)loader->kernel.bytes,
+		                   (unsigned long long)(image->payload_at + bytes));
 	}
 	image->payload_bytes = loader->kernel.bytes - image->payload_at;
 	bool modern = image->version >= VERSION_2_10;
@@ -155,7 +155,7 @@ static bool check(struct loader *loader, struct bzimage *image)
 	}
 	if (image->load_at < HIGH_AT || !loader_in_ram(loader, image->load_at, image->needed)) {
 		return loader_fail(loader, "bzImage wants %llu bytes at GPA 0x%llx: give the VM more memory",
-				   (unsigned long long)image->needed, (unsigned long long)image->load_at);
+		                   (unsigned long long)image->needed, (unsigned long long)image->load_at);
 	}
 	return true;
 }
@@ -170,7 +170,7 @@ static bool write_zero_page(struct loader *loader, const struct bzimage *image, 
 
 	if (cmdline > cmdline_max) {
 		return loader_fail(loader, "cmdline of %zu bytes: this kernel takes %llu", cmdline,
-				   (unsigned long long)cmdline_max);
+		                   (unsigned long long)cmdline_max);
 	}
 	memcpy(page + ZP_SETUP_SECTS, file + ZP_SETUP_SECTS, header_end - ZP_SETUP_SECTS);
 	page[ZP_TYPE_OF_LOADER] = LOADER_UNDEFINED;

@@ -8,12 +8,12 @@
 #include "lib/string.h"
 #include "lib/util.h"
 
-#define ELF_MAGIC	   "\177ELF"
-#define BZIMAGE_MAGIC	   "HdrS"
+#define ELF_MAGIC          "\177ELF"
+#define BZIMAGE_MAGIC      "HdrS"
 #define BZIMAGE_MAGIC_AT   0x202
-#define ARM64_MAGIC	   "ARM\x64"
-#define ARM64_MAGIC_AT	   0x38
-#define MAGIC_BYTES	   4
+#define ARM64_MAGIC        "ARM\x64"
+#define ARM64_MAGIC_AT     0x38
+#define MAGIC_BYTES        4
 #define ELF_MACHINE_X86_64 62
 
 bool loader_fail(struct loader *loader, const char *format, ...)
@@ -55,7 +55,7 @@ bool loader_write(struct loader *loader, gpa_t to, const void *from, uint64_t by
 	struct addr_space *space = &loader->vm->space;
 	if (guest_write(space, to, from, bytes, GUEST_ACCESS_FORCE) != bytes) {
 		return loader_fail(loader, "%s: %llu bytes at GPA 0x%llx: no memory there, or none left", what,
-				   (unsigned long long)bytes, (unsigned long long)to);
+		                   (unsigned long long)bytes, (unsigned long long)to);
 	}
 	clean(space, to, bytes);
 	return true;
@@ -72,7 +72,7 @@ bool loader_place_initrd(struct loader *loader, gpa_t floor, gpa_t limit, gpa_t 
 	gpa_t end = MIN(limit, ram->start + ram->bytes);
 	if (bytes > end || align_down(end - bytes, FRAME_SIZE) < floor) {
 		return loader_fail(loader, "initrd: %llu bytes do not fit above the kernel: give the VM more memory",
-				   (unsigned long long)bytes);
+		                   (unsigned long long)bytes);
 	}
 	gpa_t place = align_down(end - bytes, FRAME_SIZE);
 	if (!loader_write(loader, place, loader->initrd.data, bytes, "initrd")) {
@@ -93,16 +93,16 @@ bool load_guest(struct loader *loader)
 	bool x86 = arch_platform.elf_machine == ELF_MACHINE_X86_64;
 	if (magic_at(&loader->kernel, 0, ELF_MAGIC)) {
 		return x86 ? load_elf_pvh(loader)
-			   : loader_fail(loader, "kernel is an ELF file: %s guests are arm64 Images or raw firmware",
-					 arch_platform.isa);
+		           : loader_fail(loader, "kernel is an ELF file: %s guests are arm64 Images or raw firmware",
+		                         arch_platform.isa);
 	}
 	if (magic_at(&loader->kernel, BZIMAGE_MAGIC_AT, BZIMAGE_MAGIC)) {
 		return x86 ? load_linux_x86(loader)
-			   : loader_fail(loader, "kernel is a bzImage for x86, this machine is %s", arch_platform.isa);
+		           : loader_fail(loader, "kernel is a bzImage for x86, this machine is %s", arch_platform.isa);
 	}
 	if (magic_at(&loader->kernel, ARM64_MAGIC_AT, ARM64_MAGIC)) {
 		return x86 ? loader_fail(loader, "kernel is an arm64 Image, this machine is %s", arch_platform.isa)
-			   : load_linux_arm64(loader);
+		           : load_linux_arm64(loader);
 	}
 	if (arch_platform.flash_bytes > 0) {
 		return load_raw(loader);

@@ -13,7 +13,7 @@ struct loader {
 	struct boot_file kernel, initrd;
 	const char *cmdline;
 	struct arch_entry entry; /* the result */
-	char *message;		 /* one line, when a loader returns false */
+	char *message;           /* one line, when a loader returns false */
 	size_t message_size;
 };
 
@@ -24,7 +24,7 @@ bool load_guest(struct loader *loader);
 bool load_elf_pvh(struct loader *loader);     /* ELF64 with a PVH note (XEN_ELFNOTE_PHYS32_ENTRY) */
 bool load_linux_x86(struct loader *loader);   /* bzImage, Linux x86 boot protocol 2.06 and later */
 bool load_linux_arm64(struct loader *loader); /* arm64 Image */
-bool load_raw(struct loader *loader);	      /* firmware, run in place from the flash bank */
+bool load_raw(struct loader *loader);         /* firmware, run in place from the flash bank */
 
 /* ---- helpers ---- */
 

@@ -11,8 +11,8 @@ bool load_raw(struct loader *loader)
 	gpa_t initrd;
 	if (loader->kernel.bytes == 0 || loader->kernel.bytes > arch_platform.flash_bytes) {
 		return loader_fail(loader, "raw image of %llu bytes: the flash bank holds 1 to %llu",
-				   (unsigned long long)loader->kernel.bytes,
-				   (unsigned long long)arch_platform.flash_bytes);
+		                   (unsigned long long)loader->kernel.bytes,
+		                   (unsigned long long)arch_platform.flash_bytes);
 	}
 	if (!loader_write(loader, arch_platform.flash_base, loader->kernel.data, loader->kernel.bytes, "kernel") ||
 	    !loader_place_initrd(loader, ram->start + GUEST_FDT_MAX, UINT64_MAX, &initrd) ||

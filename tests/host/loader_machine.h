@@ -71,10 +71,10 @@ static void machine_start(uint64_t arena_bytes)
 	assert_true(mm_format_count() > 0); /* makes them */
 	assert_int_equal(addr_space_init(&vm.space, 0, GIB(2), mm_format(0), &arena.hal), MM_OK);
 	assert_int_equal(addr_space_map_alloc(&vm.space, platform.ram_base, RAM_BYTES, RWX, false, AREA_PAGES_4K),
-			 MM_OK);
+	                 MM_OK);
 	if (platform.flash_bytes > 0) {
 		assert_int_equal(addr_space_map_alloc(&vm.space, 0, platform.flash_bytes, RX, false, AREA_PAGES_4K),
-				 MM_OK);
+		                 MM_OK);
 	}
 }
 

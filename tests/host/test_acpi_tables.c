@@ -14,7 +14,7 @@
 
 #include <cmocka.h>
 
-#define BASE	     UINT64_C(0x7f0000000) /* above 4 GiB: XSDT entries must be read whole */
+#define BASE         UINT64_C(0x7f0000000) /* above 4 GiB: XSDT entries must be read whole */
 #define LOW_BASE     UINT64_C(0x10000000)  /* what an RSDT can name */
 #define MEMORY_BYTES 8192
 
@@ -115,14 +115,14 @@ static struct memory memory_at(uint64_t base)
 /* ---- MADT structures ---- */
 
 static const uint8_t pc_structures[] = {
-	0,    8,  0,	0, 1,  0, 0,	0,			       /* local APIC 0, enabled */
-	0,    8,  1,	2, 1,  0, 0,	0,			       /* local APIC 2, enabled */
-	0,    8,  2,	4, 2,  0, 0,	0,			       /* local APIC 4, online capable */
-	0x7f, 3,  0xee,						       /* something new */
-	9,    16, 0,	0, 0,  1, 0,	0,    1,  0, 0, 0, 7, 0, 0, 0, /* x2APIC 256, enabled, UID 7 */
-	1,    12, 5,	0, 0,  0, 0xc0, 0xfe, 24, 0, 0, 0,	       /* IOAPIC 5 */
-	2,    10, 0,	9, 20, 0, 0,	0,    13, 0,		       /* IRQ 9 to GSI 20 */
-	5,    12, 0,	0, 0,  0, 0xe0, 0xfe, 1,  0, 0, 0,	       /* local APICs at 0x1fee00000 */
+	0,    8,  0,    0, 1,  0, 0,    0,                             /* local APIC 0, enabled */
+	0,    8,  1,    2, 1,  0, 0,    0,                             /* local APIC 2, enabled */
+	0,    8,  2,    4, 2,  0, 0,    0,                             /* local APIC 4, online capable */
+	0x7f, 3,  0xee,                                                /* something new */
+	9,    16, 0,    0, 0,  1, 0,    0,    1,  0, 0, 0, 7, 0, 0, 0, /* x2APIC 256, enabled, UID 7 */
+	1,    12, 5,    0, 0,  0, 0xc0, 0xfe, 24, 0, 0, 0,             /* IOAPIC 5 */
+	2,    10, 0,    9, 20, 0, 0,    0,    13, 0,                   /* IRQ 9 to GSI 20 */
+	5,    12, 0,    0, 0,  0, 0xe0, 0xfe, 1,  0, 0, 0,             /* local APICs at 0x1fee00000 */
 };
 
 static void add_gicc(uint8_t *p, uint64_t mpidr, uint32_t flags, uint64_t gicc, uint64_t gicr)
@@ -271,10 +271,10 @@ static void madt_structures_of_a_pc_are_taken_apart(void **state)
 static void madt_structures_without_sense_end_the_walk(void **state)
 {
 	static const uint8_t structures[][12] = {
-		{0, 8, 0, 0, 1, 0, 0, 0, 0, 0},	 /* length 0 */
-		{0, 8, 0, 0, 1, 0, 0, 0, 0, 1},	 /* shorter than its own header */
+		{0, 8, 0, 0, 1, 0, 0, 0, 0, 0},  /* length 0 */
+		{0, 8, 0, 0, 1, 0, 0, 0, 0, 1},  /* shorter than its own header */
 		{0, 8, 0, 0, 1, 0, 0, 0, 1, 12}, /* longer than the table */
-		{0, 8, 0, 0, 1, 0, 0, 0, 0},	 /* half a header: the table ends there */
+		{0, 8, 0, 0, 1, 0, 0, 0, 0},     /* half a header: the table ends there */
 	};
 	static const size_t bytes[] = {10, 10, 10, 9};
 
@@ -388,7 +388,7 @@ static void a_gicv2_has_its_cpu_and_virtual_interfaces(void **state)
 }
 
 static bool console_of(uint8_t interface, uint8_t space, uint8_t bit_width, uint8_t access, uint64_t address,
-		       struct uart_description *uart)
+                       struct uart_description *uart)
 {
 	struct memory memory = memory_at(BASE);
 	struct acpi_tables tables;

@@ -84,8 +84,8 @@ static void every_key_is_stored(void **state)
 {
 	(void)state;
 	assert_parses("[caisson]\n[vm linux-1_B]\n"
-		      "kernel = /boot/vmlinuz\ninitrd = \\initrd.img\ncmdline = console=ttyS0 quiet\nmemory = 1G\n"
-		      "backing = populate\npages = 4K\nvcpus = 4\ncpu-time = 500ms\n");
+	              "kernel = /boot/vmlinuz\ninitrd = \\initrd.img\ncmdline = console=ttyS0 quiet\nmemory = 1G\n"
+	              "backing = populate\npages = 4K\nvcpus = 4\ncpu-time = 500ms\n");
 	const struct config_vm *vm = &config.vms[0];
 	assert_string_equal(vm->name, "linux-1_B");
 	assert_string_equal(vm->kernel, "/boot/vmlinuz");
@@ -105,7 +105,7 @@ static void blanks_comments_carriage_returns_and_a_byte_order_mark_do_not_matter
 {
 	(void)state;
 	assert_parses("\xef\xbb\xbf# caisson\r\n\r\n \t [ vm \t a ] # the first\r\n\tkernel\t=\t\\k # 1\r\n"
-		      "  memory =  2M\t# two\r\n#memory = x\r\n # \xc3\xa4\r\nbacking=linear");
+	              "  memory =  2M\t# two\r\n#memory = x\r\n # \xc3\xa4\r\nbacking=linear");
 	assert_string_equal(config.vms[0].name, "a");
 	assert_string_equal(config.vms[0].kernel, "\\k");
 	assert_int_equal(config.vms[0].memory, MIB(2));
@@ -314,7 +314,7 @@ static void a_message_shows_a_long_value_cut_off_and_printable(void **state)
 {
 	(void)state;
 	assert_refused("xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\x02yyyy", 1,
-		       "\"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx...\"");
+	               "\"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx...\"");
 	assert_refused("a\x02z", 1, "\"a?z\"");
 }
 

@@ -21,11 +21,11 @@ struct encoding {
 	struct x86_instruction expected;
 };
 
-#define BYTES(...)		   {__VA_ARGS__}, sizeof((uint8_t[]){__VA_ARGS__})
+#define BYTES(...)                 {__VA_ARGS__}, sizeof((uint8_t[]){__VA_ARGS__})
 #define ACCESS(op, w, result, reg) .operation = (op), .width = (w), .result_width = (result), .gpr = (reg)
-#define LOADS(w, result, reg)	   ACCESS(MMIO_LOAD, w, result, reg)
-#define STORES(w, reg)		   ACCESS(MMIO_STORE, w, w, reg)
-#define STORES_VALUE(w, v)	   STORES(w, 0), .immediate = true, .value = (v)
+#define LOADS(w, result, reg)      ACCESS(MMIO_LOAD, w, result, reg)
+#define STORES(w, reg)             ACCESS(MMIO_STORE, w, w, reg)
+#define STORES_VALUE(w, v)         STORES(w, 0), .immediate = true, .value = (v)
 
 enum { AX, CX, DX, BX, SP, BP, SI, DI, R8, R9, R10, R11, R12, R13, R14, R15 };
 
@@ -47,8 +47,8 @@ static const struct encoding encodings_64[] = {
 	{"mov 8(%rbx,%rcx,4),%esi", BYTES(0x8b, 0x74, 0x8b, 0x08), {LOADS(4, 4, SI), .length = 4}},
 	{"mov 0x1000(%rbx,%rcx,4),%esi", BYTES(0x8b, 0xb4, 0x8b, 0, 0x10, 0, 0), {LOADS(4, 4, SI), .length = 7}},
 	{"mov 0xfee00020,%eax (SIB, no base)",
-	 BYTES(0x8b, 0x04, 0x25, 0x20, 0, 0xe0, 0xfe),
-	 {LOADS(4, 4, AX), .length = 7}},
+         BYTES(0x8b, 0x04, 0x25, 0x20, 0, 0xe0, 0xfe),
+         {LOADS(4, 4, AX), .length = 7}},
 	{"mov 0x10(,%rcx,8),%rbp", BYTES(0x48, 0x8b, 0x2c, 0xcd, 0x10, 0, 0, 0), {LOADS(8, 8, BP), .length = 8}},
 	{"mov %gs:(%rdi),%eax", BYTES(0x65, 0x8b, 0x07), {LOADS(4, 4, AX), .length = 3}},
 	{"data16 rex.W mov (%rdi),%rax", BYTES(0x66, 0x48, 0x8b, 0x07), {LOADS(8, 8, AX), .length = 4}},
@@ -64,8 +64,8 @@ static const struct encoding encodings_64[] = {
 	{"movw $0x8001,(%rdi)", BYTES(0x66, 0xc7, 0x07, 0x01, 0x80), {STORES_VALUE(2, 0x8001), .length = 5}},
 	{"movl $0x80000001,(%rdi)", BYTES(0xc7, 0x07, 1, 0, 0, 0x80), {STORES_VALUE(4, 0x80000001), .length = 6}},
 	{"movq $-2,(%rdi)",
-	 BYTES(0x48, 0xc7, 0x07, 0xfe, 0xff, 0xff, 0xff),
-	 {STORES_VALUE(8, UINT64_MAX - 1), .length = 7}},
+         BYTES(0x48, 0xc7, 0x07, 0xfe, 0xff, 0xff, 0xff),
+         {STORES_VALUE(8, UINT64_MAX - 1), .length = 7}},
 	{"movl $1,0x10(%rip)", BYTES(0xc7, 0x05, 0x10, 0, 0, 0, 1, 0, 0, 0), {STORES_VALUE(4, 1), .length = 10}},
 	{"movzbl (%rdi),%eax", BYTES(0x0f, 0xb6, 0x07), {LOADS(1, 4, AX), .length = 3}},
 	{"movzbl (%rdi),%esp: no high byte", BYTES(0x0f, 0xb6, 0x27), {LOADS(1, 4, SP), .length = 3}},
@@ -77,14 +77,14 @@ static const struct encoding encodings_64[] = {
 	{"movslq (%rdi),%rax", BYTES(0x48, 0x63, 0x07), {LOADS(4, 8, AX), .sign_extend = true, .length = 3}},
 	{"movslq (%rdi),%r15", BYTES(0x4c, 0x63, 0x3f), {LOADS(4, 8, R15), .sign_extend = true, .length = 3}},
 	{"movabs 0x1122334455667788,%al",
-	 BYTES(0xa0, 0x88, 0x77, 0x66, 0x55, 0x44, 0x33, 0x22, 0x11),
-	 {LOADS(1, 1, AX), .length = 9}},
+         BYTES(0xa0, 0x88, 0x77, 0x66, 0x55, 0x44, 0x33, 0x22, 0x11),
+         {LOADS(1, 1, AX), .length = 9}},
 	{"movabs 0x1122334455667788,%eax",
-	 BYTES(0xa1, 0x88, 0x77, 0x66, 0x55, 0x44, 0x33, 0x22, 0x11),
-	 {LOADS(4, 4, AX), .length = 9}},
+         BYTES(0xa1, 0x88, 0x77, 0x66, 0x55, 0x44, 0x33, 0x22, 0x11),
+         {LOADS(4, 4, AX), .length = 9}},
 	{"movabs %rax,0x1122334455667788",
-	 BYTES(0x48, 0xa3, 0x88, 0x77, 0x66, 0x55, 0x44, 0x33, 0x22, 0x11),
-	 {STORES(8, AX), .length = 10}},
+         BYTES(0x48, 0xa3, 0x88, 0x77, 0x66, 0x55, 0x44, 0x33, 0x22, 0x11),
+         {STORES(8, AX), .length = 10}},
 	{"addr32 mov %eax,0xfec00000", BYTES(0x67, 0xa3, 0x00, 0x00, 0xc0, 0xfe), {STORES(4, AX), .length = 6}},
 	{"mov %ebx,%eax: no memory", BYTES(0x89, 0xd8), {ACCESS(MMIO_NONE, 4, 4, BX), .length = 2}},
 };
@@ -123,8 +123,8 @@ static void check_one(const struct encoding *encoding, enum x86_code_mode mode)
 	if (!x86_decode(encoding->bytes, encoding->given, mode, &found) ||
 	    memcmp(&found, &encoding->expected, sizeof(found)) != 0) {
 		fail_msg("%s: length %u operation %u width %u result %u gpr %u sign %d high %d immediate %d value %llx",
-			 encoding->text, found.length, found.operation, found.width, found.result_width, found.gpr,
-			 found.sign_extend, found.high_byte, found.immediate, (unsigned long long)found.value);
+		         encoding->text, found.length, found.operation, found.width, found.result_width, found.gpr,
+		         found.sign_extend, found.high_byte, found.immediate, (unsigned long long)found.value);
 	}
 	/* Cut off anywhere, it is not known; behind bytes of something else, it stays what it is. */
 	for (size_t count = 0; count < encoding->expected.length; count++) {
@@ -175,11 +175,11 @@ static void what_cannot_access_a_device_register_is_refused(void **state)
 		{"VEX prefix", {0xc5, 0xf8, 0x10, 0x07}, X86_CODE_64},
 		{"rep stos", {0xf3, 0xab}, X86_CODE_64},
 		{"15 prefixes",
-		 {0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66},
-		 X86_CODE_64},
+	         {0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66},
+	         X86_CODE_64},
 		{"14 prefixes and an opcode",
-		 {0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x8b},
-		 X86_CODE_64},
+	         {0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x8b},
+	         X86_CODE_64},
 	};
 	struct x86_instruction found;
 

@@ -17,7 +17,7 @@
 /* ---- a writer, for these tests only ---- */
 
 #define BLOCK_BYTES 8192
-#define HEADER	    56 /* with an empty memory reservation block */
+#define HEADER      56 /* with an empty memory reservation block */
 
 struct builder {
 	uint8_t structure[BLOCK_BYTES], strings[BLOCK_BYTES];
@@ -89,7 +89,7 @@ static uint8_t *blob_of(struct builder *b, size_t *bytes)
 	word(b, 9);
 	*bytes = HEADER + b->structure_bytes + b->strings_bytes;
 	const uint32_t header[] = {
-		0xd00dfeed,	  (uint32_t)*bytes,  HEADER, HEADER + b->structure_bytes, 40, 17, 16, 0,
+		0xd00dfeed,       (uint32_t)*bytes,  HEADER, HEADER + b->structure_bytes, 40, 17, 16, 0,
 		b->strings_bytes, b->structure_bytes};
 	uint8_t *blob = calloc(1, *bytes);
 	for (size_t i = 0; i < ARRAY_SIZE(header); i++) {
@@ -253,7 +253,7 @@ static void siblings_and_children_are_walked_in_order(void **state)
 	struct fdt fdt = open_built(build_virt, &blob);
 	fdt_node child = fdt_first_child(&fdt, fdt_root(&fdt));
 	static const char *const names[] = {"psci", "memory@40000000", "pl011@9000000", "intc@8000000",
-					    "cpus", "timer",	       "chosen"};
+	                                    "cpus", "timer",           "chosen"};
 
 	(void)state;
 	for (unsigned i = 0; i < ARRAY_SIZE(names); i++) {

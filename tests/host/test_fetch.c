@@ -15,8 +15,8 @@
 #include <cmocka.h>
 
 #define MEMORY_BYTES 0x40000
-#define PRESENT	     1
-#define LARGE	     0x80
+#define PRESENT      1
+#define LARGE        0x80
 #define ENTRY_PSE    0x10 /* CR4.PSE */
 
 static uint8_t memory[MEMORY_BYTES];

@@ -17,13 +17,13 @@
 
 /* ---- the models ---- */
 
-#define PORT	 0x3f8
-#define MMIO	 0x9000000
+#define PORT     0x3f8
+#define MMIO     0x9000000
 #define SENT_MAX 65536
 
 static struct {
 	bool there, blocked, scratch_works;
-	unsigned fifo;	 /* bytes that fit when it is empty */
+	unsigned fifo;   /* bytes that fit when it is empty */
 	unsigned filled; /* of them in use; a poll that finds it busy lets one go */
 	uint8_t lcr, ier, mcr, fcr, scratch, dll, dlm;
 	uint32_t cr, lcr_h, imsc;
@@ -196,13 +196,13 @@ static void fake_mmio_write32(uintptr_t address, uint32_t value)
 	}
 }
 
-#define port_read8	   fake_port_read8
-#define port_write8	   fake_port_write8
+#define port_read8         fake_port_read8
+#define port_write8        fake_port_write8
 #define port_write8_string fake_port_write8_string
-#define mmio_read8	   fake_mmio_read8
-#define mmio_write8	   fake_mmio_write8
-#define mmio_read32	   fake_mmio_read32
-#define mmio_write32	   fake_mmio_write32
+#define mmio_read8         fake_mmio_read8
+#define mmio_write8        fake_mmio_write8
+#define mmio_read32        fake_mmio_read32
+#define mmio_write32       fake_mmio_write32
 /* One translation unit has both drivers: what each calls its own gets a name of its own. */
 #include "drivers/uart16550.c"
 #undef FIFO_BYTES

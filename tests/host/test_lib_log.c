@@ -191,7 +191,7 @@ static void lines_of_several_threads_stay_whole(void **state)
 	assert_int_equal(first.bytes, 900 * length);
 	for (size_t i = 0; i < 900; i++) {
 		assert_memory_equal(first.text + i * length + 16, ": 0123456789012345678901234567890123456789\n",
-				    length - 16);
+		                    length - 16);
 	}
 }
 

@@ -39,8 +39,8 @@
 
 static void integers_of_every_length_print_as_the_c_library_prints_them(void **state)
 {
-	static const long long values[] = {0,	1,     -1,	9,	 10,	   -10,	      127,	-128,
-					   255, 65535, INT_MAX, INT_MIN, UINT_MAX, LLONG_MAX, LLONG_MIN};
+	static const long long values[] = {0,   1,     -1,      9,       10,       -10,       127,      -128,
+	                                   255, 65535, INT_MAX, INT_MIN, UINT_MAX, LLONG_MAX, LLONG_MIN};
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(values) / sizeof(values[0]); i++) {

@@ -11,13 +11,13 @@
 #include <cmocka.h>
 
 /* The C ones under other names, so that both are there. */
-#define memcmp	image_memcmp
-#define memchr	image_memchr
-#define strlen	image_strlen
+#define memcmp  image_memcmp
+#define memchr  image_memchr
+#define strlen  image_strlen
 #define strnlen image_strnlen
-#define strcmp	image_strcmp
+#define strcmp  image_strcmp
 #define strncmp image_strncmp
-#define strchr	image_strchr
+#define strchr  image_strchr
 #include "lib/string.c"
 #undef memcmp
 #undef memchr
@@ -32,9 +32,9 @@
  * nor hands to the sanitizer arrive there, so all go through these pointers.
  */
 __asm__(".pushsection .text\n"
-	".include \"lib/x86_64/memset.S\"\n"
-	".include \"lib/x86_64/memcpy.S\"\n"
-	".popsection\n");
+        ".include \"lib/x86_64/memset.S\"\n"
+        ".include \"lib/x86_64/memcpy.S\"\n"
+        ".popsection\n");
 static void *(*volatile image_memset)(void *, int, size_t) = memset;
 static void *(*volatile image_memcpy)(void *restrict, const void *restrict, size_t) = memcpy;
 static void *(*volatile image_memmove)(void *, const void *, size_t) = memmove;
@@ -42,8 +42,8 @@ static void *(*volatile image_memmove)(void *, const void *, size_t) = memmove;
 #define GUARD 32 /* bytes on both sides that must stay */
 #define ROOM  1400
 
-static const size_t sizes[] = {0,  1,  2,  3,  4,  5,  6,   7,	 8,   9,   12,	15,  16,  17,  23,  24,	 31,   32,
-			       33, 47, 48, 63, 64, 65, 100, 127, 128, 255, 256, 257, 263, 264, 511, 512, 1000, 1024};
+static const size_t sizes[] = {0,  1,  2,  3,  4,  5,  6,   7,   8,   9,   12,  15,  16,  17,  23,  24,  31,   32,
+                               33, 47, 48, 63, 64, 65, 100, 127, 128, 255, 256, 257, 263, 264, 511, 512, 1000, 1024};
 #define SIZES (sizeof(sizes) / sizeof(sizes[0]))
 
 static void fill_with_pattern(uint8_t *p, size_t bytes, unsigned seed)
@@ -58,7 +58,7 @@ static void expect_equal(const uint8_t *found, const uint8_t *expected, size_t a
 	for (size_t i = 0; i < ROOM; i++) {
 		if (found[i] != expected[i]) {
 			fail_msg("offset %zu, %zu bytes, distance %zu: byte %zu is %02x, not %02x", at, bytes, distance,
-				 i, found[i], expected[i]);
+			         i, found[i], expected[i]);
 		}
 	}
 }
@@ -78,7 +78,7 @@ static void memset_sets_its_bytes_and_no_other(void **state)
 					expected[at + j] = (uint8_t)(value * 0xa5);
 				}
 				assert_ptr_equal(image_memset(found + at, (int)(value * 0x123a5), sizes[i]),
-						 found + at);
+				                 found + at);
 				expect_equal(found, expected, at, sizes[i], 0);
 			}
 		}
@@ -138,8 +138,8 @@ static int sign(int value)
 
 static void comparisons_and_searches_agree_with_the_c_library(void **state)
 {
-	static const char *const texts[] = {"",	   "a",	   "b",	    "ab",     "abc",
-					    "abd", "\xff", "a\xff", "abcabc", "/soc/serial@0"};
+	static const char *const texts[] = {"",    "a",    "b",     "ab",     "abc",
+	                                    "abd", "\xff", "a\xff", "abcabc", "/soc/serial@0"};
 	const size_t count = sizeof(texts) / sizeof(texts[0]);
 
 	(void)state;
@@ -149,12 +149,12 @@ static void comparisons_and_searches_agree_with_the_c_library(void **state)
 		assert_ptr_equal(image_strchr(texts[i], 'c'), strchr(texts[i], 'c'));
 		assert_ptr_equal(image_strchr(texts[i], 0), strchr(texts[i], 0));
 		assert_ptr_equal(image_memchr(texts[i], 0xff, strlen(texts[i])),
-				 memchr(texts[i], 0xff, strlen(texts[i])));
+		                 memchr(texts[i], 0xff, strlen(texts[i])));
 		for (size_t j = 0; j < count; j++) {
 			assert_int_equal(sign(image_strcmp(texts[i], texts[j])), sign(strcmp(texts[i], texts[j])));
 			for (size_t n = 0; n < 5; n++) {
 				assert_int_equal(sign(image_strncmp(texts[i], texts[j], n)),
-						 sign(strncmp(texts[i], texts[j], n)));
+				                 sign(strncmp(texts[i], texts[j], n)));
 			}
 		}
 	}

@@ -17,11 +17,11 @@
 
 /* The linker script's symbols: the image is 0x100 bytes, its text [0x10, 0x50). */
 __asm__(".pushsection .bss\n"
-	".globl image_start, text_start, text_end\n"
-	"image_start: .skip 0x10\n"
-	"text_start: .skip 0x40\n"
-	"text_end: .skip 0xb0\n"
-	".popsection\n");
+        ".globl image_start, text_start, text_end\n"
+        "image_start: .skip 0x10\n"
+        "text_start: .skip 0x40\n"
+        "text_end: .skip 0xb0\n"
+        ".popsection\n");
 
 const struct symbol symbol_table[] = {{0x10, 0}, {0x18, 6}, {0x40, 12}};
 const uint32_t symbol_count = sizeof(symbol_table) / sizeof(symbol_table[0]);

@@ -58,8 +58,8 @@ static void make_elf(void)
 	memcpy(image, "\177ELF\2\1\1", 7);
 	put(18, 2, 62);
 	put(32, 8, ELF_SEGMENT); /* phoff */
-	put(54, 2, 56);		 /* phentsize */
-	put(56, 2, 2);		 /* phnum */
+	put(54, 2, 56);          /* phentsize */
+	put(56, 2, 2);           /* phnum */
 	put(ELF_SEGMENT, 4, 1);
 	put(ELF_SEGMENT + 8, 8, TEXT_DATA);
 	put(ELF_SEGMENT + 24, 8, MIB(1));
@@ -132,7 +132,7 @@ static void an_elf_kernel_is_refused_where_its_numbers_lie(void **state)
 
 static void make_bzimage(void)
 {
-	image[0x1f1] = 2;			     /* setup sectors: the payload is at 0x600 */
+	image[0x1f1] = 2;                            /* setup sectors: the payload is at 0x600 */
 	put(0x1f4, 4, (sizeof(image) - 0x600) / 16); /* syssize */
 	image[0x201] = 0x66;
 	memcpy(image + 0x202, "HdrS", 4);
@@ -343,16 +343,16 @@ int main(void)
 		cmocka_unit_test_setup_teardown(an_elf_kernel_starts_at_its_pvh_note, setup_x86, teardown),
 		cmocka_unit_test_setup_teardown(an_elf_kernel_is_refused_where_its_numbers_lie, setup_x86, teardown),
 		cmocka_unit_test_setup_teardown(a_bzimage_starts_at_its_64_bit_entry_with_a_zero_page, setup_x86,
-						teardown),
+	                                        teardown),
 		cmocka_unit_test_setup_teardown(the_page_tables_of_the_64_bit_entry_map_4_gib_one_to_one, setup_x86,
-						teardown),
+	                                        teardown),
 		cmocka_unit_test_setup_teardown(a_bzimage_without_a_64_bit_entry_starts_in_protected_mode, setup_x86,
-						teardown),
+	                                        teardown),
 		cmocka_unit_test_setup_teardown(a_bzimage_is_refused_where_its_numbers_lie, setup_x86, teardown),
 		cmocka_unit_test_setup_teardown(an_initrd_that_does_not_fit_is_refused, setup_x86, teardown),
 		cmocka_unit_test_setup_teardown(an_arm64_image_finds_its_device_tree_in_x0, setup_arm64, teardown),
 		cmocka_unit_test_setup_teardown(an_arm64_image_without_text_offset_goes_2_mib_up, setup_arm64,
-						teardown),
+	                                        teardown),
 		cmocka_unit_test_setup_teardown(an_arm64_image_is_refused_where_its_numbers_lie, setup_arm64, teardown),
 		cmocka_unit_test_setup_teardown(raw_firmware_runs_from_flash, setup_arm64, teardown),
 		cmocka_unit_test_setup_teardown(images_of_another_isa_are_named, setup_arm64, teardown),

@@ -12,7 +12,7 @@
 
 #define PHYSICAL_BITS 40
 #define ADDRESS_BITS  BITS(PHYSICAL_BITS - 1, 12)
-#define ALL_WB	      UINT64_C(0x0606060606060606)
+#define ALL_WB        UINT64_C(0x0606060606060606)
 
 static struct mtrrs machine(enum mtrr_type by_default)
 {
@@ -48,7 +48,7 @@ static void the_default_type_holds_where_no_range_is(void **state)
 		enum mtrr_type type;
 		enum mm_memory_type expected;
 	} cases[] = {
-		{MTRR_WRITE_BACK, MM_WRITE_BACK},	    {MTRR_WRITE_THROUGH, MM_WRITE_THROUGH},
+		{MTRR_WRITE_BACK, MM_WRITE_BACK},           {MTRR_WRITE_THROUGH, MM_WRITE_THROUGH},
 		{MTRR_WRITE_COMBINING, MM_WRITE_COMBINING}, {MTRR_UNCACHEABLE, MM_UNCACHED},
 		{MTRR_WRITE_PROTECTED, MM_UNCACHED},
 	};

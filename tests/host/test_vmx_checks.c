@@ -27,7 +27,7 @@ static const struct vmx_guest_segment real_data = {
 static const struct vmx_guest_segment v8086 = {.selector = 0x1234, .limit = 0xffff, .rights = 0xf3, .base = 0x12340};
 
 static void fill_segments(struct vmx_guest_state *state, const struct vmx_guest_segment *code,
-			  const struct vmx_guest_segment *data)
+                          const struct vmx_guest_segment *data)
 {
 	for (unsigned name = X86_ES; name <= X86_GS; name++) {
 		state->segment[name] = name == X86_CS ? *code : *data;
@@ -105,7 +105,7 @@ static void states_that_a_cpu_enters_break_no_rule(void **unused)
 	}
 }
 
-#define FIELD(name)	     offsetof(struct vmx_guest_state, name), sizeof(((struct vmx_guest_state *)0)->name)
+#define FIELD(name)          offsetof(struct vmx_guest_state, name), sizeof(((struct vmx_guest_state *)0)->name)
 #define SEGMENT(name, field) FIELD(segment[name].field)
 
 /* One field of a good state changed, and the rule that must be told. */
