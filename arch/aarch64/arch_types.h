@@ -97,6 +97,7 @@ struct arch_vcpu {
 	bool loaded;
 	unsigned index;
 	struct arch_vm *vm;
+	struct addr_space *space;     /* the VM's */
 	uint64_t hcr;                 /* HCR_EL2 while loaded */
 	uint64_t deadline;            /* arch_counter() value, UINT64_MAX: none */
 	uint64_t pc, pstate;          /* while not loaded */

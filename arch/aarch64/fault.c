@@ -61,7 +61,7 @@ static uint8_t access_of(uint64_t esr, bool instruction)
 static __attribute__((noinline)) void clean_filled(struct arch_vcpu *vcpu, gpa_t gpa)
 {
 	struct translation translation;
-	if (addr_space_translate(vcpu->vm->space, gpa, &translation) == MM_OK) {
+	if (addr_space_translate(vcpu->space, gpa, &translation) == MM_OK) {
 		uint64_t leaf = UINT64_C(1) << translation.leaf_shift;
 		arm_clean_invalidate(mm_pointer(arm_hal, align_down(translation.address, leaf)), leaf);
 	}
@@ -133,8 +133,8 @@ static int no_area(struct arch_vcpu *vcpu, struct vm_exit *exit, uint64_t esr)
 	fill_io(vcpu, esr, exit->fault.gpa, esr & ESR_ABORT_WNR, &exit->io);
 	vcpu->mmio = (struct arm_mmio_page){
 		.hpfar = sysreg_read(hpfar_el2),
-		.generation = vcpu->vm->space->generation,
-		.areas = vcpu->vm->space->areas.count,
+		.generation = vcpu->space->generation,
+		.areas = vcpu->space->areas.count,
 	};
 	return VM_EXIT_MMIO;
 }
@@ -144,7 +144,7 @@ static int no_area(struct arch_vcpu *vcpu, struct vm_exit *exit, uint64_t esr)
 /* exit->fault is filled. `data`: an access of the guest's own, which may have been one to a device. */
 static inline int ask_mm(struct arch_vcpu *vcpu, struct vm_exit *exit, uint64_t esr, bool data)
 {
-	int status = addr_space_handle_fault(vcpu->vm->space, &exit->fault);
+	int status = addr_space_handle_fault(vcpu->space, &exit->fault);
 	if (likely(status == MM_OK)) {
 		if (!arm_features.force_write_back) {
 			clean_filled(vcpu, exit->fault.gpa);
@@ -204,7 +204,7 @@ int arm_instruction_abort(struct arch_vcpu *vcpu, struct vm_exit *exit, uint64_t
 /* Whether the page is the last one that mm knew nothing of, and mm's areas are still the same. */
 static inline bool known_device_page(const struct arch_vcpu *vcpu, uint64_t hpfar)
 {
-	const struct addr_space *space = vcpu->vm->space;
+	const struct addr_space *space = vcpu->space;
 	return hpfar == vcpu->mmio.hpfar && space->generation == vcpu->mmio.generation &&
 	       space->areas.count == vcpu->mmio.areas;
 }

@@ -34,6 +34,7 @@ int arch_vcpu_init(struct arch_vcpu *vcpu, struct arch_vm *vm, unsigned index)
 		return MM_EINVAL;
 	}
 	vcpu->vm = vm;
+	vcpu->space = vm->space;
 	vcpu->index = index;
 	vcpu->deadline = UINT64_MAX;
 	vcpu->mmio.hpfar = ARM_MMIO_NONE;

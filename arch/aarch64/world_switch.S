@@ -86,7 +86,7 @@ arm_synchronous_exit:
 	lsr	w13, w0, #SMCCC_CLASS_LOW
 	bic	w13, w13, #SMCCC_CLASS_64BIT
 	cmp	w13, #SMCCC_CLASS_HYPERVISOR
-	b.ne	2f
+	b.ne	3f
 	mov	w13, w0
 	stp	x13, x1, [x12, #EXIT_CALL_NUMBER]
 	stp	x2, x3, [x12, #EXIT_CALL_ARGUMENT + 8]
@@ -102,21 +102,28 @@ leave:
 	ret
 
 	/* In C: x19 to x29 still are the guest's there, so no backtrace may follow them. */
-1:	add	x13, x9, x11, lsl #3
-	ldr	x14, [x13, #VCPU_EXITS]
+1:	cmp	w11, #CLASS_DATA_ABORT
+	b.ne	2f
+	ldr	x14, [x9, #VCPU_EXITS + 8 * CLASS_DATA_ABORT]
 	add	x14, x14, #1
-	str	x14, [x13, #VCPU_EXITS]
-2:	mov	x0, x9
+	str	x14, [x9, #VCPU_EXITS + 8 * CLASS_DATA_ABORT]
+	mov	x0, x9
 	mov	x1, x12
 	mov	x2, x10
 	mov	x29, sp
-	cmp	w11, #CLASS_DATA_ABORT
-	b.ne	3f
 	bl	arm_data_abort
 	tbz	w0, #31, leave			/* ARM_RUN_ON is negative */
 	ldr	x0, [sp, #RUN_FRAME_VCPU]
 	b	enter
-3:	bl	arm_synchronous
+2:	add	x13, x9, x11, lsl #3
+	ldr	x14, [x13, #VCPU_EXITS]
+	add	x14, x14, #1
+	str	x14, [x13, #VCPU_EXITS]
+3:	mov	x0, x9
+	mov	x1, x12
+	mov	x2, x10
+	mov	x29, sp
+	bl	arm_synchronous
 	tbz	w0, #31, leave
 	ldr	x0, [sp, #RUN_FRAME_VCPU]
 	b	enter

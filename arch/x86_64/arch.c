@@ -65,7 +65,7 @@ bool arch_check(char *message, size_t size)
 	}
 	if (!f->vmx && !f->svm) {
 		snprintf(message, size,
-			 "%s: neither VMX nor SVM; if the CPU has it, the firmware's setup can turn it on", f->brand);
+		         "%s: neither VMX nor SVM; if the CPU has it, the firmware's setup can turn it on", f->brand);
 		return false;
 	}
 	x86_ops = f->vmx ? &vmx_ops : &svm_ops;
@@ -133,7 +133,7 @@ bool arch_init(const struct arch_host *host, char *message, size_t size)
 	}
 	const struct x86_features *f = &x86_features;
 	log_line("cpu", "%s, %u-bit physical, %s pages, %s", f->brand, f->physical_bits, f->leaf_1g ? "1 GiB" : "2 MiB",
-		 x86_host_lapic_mode());
+	         x86_host_lapic_mode());
 	log_line("cpu", "TSC at %lu MHz (%s)", (arch_counter_hz() + 500000) / 1000000, x86_time_source());
 	log_line("paging", "own tables, %lu frames, W^X", x86_paging_frames());
 	x86_cpuid_init();
@@ -151,12 +151,12 @@ _Noreturn void arch_run_on_stack(uintptr_t top, void (*function)(void *argument)
 {
 	/* A zero return address and frame pointer end backtraces. */
 	__asm__ volatile("movq %[top], %%rsp\n\t"
-			 "xorl %%ebp, %%ebp\n\t"
-			 "pushq $0\n\t"
-			 "jmp *%[function]"
-			 :
-			 : [top] "r"(align_down(top, 16)), [function] "r"(function), "D"(argument)
-			 : "memory");
+	                 "xorl %%ebp, %%ebp\n\t"
+	                 "pushq $0\n\t"
+	                 "jmp *%[function]"
+	                 :
+	                 : [top] "r"(align_down(top, 16)), [function] "r"(function), "D"(argument)
+	                 : "memory");
 	__builtin_unreachable();
 }
 

@@ -10,38 +10,38 @@
 #include "mm/formats.h"
 
 /* CPUID leaves: SDM vol. 2A "CPUID"; APM vol. 3 appendix E. */
-#define CPUID_MAXIMUM		  0x00000000
-#define CPUID_FEATURES		  0x00000001
+#define CPUID_MAXIMUM             0x00000000
+#define CPUID_FEATURES            0x00000001
 #define CPUID_STRUCTURED_FEATURES 0x00000007
-#define CPUID_XSAVE		  0x0000000d
-#define CPUID_EXTENDED_MAXIMUM	  0x80000000
-#define CPUID_EXTENDED_FEATURES	  0x80000001
-#define CPUID_BRAND		  0x80000002 /* and the two after it */
-#define CPUID_POWER		  0x80000007
-#define CPUID_ADDRESS_SIZES	  0x80000008
+#define CPUID_XSAVE               0x0000000d
+#define CPUID_EXTENDED_MAXIMUM    0x80000000
+#define CPUID_EXTENDED_FEATURES   0x80000001
+#define CPUID_BRAND               0x80000002 /* and the two after it */
+#define CPUID_POWER               0x80000007
+#define CPUID_ADDRESS_SIZES       0x80000008
 
-#define FEATURES_ECX_VMX	   BIT(5)
-#define FEATURES_ECX_PCID	   BIT(17)
-#define FEATURES_ECX_X2APIC	   BIT(21)
+#define FEATURES_ECX_VMX           BIT(5)
+#define FEATURES_ECX_PCID          BIT(17)
+#define FEATURES_ECX_X2APIC        BIT(21)
 #define FEATURES_ECX_TSC_DEADLINE  BIT(24)
-#define FEATURES_ECX_XSAVE	   BIT(26)
-#define FEATURES_ECX_HYPERVISOR	   BIT(31)
+#define FEATURES_ECX_XSAVE         BIT(26)
+#define FEATURES_ECX_HYPERVISOR    BIT(31)
 #define FEATURES_EDX_MACHINE_CHECK (BIT(7) | BIT(14)) /* MCE and MCA */
-#define FEATURES_EDX_APIC	   BIT(9)
-#define FEATURES_EDX_MTRR	   BIT(12)
-#define FEATURES_EDX_PAT	   BIT(16)
-#define STRUCTURED_EBX_SMEP	   BIT(7)
-#define STRUCTURED_EBX_SMAP	   BIT(20)
-#define STRUCTURED_ECX_UMIP	   BIT(2)
-#define STRUCTURED_ECX_LA57	   BIT(16)
-#define XSAVE_1_EAX_XSAVES	   BIT(3)
-#define EXTENDED_ECX_SVM	   BIT(2)
-#define EXTENDED_EDX_NX		   BIT(20)
-#define EXTENDED_EDX_PAGE1GB	   BIT(26)
-#define EXTENDED_EDX_RDTSCP	   BIT(27)
-#define POWER_EDX_INVARIANT_TSC	   BIT(8)
+#define FEATURES_EDX_APIC          BIT(9)
+#define FEATURES_EDX_MTRR          BIT(12)
+#define FEATURES_EDX_PAT           BIT(16)
+#define STRUCTURED_EBX_SMEP        BIT(7)
+#define STRUCTURED_EBX_SMAP        BIT(20)
+#define STRUCTURED_ECX_UMIP        BIT(2)
+#define STRUCTURED_ECX_LA57        BIT(16)
+#define XSAVE_1_EAX_XSAVES         BIT(3)
+#define EXTENDED_ECX_SVM           BIT(2)
+#define EXTENDED_EDX_NX            BIT(20)
+#define EXTENDED_EDX_PAGE1GB       BIT(26)
+#define EXTENDED_EDX_RDTSCP        BIT(27)
+#define POWER_EDX_INVARIANT_TSC    BIT(8)
 #define PHYSICAL_BITS_WITHOUT_LEAF 36 /* SDM vol. 3A 4.1.4 */
-#define FXSAVE_BYTES		   512
+#define FXSAVE_BYTES               512
 
 struct x86_features x86_features;
 

@@ -96,19 +96,19 @@ X86_READ_REGISTER(dr2)
 X86_READ_REGISTER(dr3)
 
 /* CR0, CR4, EFER, RFLAGS: SDM vol. 3A 2.5, 2.2.1; APM vol. 2 3.1. */
-#define CR0_PE	       BIT(0)
-#define CR0_MP	       BIT(1)
-#define CR0_EM	       BIT(2)
-#define CR0_TS	       BIT(3)
-#define CR0_ET	       BIT(4)
-#define CR0_NE	       BIT(5)
-#define CR0_WP	       BIT(16)
-#define CR0_NW	       BIT(29)
-#define CR0_CD	       BIT(30)
-#define CR0_PG	       BIT(31)
-#define CR4_PAE	       BIT(5)
-#define CR4_MCE	       BIT(6)
-#define CR4_PGE	       BIT(7)
+#define CR0_PE         BIT(0)
+#define CR0_MP         BIT(1)
+#define CR0_EM         BIT(2)
+#define CR0_TS         BIT(3)
+#define CR0_ET         BIT(4)
+#define CR0_NE         BIT(5)
+#define CR0_WP         BIT(16)
+#define CR0_NW         BIT(29)
+#define CR0_CD         BIT(30)
+#define CR0_PG         BIT(31)
+#define CR4_PAE        BIT(5)
+#define CR4_MCE        BIT(6)
+#define CR4_PGE        BIT(7)
 #define CR4_OSFXSR     BIT(9)
 #define CR4_OSXMMEXCPT BIT(10)
 #define CR4_UMIP       BIT(11)
@@ -125,28 +125,28 @@ X86_READ_REGISTER(dr3)
 #define RFLAGS_FIXED   BIT(1)
 #define RFLAGS_IF      BIT(9)
 
-#define MSR_IA32_APIC_BASE	0x1b
-#define MSR_IA32_MCG_CAP	0x179
-#define MSR_IA32_MCG_STATUS	0x17a
-#define MSR_IA32_MC0_STATUS	0x401 /* bank n: 4 further each */
-#define MSR_IA32_TSC_DEADLINE	0x6e0
-#define MSR_IA32_PAT		0x277
-#define MSR_IA32_MTRRCAP	0xfe
-#define MSR_IA32_MTRR_DEF_TYPE	0x2ff
+#define MSR_IA32_APIC_BASE      0x1b
+#define MSR_IA32_MCG_CAP        0x179
+#define MSR_IA32_MCG_STATUS     0x17a
+#define MSR_IA32_MC0_STATUS     0x401 /* bank n: 4 further each */
+#define MSR_IA32_TSC_DEADLINE   0x6e0
+#define MSR_IA32_PAT            0x277
+#define MSR_IA32_MTRRCAP        0xfe
+#define MSR_IA32_MTRR_DEF_TYPE  0x2ff
 #define MSR_IA32_MTRR_PHYSBASE0 0x200 /* pair n: 2 further each */
 #define MSR_IA32_MTRR_PHYSMASK0 0x201
-#define MSR_AMD_SYSCFG		0xc0010010
-#define MSR_AMD_TOP_MEM2	0xc001001d
-#define MSR_IA32_XSS		0xda0
-#define MSR_EFER		0xc0000080
-#define MSR_STAR		0xc0000081
-#define MSR_LSTAR		0xc0000082
-#define MSR_CSTAR		0xc0000083
-#define MSR_SFMASK		0xc0000084
-#define MSR_FS_BASE		0xc0000100
-#define MSR_GS_BASE		0xc0000101
-#define MSR_KERNEL_GS_BASE	0xc0000102
-#define MSR_TSC_AUX		0xc0000103
+#define MSR_AMD_SYSCFG          0xc0010010
+#define MSR_AMD_TOP_MEM2        0xc001001d
+#define MSR_IA32_XSS            0xda0
+#define MSR_EFER                0xc0000080
+#define MSR_STAR                0xc0000081
+#define MSR_LSTAR               0xc0000082
+#define MSR_CSTAR               0xc0000083
+#define MSR_SFMASK              0xc0000084
+#define MSR_FS_BASE             0xc0000100
+#define MSR_GS_BASE             0xc0000101
+#define MSR_KERNEL_GS_BASE      0xc0000102
+#define MSR_TSC_AUX             0xc0000103
 
 /* ---- per-CPU data: %gs points at it while the host runs ---- */
 
@@ -227,8 +227,8 @@ const char *x86_time_source(void);
  * The task priority of the host is X86_HOST_TPR: what devices still send to the vectors that the firmware gave
  * them stays pending for good and disturbs nobody. Our own vectors lie above it.
  */
-#define X86_HOST_TPR	0xe0
-#define VECTOR_TIMER	0xf0
+#define X86_HOST_TPR    0xe0
+#define VECTOR_TIMER    0xf0
 #define VECTOR_SPURIOUS 0xff
 
 /* This CPU's: all sources masked, the timer ready. False, with one line in message: it has none that works. */

@@ -14,15 +14,15 @@
  * a flag of their own.
  */
 enum opcode_flags {
-	MODRM = BIT(0),	    /* register or memory operand by ModRM */
+	MODRM = BIT(0),     /* register or memory operand by ModRM */
 	OFFSET = BIT(1),    /* the memory operand's address stands in the instruction, the register is rAX */
 	STORES = BIT(2),    /* the memory operand is written, else read */
 	IMMEDIATE = BIT(3), /* what is written follows; ModRM.reg must be 0 */
-	BYTE = BIT(4),	    /* the memory operand has one byte, */
-	WORD = BIT(5),	    /* two, */
-	LONG = BIT(6),	    /* four, or two where the operand size is that; else always the full operand size */
+	BYTE = BIT(4),      /* the memory operand has one byte, */
+	WORD = BIT(5),      /* two, */
+	LONG = BIT(6),      /* four, or two where the operand size is that; else always the full operand size */
 	EXTENDS = BIT(7),   /* the register has the full operand size all the same */
-	SIGN = BIT(8),	    /* and is sign-extended */
+	SIGN = BIT(8),      /* and is sign-extended */
 	ONLY_64 = BIT(9),   /* another instruction outside 64-bit mode */
 
 	PREFIX = BIT(10), /* alone: a segment or REP, which change nothing about a move */
@@ -75,7 +75,7 @@ struct sizes {
 };
 #define SIZE_OPERAND_PREFIX 1 /* bits of the index */
 #define SIZE_ADDRESS_PREFIX 2
-#define SIZE_REX_W	    4
+#define SIZE_REX_W          4
 static const struct sizes sizes[3][8] = {
 	[X86_CODE_16] = {{2, 2}, {4, 2}, {2, 4}, {4, 4}},
 	[X86_CODE_32] = {{4, 4}, {2, 4}, {4, 2}, {2, 2}},
@@ -88,22 +88,22 @@ static const struct sizes sizes[3][8] = {
  */
 #define NEEDS_SIB 0x40
 #define NO_MEMORY 0x80
-#define FOUR(n)	  n, n, n, n
+#define FOUR(n)   n, n, n, n
 #define REGISTERS FOUR(NO_MEMORY), FOUR(NO_MEMORY)
 static const uint8_t address_16[32] = {0, 0, 0, 0, 0, 0, 2, 0, FOUR(1), FOUR(1), FOUR(2), FOUR(2), REGISTERS};
 static const uint8_t address_32[32] = {
-	0,	   0, 0, 0, NEEDS_SIB,	   4, 0, 0, /* 5: RIP-relative in 64-bit mode */
-	1,	   1, 1, 1, NEEDS_SIB | 1, 1, 1, 1, /* */
-	4,	   4, 4, 4, NEEDS_SIB | 4, 4, 4, 4, /* */
+	0,         0, 0, 0, NEEDS_SIB,     4, 0, 0, /* 5: RIP-relative in 64-bit mode */
+	1,         1, 1, 1, NEEDS_SIB | 1, 1, 1, 1, /* */
+	4,         4, 4, 4, NEEDS_SIB | 4, 4, 4, 4, /* */
 	REGISTERS,
 };
-#define SIB_NO_BASE	5 /* with mod 0: 32 bits of displacement instead */
+#define SIB_NO_BASE     5 /* with mod 0: 32 bits of displacement instead */
 #define FIRST_HIGH_BYTE 4 /* AH, CH, DH, BH without REX */
 
 /* An opcode with its prefixes. */
 struct opcode {
 	unsigned flags; /* enum opcode_flags */
-	unsigned rex;	/* the last prefix, if it was a REX; else 0 */
+	unsigned rex;   /* the last prefix, if it was a REX; else 0 */
 	size_t bytes;
 	struct sizes sizes;
 };
@@ -143,8 +143,8 @@ static inline bool read_opcode(const uint8_t *bytes, size_t count, enum x86_code
 	opcode->rex = rex;
 	opcode->bytes = at;
 	_Static_assert(OPERAND_SIZE == SIZE_OPERAND_PREFIX << 11 && ADDRESS_SIZE == SIZE_ADDRESS_PREFIX << 11 &&
-			       SIZE_REX_W == REX_W >> 1,
-		       "the index is made of the prefixes' flags");
+	                       SIZE_REX_W == REX_W >> 1,
+	               "the index is made of the prefixes' flags");
 	opcode->sizes = sizes[mode][(prefixes >> 11 & 3) | (rex & REX_W) >> 1];
 	return flags != 0;
 }
@@ -179,7 +179,7 @@ static bool read_immediate(const uint8_t *bytes, size_t left, unsigned reg, stru
 
 /* ModRM and what follows it. */
 static inline bool read_operands(const uint8_t *bytes, size_t count, const struct opcode *opcode,
-				 struct x86_instruction *out)
+                                 struct x86_instruction *out)
 {
 	const uint8_t *modrm = bytes + opcode->bytes;
 	size_t left = count - opcode->bytes;
@@ -256,7 +256,7 @@ static bool starts_with(const uint8_t *bytes, size_t count, const uint8_t *opcod
 }
 
 unsigned x86_opcode_length(const uint8_t *bytes, size_t count, enum x86_code_mode mode, const uint8_t *opcode,
-			   size_t opcode_bytes)
+                           size_t opcode_bytes)
 {
 	count = MIN(count, X86_INSTRUCTION_MAX);
 	for (size_t at = 0; at < count; at++) {

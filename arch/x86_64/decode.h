@@ -22,14 +22,14 @@ enum mmio_operation {
 };
 
 struct x86_instruction {
-	uint8_t length;	      /* bytes, 1 to 15 */
+	uint8_t length;       /* bytes, 1 to 15 */
 	uint8_t operation;    /* enum mmio_operation */
-	uint8_t width;	      /* bytes of the memory access: 1, 2, 4, 8 */
+	uint8_t width;        /* bytes of the memory access: 1, 2, 4, 8 */
 	uint8_t result_width; /* loads: bytes of the register written (4 clears the upper half) */
 	bool sign_extend;     /* loads: movsx, movsxd */
-	bool high_byte;	      /* the register is AH, CH, DH or BH (gpr is 0 to 3 then) */
-	bool immediate;	      /* stores: the value is `value`, not a register */
-	uint8_t gpr;	      /* 0 to 15 */
+	bool high_byte;       /* the register is AH, CH, DH or BH (gpr is 0 to 3 then) */
+	bool immediate;       /* stores: the value is `value`, not a register */
+	uint8_t gpr;          /* 0 to 15 */
 	uint64_t value;
 };
 
@@ -41,7 +41,7 @@ bool x86_decode(const uint8_t *bytes, size_t count, enum x86_code_mode mode, str
  * CPUID. Returns 0 if the bytes are not that instruction.
  */
 unsigned x86_opcode_length(const uint8_t *bytes, size_t count, enum x86_code_mode mode, const uint8_t *opcode,
-			   size_t opcode_bytes);
+                           size_t opcode_bytes);
 
 /* ---- fetch.c: through the guest's page tables ---- */
 

@@ -14,28 +14,28 @@
 #define CR4_PSE BIT(4)
 
 /* Page-table entries, SDM vol. 3A tables 4-4 to 4-20. */
-#define ENTRY_PRESENT	 BIT(0)
-#define ENTRY_LARGE	 BIT(7) /* PS */
-#define ENTRY_ADDRESS	 BITS(51, 12)
+#define ENTRY_PRESENT    BIT(0)
+#define ENTRY_LARGE      BIT(7) /* PS */
+#define ENTRY_ADDRESS    BITS(51, 12)
 #define ENTRY_32_ADDRESS BITS(31, 12)
-#define ENTRY_PSE_LOW	 BITS(31, 22)
-#define ENTRY_PSE_HIGH	 BITS(20, 13) /* bits 39:32 of the address of a 4 MiB page */
-#define ENTRY_PSE_SHIFT	 19
-#define CR3_PAE_ADDRESS	 BITS(31, 5)
-#define LEVELS_32	 2
-#define LEVELS_PAE	 3
-#define LEVELS_4	 4
-#define LEVELS_5	 5
-#define INDEX_BITS	 9
-#define INDEX_BITS_32	 10
+#define ENTRY_PSE_LOW    BITS(31, 22)
+#define ENTRY_PSE_HIGH   BITS(20, 13) /* bits 39:32 of the address of a 4 MiB page */
+#define ENTRY_PSE_SHIFT  19
+#define CR3_PAE_ADDRESS  BITS(31, 5)
+#define LEVELS_32        2
+#define LEVELS_PAE       3
+#define LEVELS_4         4
+#define LEVELS_5         5
+#define INDEX_BITS       9
+#define INDEX_BITS_32    10
 #define PDPTE_INDEX_BITS 2 /* PAE's topmost table */
-#define LARGE_LEVEL	 1 /* 2 or 4 MiB */
-#define HUGE_LEVEL	 2 /* 1 GiB, 4- and 5-level only */
+#define LARGE_LEVEL      1 /* 2 or 4 MiB */
+#define HUGE_LEVEL       2 /* 1 GiB, 4- and 5-level only */
 
 #define OPCODE_MAX 3 /* bytes of those that x86_exit_length is asked for */
 
 /* x86_segment.attributes. */
-#define SEGMENT_LONG	BIT(9)
+#define SEGMENT_LONG    BIT(9)
 #define SEGMENT_DEFAULT BIT(10)
 
 /* What of the vCPU decides how an address is translated. */
@@ -44,9 +44,9 @@ struct paging {
 	uint64_t mode; /* the bits of CR0, CR4 and EFER below; none of them share a place */
 };
 
-#define MODE_CR0  CR0_PG			 /* 31 */
+#define MODE_CR0  CR0_PG                         /* 31 */
 #define MODE_CR4  (CR4_PSE | CR4_PAE | CR4_LA57) /* 4, 5, 12 */
-#define MODE_EFER EFER_LMA			 /* 10 */
+#define MODE_EFER EFER_LMA                       /* 10 */
 _Static_assert(((MODE_CR0 & MODE_CR4) | (MODE_CR4 & MODE_EFER) | (MODE_CR0 & MODE_EFER)) == 0, "mode bits collide");
 
 /* The instruction pointer as an address, and how the code there is to be read. */
@@ -160,8 +160,8 @@ static bool walk_tables(struct addr_space *space, const struct paging *paging, u
 	unsigned width = levels == LEVELS_32 ? sizeof(uint32_t) : sizeof(uint64_t);
 	unsigned bits = levels == LEVELS_32 ? INDEX_BITS_32 : INDEX_BITS;
 	gpa_t table = paging->cr3 & (levels == LEVELS_32    ? ENTRY_32_ADDRESS
-				     : levels == LEVELS_PAE ? CR3_PAE_ADDRESS
-							    : ENTRY_ADDRESS);
+	                             : levels == LEVELS_PAE ? CR3_PAE_ADDRESS
+	                                                    : ENTRY_ADDRESS);
 
 	walk->levels = 0;
 	walk->gpa = linear;
@@ -197,7 +197,7 @@ bool x86_guest_translate(struct arch_vcpu *vcpu, uint64_t linear, uint64_t *gpa)
 {
 	const struct virt_ops *ops = vcpu->vm->ops;
 	struct paging paging = make_paging(ops->get(vcpu, X86_CR0), ops->get(vcpu, X86_CR3), ops->get(vcpu, X86_CR4),
-					   ops->get(vcpu, X86_EFER));
+	                                   ops->get(vcpu, X86_EFER));
 	struct walk walk;
 
 	if (!walk_tables(vcpu->vm->space, &paging, linear, &walk)) {
@@ -278,7 +278,7 @@ static __attribute__((noinline)) bool cache_fill(struct arch_vcpu *vcpu, const s
 
 /* Up to `count` bytes from `linear` on, page by page, without the cache. */
 static size_t fetch_slowly(struct arch_vcpu *vcpu, const struct code_position *position, uint64_t linear,
-			   uint8_t *bytes, size_t count)
+                           uint8_t *bytes, size_t count)
 {
 	size_t done = 0;
 
@@ -312,7 +312,7 @@ static inline const uint8_t *code_at(struct arch_vcpu *vcpu, const struct code_p
 }
 
 static __attribute__((noinline)) size_t fetch_at(struct arch_vcpu *vcpu, const struct code_position *position,
-						 uint8_t *bytes, size_t count)
+                                                 uint8_t *bytes, size_t count)
 {
 	const uint8_t *code = code_at(vcpu, position);
 	size_t first = MIN(count, FRAME_SIZE - (position->linear & (FRAME_SIZE - 1)));
@@ -322,8 +322,8 @@ static __attribute__((noinline)) size_t fetch_at(struct arch_vcpu *vcpu, const s
 	}
 	memcpy(bytes, code, first);
 	return first == count
-		       ? count
-		       : first + fetch_slowly(vcpu, position, position->linear + first, bytes + first, count - first);
+	               ? count
+	               : first + fetch_slowly(vcpu, position, position->linear + first, bytes + first, count - first);
 }
 
 size_t x86_fetch(struct arch_vcpu *vcpu, uint8_t *bytes, size_t count)
@@ -338,7 +338,7 @@ size_t x86_fetch(struct arch_vcpu *vcpu, uint8_t *bytes, size_t count)
 
 /* The instruction near the end of its page, or where nothing can be cached. */
 static __attribute__((noinline)) bool decode_slowly(struct arch_vcpu *vcpu, const struct code_position *position,
-						    struct x86_instruction *instruction)
+                                                    struct x86_instruction *instruction)
 {
 	uint8_t bytes[X86_INSTRUCTION_MAX];
 	size_t count = fetch_at(vcpu, position, bytes, sizeof(bytes));
@@ -363,7 +363,7 @@ bool x86_fetch_decode(struct arch_vcpu *vcpu, struct x86_instruction *instructio
 	}
 	__builtin_memcpy(bytes, code, sizeof(bytes));
 	if (likely(decoded->bytes[0] == bytes[0] && decoded->bytes[1] == bytes[1] &&
-		   decoded->mode == position.mode + 1U)) {
+	           decoded->mode == position.mode + 1U)) {
 		*instruction = decoded->instruction;
 		return true;
 	}
@@ -375,7 +375,7 @@ bool x86_fetch_decode(struct arch_vcpu *vcpu, struct x86_instruction *instructio
 }
 
 static __attribute__((noinline)) unsigned exit_length_slowly(struct arch_vcpu *vcpu, const uint8_t *opcode,
-							     size_t opcode_bytes)
+                                                             size_t opcode_bytes)
 {
 	struct code_position position;
 	uint8_t bytes[X86_INSTRUCTION_MAX];

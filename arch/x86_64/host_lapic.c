@@ -14,41 +14,41 @@
 #define APIC_BASE_X2APIC    BIT(10)
 #define APIC_BASE_ENABLE    BIT(11)
 #define APIC_BASE_ADDRESS   BITS(51, 12)
-#define X2APIC_MSR_BASE	    0x800u /* MSR = base + offset / 16 */
+#define X2APIC_MSR_BASE     0x800u /* MSR = base + offset / 16 */
 #define X2APIC_OFFSET_SHIFT 4
 
 /* Register offsets, SDM table 10-1. */
-#define LAPIC_ID	    0x020
-#define LAPIC_VERSION	    0x030
-#define LAPIC_TPR	    0x080
-#define LAPIC_EOI	    0x0b0
-#define LAPIC_SPURIOUS	    0x0f0
-#define LAPIC_ISR	    0x100 /* eight registers, 16 bytes apart */
-#define LAPIC_LVT_CMCI	    0x2f0
-#define LAPIC_LVT_TIMER	    0x320
+#define LAPIC_ID            0x020
+#define LAPIC_VERSION       0x030
+#define LAPIC_TPR           0x080
+#define LAPIC_EOI           0x0b0
+#define LAPIC_SPURIOUS      0x0f0
+#define LAPIC_ISR           0x100 /* eight registers, 16 bytes apart */
+#define LAPIC_LVT_CMCI      0x2f0
+#define LAPIC_LVT_TIMER     0x320
 #define LAPIC_LVT_THERMAL   0x330
-#define LAPIC_LVT_PERF	    0x340
-#define LAPIC_LVT_LINT0	    0x350
-#define LAPIC_LVT_LINT1	    0x360
-#define LAPIC_LVT_ERROR	    0x370
+#define LAPIC_LVT_PERF      0x340
+#define LAPIC_LVT_LINT0     0x350
+#define LAPIC_LVT_LINT1     0x360
+#define LAPIC_LVT_ERROR     0x370
 #define LAPIC_INITIAL_COUNT 0x380
 #define LAPIC_CURRENT_COUNT 0x390
-#define LAPIC_DIVIDE	    0x3e0
+#define LAPIC_DIVIDE        0x3e0
 
 #define LAPIC_ID_SHIFT_XAPIC 24
 #define VERSION_LAST_LVT(v)  ((unsigned)field(v, 23, 16))
-#define SPURIOUS_ENABLE	     0x100
-#define LVT_MASKED	     0x10000
+#define SPURIOUS_ENABLE      0x100
+#define LVT_MASKED           0x10000
 #define LVT_TSC_DEADLINE     0x40000
-#define DIVIDE_BY_1	     0x0b
+#define DIVIDE_BY_1          0x0b
 
 /* The two 8259s: their interrupt mask registers (OCW1). */
 #define PIC_MASTER_MASK 0x21
-#define PIC_SLAVE_MASK	0xa1
-#define PIC_ALL		0xff
+#define PIC_SLAVE_MASK  0xa1
+#define PIC_ALL         0xff
 
 #define CALIBRATIONS_PER_SECOND 2000 /* it takes half a millisecond */
-#define SAMPLES			5
+#define SAMPLES                 5
 
 /* The same on every CPU, so that deadlines can be handed round. */
 static bool x2apic_mode, deadline_mode;

@@ -7,10 +7,10 @@
 
 #include "lib/util.h"
 
-#define TYPE_MASK	    UINT64_C(0x7) /* AMD keeps two bits of its own above */
-#define FIXED_END	    MIB(1)
-#define FIXED_64K_END	    UINT64_C(0x80000)
-#define FIXED_16K_END	    UINT64_C(0xc0000)
+#define TYPE_MASK           UINT64_C(0x7) /* AMD keeps two bits of its own above */
+#define FIXED_END           MIB(1)
+#define FIXED_64K_END       UINT64_C(0x80000)
+#define FIXED_16K_END       UINT64_C(0xc0000)
 #define FIXED_64K_REGISTERS 1
 #define FIXED_16K_REGISTERS 2
 #define FIXED_PER_REGISTER  8 /* one byte each */

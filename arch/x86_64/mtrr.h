@@ -22,15 +22,15 @@ enum mtrr_type {
 
 /* IA32_MTRR_DEF_TYPE */
 #define MTRR_DEF_FIXED_ENABLE BIT(10)
-#define MTRR_DEF_ENABLE	      BIT(11)
+#define MTRR_DEF_ENABLE       BIT(11)
 /* IA32_MTRRCAP */
 #define MTRR_CAP_VARIABLES(cap) ((unsigned)field(cap, 7, 0))
-#define MTRR_CAP_FIXED		BIT(8)
+#define MTRR_CAP_FIXED          BIT(8)
 /* IA32_MTRR_PHYSMASKn */
 #define MTRR_MASK_VALID BIT(11)
 
 struct mtrrs {
-	uint64_t def_type;		  /* IA32_MTRR_DEF_TYPE; 0, as after reset, where the CPU has no MTRRs */
+	uint64_t def_type;                /* IA32_MTRR_DEF_TYPE; 0, as after reset, where the CPU has no MTRRs */
 	uint64_t fixed[MTRR_FIXED_COUNT]; /* in address order; counts only if has_fixed */
 	bool has_fixed;
 	uint8_t physical_bits;

@@ -270,7 +270,7 @@ bool x86_paging_firmware(bool map)
 			continue;
 		}
 		int status = map ? npt_map(&host.npt, region->base, region->base, bytes, all, LEVEL_TOP)
-				 : npt_unmap(&host.npt, region->base, bytes, NULL, NULL);
+		                 : npt_unmap(&host.npt, region->base, bytes, NULL, NULL);
 		done = done && status == MM_OK;
 	}
 	return done;

@@ -12,40 +12,40 @@
 #include "lib/string.h"
 
 /* SDM vol. 2A CPUID: the TSC's ratio to the crystal; the nominal frequency in MHz. */
-#define CPUID_TSC	0x15
+#define CPUID_TSC       0x15
 #define CPUID_FREQUENCY 0x16
 /* The timing leaf that VMware introduced and KVM took over: EAX is the TSC's frequency in kHz. */
-#define CPUID_HYPERVISOR	0x40000000
+#define CPUID_HYPERVISOR        0x40000000
 #define CPUID_HYPERVISOR_TIMING 0x40000010
 
 /* The 8254 (its data sheet) and port 0x61, "NMI status and control", of every PC chip set. */
-#define PIT_HZ		 UINT64_C(1193182)
-#define PIT_CHANNEL2	 0x42
-#define PIT_COMMAND	 0x43
+#define PIT_HZ           UINT64_C(1193182)
+#define PIT_CHANNEL2     0x42
+#define PIT_COMMAND      0x43
 #define PIT_COUNT_DOWN_2 0xb0 /* channel 2, low byte then high byte, mode 0, binary */
-#define PIT_LATCH_2	 0x80
-#define PIT_LOAD	 0xff	/* both bytes */
-#define PIT_JUST_LOADED	 0x0fff /* counts further gone shortly after that are the old ones */
-#define PORT_CONTROL	 0x61
-#define CONTROL_GATE2	 0x01
-#define CONTROL_SPEAKER	 0x02
+#define PIT_LATCH_2      0x80
+#define PIT_LOAD         0xff   /* both bytes */
+#define PIT_JUST_LOADED  0x0fff /* counts further gone shortly after that are the old ones */
+#define PORT_CONTROL     0x61
+#define CONTROL_GATE2    0x01
+#define CONTROL_SPEAKER  0x02
 #define CONTROL_WRITABLE 0x0f
 
 /* The ACPI power management timer: ACPI specification 4.8.3.3, FADT in 5.2.9. */
-#define PM_TIMER_HZ	   UINT64_C(3579545)
-#define FADT_PM_TMR_BLK	   76
-#define FADT_FLAGS	   112
+#define PM_TIMER_HZ        UINT64_C(3579545)
+#define FADT_PM_TMR_BLK    76
+#define FADT_FLAGS         112
 #define FADT_FLAGS_VAL_EXT BIT(8) /* 32 bits wide, not 24 */
 
 #define MEASURES_PER_SECOND 1000   /* each takes a millisecond */
-#define READS_MAX	    200000 /* a bound; each takes three microseconds on real machines */
-#define READS_STOPPED	    1000   /* a clock that has not moved in so many is none */
-#define MEASURES_MAX	    4
-#define SAMPLES		    5
-#define AGREE_SHIFT	    6 /* two frequencies agree when they differ by less than 1/64 */
+#define READS_MAX           200000 /* a bound; each takes three microseconds on real machines */
+#define READS_STOPPED       1000   /* a clock that has not moved in so many is none */
+#define MEASURES_MAX        4
+#define SAMPLES             5
+#define AGREE_SHIFT         6 /* two frequencies agree when they differ by less than 1/64 */
 #define PLAUSIBLE_HZ_MIN    UINT64_C(1000000)
 #define PLAUSIBLE_HZ_MAX    UINT64_C(100000000000)
-#define GUESS_HZ	    UINT64_C(2000000000)
+#define GUESS_HZ            UINT64_C(2000000000)
 
 /* A clock that counts up, to measure against. */
 struct reference {

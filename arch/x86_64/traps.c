@@ -14,12 +14,12 @@
 #include "lib/symbols.h"
 
 /* Segment descriptors: SDM vol. 3A 3.4.5, 7.2.3; in 64-bit mode base and limit of code and data do not count. */
-#define DESCRIPTOR_ACCESSED	 BIT(40)
-#define DESCRIPTOR_WRITABLE	 BIT(41)
-#define DESCRIPTOR_EXECUTABLE	 BIT(43)
-#define DESCRIPTOR_CODE_OR_DATA	 BIT(44)
-#define DESCRIPTOR_PRESENT	 BIT(47)
-#define DESCRIPTOR_LONG		 BIT(53)
+#define DESCRIPTOR_ACCESSED      BIT(40)
+#define DESCRIPTOR_WRITABLE      BIT(41)
+#define DESCRIPTOR_EXECUTABLE    BIT(43)
+#define DESCRIPTOR_CODE_OR_DATA  BIT(44)
+#define DESCRIPTOR_PRESENT       BIT(47)
+#define DESCRIPTOR_LONG          BIT(53)
 #define DESCRIPTOR_TSS_AVAILABLE (UINT64_C(9) << 40)
 #define DESCRIPTOR_FLAT                                                                                                \
 	(DESCRIPTOR_PRESENT | DESCRIPTOR_CODE_OR_DATA | DESCRIPTOR_WRITABLE | DESCRIPTOR_ACCESSED | BITS(15, 0) |      \
@@ -28,7 +28,7 @@
 /* Interrupt gates: SDM vol. 3A 6.14.1. */
 #define GATE_INTERRUPT 0x8e /* present, DPL 0, IF off on entry */
 #define STUB_BYTES     16   /* as in traps_asm.S */
-#define VECTORS	       256
+#define VECTORS        256
 #define EXCEPTIONS     32 /* vectors below are the CPU's own */
 
 enum ist { IST_NONE, IST_DOUBLE_FAULT, IST_NMI, IST_MACHINE_CHECK };
@@ -42,9 +42,9 @@ enum ist { IST_NONE, IST_DOUBLE_FAULT, IST_NMI, IST_MACHINE_CHECK };
 /* Machine-check banks: SDM vol. 3B 15.3. */
 #define MCG_CAP_BANKS(cap) ((unsigned)field(cap, 7, 0))
 #define MCI_STATUS_VALID   BIT(63)
-#define MCI_STRIDE	   4
+#define MCI_STRIDE         4
 
-#define BACKTRACE_MAX	32
+#define BACKTRACE_MAX   32
 #define STACK_BYTES_MAX KIB(256) /* frames further apart than any stack is long are none */
 
 struct __attribute__((packed)) idt_gate {
@@ -160,7 +160,7 @@ static void print_registers(const struct x86_trap_frame *f)
 	log_line("panic", "r8  %016lx r9  %016lx r10 %016lx r11 %016lx", f->r8, f->r9, f->r10, f->r11);
 	log_line("panic", "r12 %016lx r13 %016lx r14 %016lx r15 %016lx", f->r12, f->r13, f->r14, f->r15);
 	log_line("panic", "rip %016lx rflags %08lx cs %04lx ss %04lx error code 0x%lx", f->rip, f->rflags, f->cs, f->ss,
-		 f->error_code);
+	         f->error_code);
 }
 
 static bool in_text(uintptr_t address)
@@ -177,7 +177,7 @@ static void panic_handler(void)
 		print_registers(frame);
 	}
 	log_line("panic", "cr0 %08lx cr2 %016lx cr3 %016lx cr4 %08lx efer %04lx", read_cr0(), read_cr2(), read_cr3(),
-		 read_cr4(), rdmsr(MSR_EFER));
+	         read_cr4(), rdmsr(MSR_EFER));
 	log_line("panic", "cpu %u, image at 0x%lx", this_cpu()->index, (uintptr_t)image_start);
 	if (frame == NULL) {
 		backtrace((uintptr_t)__builtin_frame_address(0));
@@ -202,8 +202,8 @@ static _Noreturn void fatal(const struct x86_trap_frame *frame)
 		panic("%s in the hypervisor", name);
 	}
 	const char *access = (frame->error_code & PAGE_FAULT_FETCH)   ? "fetch"
-			     : (frame->error_code & PAGE_FAULT_WRITE) ? "write"
-								      : "read";
+	                     : (frame->error_code & PAGE_FAULT_WRITE) ? "write"
+	                                                              : "read";
 	const char *cause = (frame->error_code & PAGE_FAULT_PRESENT) ? "not permitted" : "nothing mapped";
 	panic("%s in the hypervisor: %s of 0x%lx, %s", name, access, read_cr2(), cause);
 }
@@ -260,7 +260,7 @@ static void fill_gdt(struct x86_cpu *cpu)
 	cpu->gdt[HOST_CS / 8] = DESCRIPTOR_FLAT | DESCRIPTOR_EXECUTABLE | DESCRIPTOR_LONG;
 	cpu->gdt[HOST_DS / 8] = DESCRIPTOR_FLAT;
 	cpu->gdt[HOST_TR / 8] = DESCRIPTOR_PRESENT | DESCRIPTOR_TSS_AVAILABLE | limit | field(tss, 23, 0) << 16 |
-				field(tss, 31, 24) << 56;
+	                        field(tss, 31, 24) << 56;
 	cpu->gdt[HOST_TR / 8 + 1] = tss >> 32;
 	cpu->tss.iomap_base = sizeof(cpu->tss); /* no I/O permission map */
 }
@@ -271,23 +271,23 @@ static void load_segments(const struct x86_cpu *cpu)
 	struct descriptor_table idtr = {sizeof(idt) - 1, (uintptr_t)idt};
 	/* CS changes with a far return to the next instruction. */
 	__asm__ volatile("lgdt %[gdtr]\n\t"
-			 "pushq %[cs]\n\t"
-			 "leaq 1f(%%rip), %%rax\n\t"
-			 "pushq %%rax\n\t"
-			 "lretq\n"
-			 "1:\n\t"
-			 "mov %[ds], %%ds\n\t"
-			 "mov %[ds], %%es\n\t"
-			 "mov %[ds], %%ss\n\t"
-			 "mov %[null], %%fs\n\t"
-			 "mov %[null], %%gs\n\t"
-			 "lldt %w[null]\n\t"
-			 "ltr %w[tr]\n\t"
-			 "lidt %[idtr]"
-			 :
-			 : [gdtr] "m"(gdtr), [idtr] "m"(idtr), [cs] "i"(HOST_CS), [ds] "r"(HOST_DS), [null] "r"(0),
-			   [tr] "r"(HOST_TR)
-			 : "rax", "memory");
+	                 "pushq %[cs]\n\t"
+	                 "leaq 1f(%%rip), %%rax\n\t"
+	                 "pushq %%rax\n\t"
+	                 "lretq\n"
+	                 "1:\n\t"
+	                 "mov %[ds], %%ds\n\t"
+	                 "mov %[ds], %%es\n\t"
+	                 "mov %[ds], %%ss\n\t"
+	                 "mov %[null], %%fs\n\t"
+	                 "mov %[null], %%gs\n\t"
+	                 "lldt %w[null]\n\t"
+	                 "ltr %w[tr]\n\t"
+	                 "lidt %[idtr]"
+	                 :
+	                 : [gdtr] "m"(gdtr), [idtr] "m"(idtr), [cs] "i"(HOST_CS), [ds] "r"(HOST_DS), [null] "r"(0),
+	                   [tr] "r"(HOST_TR)
+	                 : "rax", "memory");
 	wrmsr(MSR_FS_BASE, 0);
 	wrmsr(MSR_GS_BASE, (uintptr_t)cpu);
 }

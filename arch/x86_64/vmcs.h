@@ -298,11 +298,11 @@ enum vmx_exit_reason {
 #define EPT_VIOLATION_NMI_UNBLOCK  BIT(12)
 
 /* I/O instruction, table 27-5. */
-#define IO_WIDTH(qualification) ((uint8_t)(field(qualification, 2, 0) + 1))
+#define IO_WIDTH(qualification) ((uint8_t)(((qualification)&7) + 1))
 #define IO_IN                   BIT(3)
 #define IO_STRING               BIT(4)
 #define IO_REP                  BIT(5)
-#define IO_PORT(qualification)  ((uint16_t)field(qualification, 31, 16))
+#define IO_PORT(qualification)  ((uint16_t)((qualification) >> 16))
 
 /* Control-register access, table 27-3. */
 #define CR_NUMBER(qualification)      field(qualification, 3, 0)

@@ -25,7 +25,6 @@ _Static_assert(offsetof(struct vm_exit, call.argument) == EXIT_CALL_ARGUMENT, "v
 _Static_assert(VM_EXIT_HYPERCALL == KIND_HYPERCALL && X86_RUN_ON == RUN_ON, "vmx.h, for vmx_asm.S");
 _Static_assert(EXIT_VMCALL == REASON_VMCALL && RFLAGS_TF == RFLAGS_TF_BIT, "vmx.h, for vmx_asm.S");
 _Static_assert(ACCESS_RIGHTS_UNUSABLE == X86_SEGMENT_UNUSABLE, "get_current_segment");
-_Static_assert((BLOCKING_BY_STI | BLOCKING_BY_MOV_SS) == SHADOW_BITS, "vmx.h, for vmx_asm.S");
 _Static_assert(BITS(6, 5) == RIGHTS_DPL_BITS, "ACCESS_RIGHTS_DPL");
 _Static_assert(VMCS_EXIT_REASON == FIELD_EXIT_REASON && VMCS_INSTRUCTION_ERROR == FIELD_INSTRUCTION_ERROR,
                "vmx.h, for vmx_asm.S");

@@ -16,7 +16,6 @@
 #define EXIT_CALL_ARGUMENT 48
 #define KIND_HYPERCALL     3
 #define ERROR_NOT_LAUNCHED 5
-#define SHADOW_BITS        3
 #define RFLAGS_TF_BIT      0x100
 #define RIGHTS_DPL_BITS    0x60
 
@@ -71,7 +70,7 @@ extern const char vmx_exit_point[]; /* HOST_RIP */
 /* ---- vmx_exits.c ---- */
 
 /* For vmx_asm.S: an enum vm_exit_kind, RUN_ON or RUN_ON_ALL. */
-int vmx_handle_exit(struct arch_vcpu *vcpu, struct vm_exit *exit, uint32_t reason);
+int vmx_handle_exit(struct arch_vcpu *vcpu, struct vm_exit *exit, uint64_t reason);
 /* For vmx_asm.S: neither VMRESUME nor VMLAUNCH would enter. */
 enum vm_exit_kind vmx_entry_refused(struct arch_vcpu *vcpu, struct vm_exit *exit);
 
@@ -84,9 +83,9 @@ enum vm_exit_kind vmx_entry_refused(struct arch_vcpu *vcpu, struct vm_exit *exit
 void vmx_move_slowly(uint64_t next_rip);
 static inline void vmx_move_to(uint64_t next_rip)
 {
-	uint64_t shadow = vmread(VMCS_GUEST_INTERRUPTIBILITY) & (BLOCKING_BY_STI | BLOCKING_BY_MOV_SS);
+	uint64_t blocking = vmread(VMCS_GUEST_INTERRUPTIBILITY);
 	uint64_t step = vmread(VMCS_GUEST_RFLAGS) & RFLAGS_TF;
-	if (unlikely(shadow | step)) {
+	if (unlikely(blocking | step)) {
 		vmx_move_slowly(next_rip);
 		return;
 	}

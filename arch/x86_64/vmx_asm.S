@@ -47,6 +47,16 @@
 	vmread	\register, \register
 .endm
 
+.macro	return_to_caller
+	popq	%r15
+	popq	%r14
+	popq	%r13
+	popq	%r12
+	popq	%rbx
+	popq	%rbp
+	ret
+.endm
+
 	.text
 	.globl	vmx_run
 	.hidden	vmx_run
@@ -82,7 +92,7 @@ vmx_run:
 	leaq	48(%rsp), %rbp
 	call	vmx_entry_refused
 	addq	$8, %rsp
-	jmp	.Lreturn
+	return_to_caller
 
 	.globl	vmx_exit_point
 	.hidden	vmx_exit_point
@@ -109,11 +119,10 @@ vmx_exit_point:
 	cmpl	$REASON_VMCALL, %r8d
 	jne	.Lgeneral
 
-	/* RAX, RBX, RCX, RDX and RSI are still the guest's. A shadow, a single step or user code goes the long way. */
+	/* RAX, RBX, RCX, RDX and RSI are still the guest's. Any blocking, a single step or user code goes the long way. */
 	vmcs_read FIELD_GUEST_INTERRUPTIBILITY, %r9d, %r9
 	vmcs_read FIELD_GUEST_RFLAGS, %r10d, %r10
 	vmcs_read FIELD_GUEST_SS_RIGHTS, %r11d, %r11
-	andl	$SHADOW_BITS, %r9d
 	andl	$RFLAGS_TF_BIT, %r10d
 	andl	$RIGHTS_DPL_BITS, %r11d
 	orl	%r10d, %r9d
@@ -132,18 +141,11 @@ vmx_exit_point:
 	movq	%rdx, EXIT_CALL_ARGUMENT + 16(%r9)
 	movq	%rsi, EXIT_CALL_ARGUMENT + 24(%r9)
 	movl	$KIND_HYPERCALL, %eax
-.Lreturn:
-	popq	%r15
-	popq	%r14
-	popq	%r13
-	popq	%r12
-	popq	%rbx
-	popq	%rbp
-	ret
+	return_to_caller
 
 .Lgeneral:
 	movq	VCPU_VMX_EXIT(%rdi), %rsi
-	movl	%r8d, %edx
+	movq	%r8, %rdx
 	pushq	%rdi /* and RSP is a multiple of 16 */
 	leaq	48(%rsp), %rbp
 	call	vmx_handle_exit
@@ -151,7 +153,7 @@ vmx_exit_point:
 	cmpl	$RUN_ON, %eax
 	je	.Lenter_again
 	jl	.Lenter
-	jmp	.Lreturn
+	return_to_caller
 	.size	vmx_run, . - vmx_run
 
 	.section .note.GNU-stack, "", @progbits

@@ -138,20 +138,20 @@ static int exit_wrmsr(struct arch_vcpu *vcpu, struct vm_exit *exit)
 
 static int exit_io(struct arch_vcpu *vcpu, struct vm_exit *exit)
 {
-	uint64_t qualification = vmread(VMCS_EXIT_QUALIFICATION);
-	struct io_access *io = &exit->io;
+	uint32_t qualification = (uint32_t)vmread(VMCS_EXIT_QUALIFICATION);
 	if (unlikely(qualification & IO_STRING)) {
 		return x86_string_io(vcpu, exit, IO_PORT(qualification), IO_WIDTH(qualification),
 		                     !(qualification & IO_IN));
 	}
-	io->address = IO_PORT(qualification);
-	io->width = IO_WIDTH(qualification);
-	io->write = !(qualification & IO_IN);
-	io->length = 0; /* skipped below */
-	io->target = GPR_RAX;
-	io->detail = 0;
-	if (io->write) {
-		io->value = vcpu->gpr[GPR_RAX] & BITS(8U * io->width - 1, 0);
+	/* Skipped below, so length is 0. */
+	exit->io = (struct io_access){
+		.address = IO_PORT(qualification),
+		.width = IO_WIDTH(qualification),
+		.write = !(qualification & IO_IN),
+		.target = GPR_RAX,
+	};
+	if (exit->io.write) {
+		exit->io.value = vcpu->gpr[GPR_RAX] & BITS(8U * exit->io.width - 1, 0);
 	}
 	vmx_skip();
 	return VM_EXIT_PORT;
@@ -362,7 +362,7 @@ static bool mend_eip(void)
 	return true;
 }
 
-static int entry_failed(struct arch_vcpu *vcpu, uint32_t reason)
+static int entry_failed(struct arch_vcpu *vcpu, uint64_t reason)
 {
 	if (EXIT_REASON_BASIC(reason) == EXIT_ENTRY_GUEST_STATE && mend_eip()) {
 		return X86_RUN_ON;
@@ -442,12 +442,12 @@ static exit_handler *const handlers[EXIT_REASONS] = {
 	[EXIT_TDCALL] = exit_undefined,
 };
 
-static __attribute__((noinline)) int unknown_reason(struct arch_vcpu *vcpu, struct vm_exit *exit, uint32_t reason)
+static __attribute__((noinline)) int unknown_reason(struct arch_vcpu *vcpu, struct vm_exit *exit, uint64_t reason)
 {
 	return reason & EXIT_REASON_ENTRY_FAILURE ? entry_failed(vcpu, reason) : exit_unexpected(vcpu, exit);
 }
 
-int vmx_handle_exit(struct arch_vcpu *vcpu, struct vm_exit *exit, uint32_t reason)
+int vmx_handle_exit(struct arch_vcpu *vcpu, struct vm_exit *exit, uint64_t reason)
 {
 	exit->raw = reason;
 	if (unlikely(reason >= EXIT_REASONS)) {

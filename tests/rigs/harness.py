@@ -27,6 +27,8 @@ KILL_SECONDS = 15  # that run-qemu.sh has for ending after its timeout
 
 sys.path.append(str(TOP / "tools"))
 
+from rig_emulators import kvm_unavailable  # noqa: E402  # pylint: disable=wrong-import-position
+
 
 class Failure(Exception):
     """The test proved its sentence wrong; the message says how."""
@@ -183,6 +185,13 @@ def vm(name: str, kernel: str, **keys: "str | int") -> str:
     """A section of a configuration. Keys are written with _ for -."""
     lines = [f"{key.replace('_', '-')} = {value}" for key, value in keys.items()]
     return "\n".join([f"[vm {name}]", f"kernel = {kernel}", *lines, "", ""])
+
+
+def need(rig: str) -> None:
+    """Skips the test where this machine cannot offer the rig."""
+    why_not = kvm_unavailable() if rig == "kvm" else ""
+    if why_not:
+        raise Skip(f"no nested KVM: {why_not}")
 
 
 def isa_of(rig: str) -> str:

@@ -4,7 +4,7 @@
 from functools import partial
 from typing import Iterator
 
-from harness import STAMP, Test, came_back, equal, find, isa_of, run, vm
+from harness import STAMP, Test, came_back, equal, find, isa_of, need, run, vm
 
 # rig, options, seconds
 MACHINES = [
@@ -26,11 +26,13 @@ MACHINES = [
     ("el2", ("--cpu", "neoverse-n1", "--acpi-off"), 3),
     ("el2", ("--usb",), 3),
     ("kvm-nested", (), 70),
+    ("kvm", (), 5),
 ]
 TOUCH = "touch: 16384 pages, 0 errors, {faults} faults, 0 on reading back"
 
 
 def demo(rig: str, options: tuple[str, ...], seconds: float) -> None:
+    need(rig)
     machine = run(rig, *options, timeout=60 + 5 * seconds)
     equal("the exit status", machine.status, 0)
     find(rf'hello: a guest on {isa_of(rig)}, 2048 KiB at 0x[0-9a-f]+, command line ""', machine.log)

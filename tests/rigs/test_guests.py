@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Guests that nobody here wrote, fetched from Debian's packages: memtest86+ on x86, U-Boot on Arm."""
 
-import re
 from functools import partial
 from typing import Iterator
 
-from harness import STAMP, Boot, Test, absent, boot, came_back, equal, fetched, find, vm
+from harness import STAMP, Boot, Files, Test, absent, boot, came_back, equal, fetched, find, vm
 
 MEMTEST_CMDLINE = "console=ttyS0,115200 nosmp nopause nobench"
 ERRORS = r"Errors: +[1-9]"
@@ -15,7 +14,7 @@ def memtest_conf() -> str:
     return vm("memtest", r"\memtest.bin", memory="16M", cmdline=MEMTEST_CMDLINE)
 
 
-def memtest_files() -> dict[str, "bytes | object"]:
+def memtest_files() -> Files:
     return {"memtest.bin": fetched("memtest86+", "boot/memtest86+x64.bin")}
 
 
@@ -26,25 +25,24 @@ def expect_memtest(machine: Boot) -> None:
 
 
 def memtest_pass() -> None:
-    """Its screen is drawn by cursor movements: what stands at a place is what was written there last."""
+    """Its screen is sent every two seconds and so misses the short tests; the last one takes 160 seconds."""
     with boot("svm", conf=memtest_conf(), volume=memtest_files(), timeout=900) as machine:
         expect_memtest(machine)
-        for number in (0, 4, 5, 6, 7, 8, 9, 10):  # the screen is drawn every two seconds and may miss the short ones
-            if number in (0, 4, 6, 10):
-                machine.expect(rf"#{number} +\[")
+        machine.expect(r"#10 +\[Bit fade test, 2 patterns\]")
         machine.expect(r"Pass: +1 +Errors: 0 ")
     absent(ERRORS, machine.log)
 
 
 def memtest_first_tests() -> None:
-    """Tests #0 to #3 come in order, so that #4 has begun says that they are through. Then its own Escape key."""
+    """Tests #0 to #3 come in order, so that #4 has begun says that they are through."""
     with boot("vmx", conf=memtest_conf(), volume=memtest_files(), timeout=400) as machine:
         expect_memtest(machine)
         machine.expect(r"#0 +\[Address test, walking ones, no cache\]")
         machine.expect(r"#4 +\[Moving inversions, 8 bit pattern\]")
         machine.expect(r"Pass: +0 +Errors: 0 ")
-        machine.send("\x1b")
-        machine.expect("Rebooting")
+        machine.send("1")
+        machine.expect("Settings:")
+        machine.expect("<F5>  Skip current test")
     absent(ERRORS, machine.log)
 
 

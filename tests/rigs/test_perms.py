@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Iterator
 
-from harness import BUILD, STAMP, Failure, Test, came_back, equal, find, isa_of, run, vm
+from harness import BUILD, STAMP, Failure, Test, came_back, equal, find, isa_of, need, run, vm
 
 MACHINES = [
     ("svm", (), 8),
@@ -16,10 +16,13 @@ MACHINES = [
     ("el2", (), 4),
     ("el2", ("--cpu", "cortex-a72", "--gic", "2"), 4),
     ("kvm-nested", (), 75),
+    ("kvm", (), 5),
 ]
 
 DATA_ABORT, INSTRUCTION_ABORT = (f"{kind} Abort from a lower Exception level" for kind in ("Data", "Instruction"))
+# "kvm" is of the host's kind.
 EXIT_NAMES = {"svm": "VMEXIT_NPF", "svm-bochs": "VMEXIT_NPF", "kvm-nested": "VMEXIT_NPF", "vmx": "EPT violation"}
+EXIT_NAMES["kvm"] = "VMEXIT_NPF" if "AuthenticAMD" in Path("/proc/cpuinfo").read_text() else "EPT violation"
 
 # VM and command line, what the guest says (with the address), access, where it went
 CASES = [
@@ -74,6 +77,7 @@ def check_code(isa: str, name: str, access: str, gpa: int, log: str) -> None:
 
 
 def perms(rig: str, options: tuple[str, ...], seconds: float) -> None:
+    need(rig)
     isa = isa_of(rig)
     conf = "".join(vm(name, "builtin:perms", memory="8M", cmdline=name) for name, *_ in CASES)
     machine = run(rig, *options, conf=conf + vm("after", "builtin:hello"), timeout=60 + 5 * seconds)
