@@ -201,7 +201,7 @@ struct borrowed {
 static struct borrowed borrow_vmcs(struct arch_vcpu *vcpu)
 {
 	struct borrowed borrowed = {.borrowed = vcpu->vmx.cpu != this_cpu()};
-	if (likely(!borrowed.borrowed)) {
+	if (!borrowed.borrowed) {
 		return borrowed;
 	}
 	__asm__ volatile("vmptrst %0" : "=m"(borrowed.previous));
@@ -380,6 +380,12 @@ static void vmx_set(struct arch_vcpu *vcpu, enum x86_register name, uint64_t val
 
 /* ---- segments: the VMCS counts them as enum x86_segment_name does ---- */
 
+/* The VMCS's access rights as struct x86_segment has them. */
+static uint32_t attributes_of(uint64_t rights)
+{
+	return (uint32_t)((rights & BITS(7, 0)) | (rights & BITS(15, 12)) >> 4 | (rights & ACCESS_RIGHTS_UNUSABLE));
+}
+
 static void get_current_segment(enum x86_segment_name name, struct x86_segment *segment)
 {
 	segment->base = vmread(VMCS_GUEST_BASE + VMCS_SEGMENT(name));
@@ -389,10 +395,8 @@ static void get_current_segment(enum x86_segment_name name, struct x86_segment *
 		segment->attributes = 0;
 		return;
 	}
-	uint64_t rights = vmread(VMCS_GUEST_ACCESS_RIGHTS + VMCS_SEGMENT(name));
 	segment->selector = (uint16_t)vmread(VMCS_GUEST_SELECTOR + VMCS_SEGMENT(name));
-	segment->attributes =
-		(uint32_t)((rights & BITS(7, 0)) | (rights & BITS(15, 12)) >> 4 | (rights & ACCESS_RIGHTS_UNUSABLE));
+	segment->attributes = attributes_of(vmread(VMCS_GUEST_ACCESS_RIGHTS + VMCS_SEGMENT(name)));
 }
 
 static __attribute__((noinline)) void get_borrowed_segment(struct arch_vcpu *vcpu, enum x86_segment_name name,
@@ -426,6 +430,27 @@ static void vmx_set_segment(struct arch_vcpu *vcpu, enum x86_segment_name name, 
 	release_vmcs(vcpu, borrowed);
 }
 
+/* The paging bits of CR0 and CR4 are the guest's own, so the real ones will do. */
+static void vmx_get_code(struct arch_vcpu *vcpu, struct x86_code_state *state)
+{
+	struct borrowed borrowed = borrow_vmcs(vcpu);
+	state->rip = vmread(VMCS_GUEST_RIP);
+	state->cs_base = vmread(VMCS_GUEST_BASE + VMCS_SEGMENT(X86_CS));
+	state->cr0 = vmread(VMCS_GUEST_CR0);
+	state->cr3 = vmread(VMCS_GUEST_CR3);
+	state->cr4 = vmread(VMCS_GUEST_CR4);
+	state->efer = vmread(VMCS_GUEST_EFER);
+	state->cs_attributes = attributes_of(vmread(VMCS_GUEST_ACCESS_RIGHTS + VMCS_SEGMENT(X86_CS)));
+	release_vmcs(vcpu, borrowed);
+}
+
+/* Of the loaded vCPU. */
+static void vmx_skip_length(struct arch_vcpu *vcpu, unsigned length)
+{
+	(void)vcpu;
+	vmx_move_to(vmread(VMCS_GUEST_RIP) + length);
+}
+
 static void vmx_inject_exception(struct arch_vcpu *vcpu, enum x86_vector vector, uint32_t error_code)
 {
 	struct borrowed borrowed = borrow_vmcs(vcpu);
@@ -452,6 +477,8 @@ const struct virt_ops vmx_ops = {
 	.set = vmx_set,
 	.get_segment = vmx_get_segment,
 	.set_segment = vmx_set_segment,
+	.get_code = vmx_get_code,
+	.skip = vmx_skip_length,
 	.inject = vmx_inject_exception,
 	.exit_name = vmx_exit_name,
 };

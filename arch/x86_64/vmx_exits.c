@@ -160,7 +160,6 @@ static int exit_io(struct arch_vcpu *vcpu, struct vm_exit *exit)
 /* The access was the CPU's own, for the event: the instruction at RIP has nothing to do with it. */
 static __attribute__((noinline)) int fault_in_delivery(struct arch_vcpu *vcpu, struct vm_exit *exit)
 {
-	exit->fault.linear_address = vmread(VMCS_GUEST_LINEAR_ADDRESS);
 	exit->status = addr_space_handle_fault(vcpu->vm->space, &exit->fault);
 	return exit->status == MM_OK ? X86_RUN_ON : VM_EXIT_NESTED_FAULT;
 }
@@ -174,6 +173,7 @@ static int exit_ept_violation(struct arch_vcpu *vcpu, struct vm_exit *exit)
 	fault->linear_valid = qualification & EPT_VIOLATION_LINEAR_VALID;
 	fault->table_walk =
 		(qualification & (EPT_VIOLATION_LINEAR_VALID | EPT_VIOLATION_FINAL)) == EPT_VIOLATION_LINEAR_VALID;
+	fault->linear_address = vmread(VMCS_GUEST_LINEAR_ADDRESS); /* undefined where it is not valid */
 	if (unlikely(qualification & EPT_VIOLATION_NMI_UNBLOCK)) {
 		block_nmi_again();
 	}
@@ -181,12 +181,7 @@ static int exit_ept_violation(struct arch_vcpu *vcpu, struct vm_exit *exit)
 		(void)requeue_event();
 		return fault_in_delivery(vcpu, exit);
 	}
-	enum vm_exit_kind kind;
-	if (likely(x86_nested_fault(vcpu, fault, exit, &kind))) {
-		return X86_RUN_ON;
-	}
-	fault->linear_address = vmread(VMCS_GUEST_LINEAR_ADDRESS); /* for the report; undefined where it is not valid */
-	return (int)kind;
+	return x86_fault_exit(vcpu, exit);
 }
 
 static int exit_external_interrupt(struct arch_vcpu *vcpu, struct vm_exit *exit)
