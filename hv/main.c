@@ -14,8 +14,9 @@
 #include "lib/panic.h"
 #include "lib/stack_protector.h"
 
-#define VERSION     "0.1"
-#define MESSAGE_MAX 160
+#define VERSION      "0.1"
+#define MESSAGE_MAX  160
+#define STACK_FRAMES 8
 
 bool hv_check(char *message, size_t size)
 {
@@ -68,14 +69,10 @@ static unsigned run_guests(const struct boot_info *info)
 	return ended;
 }
 
-_Noreturn void hv_main(struct boot_info *info)
+/* The rest, on a stack whose overflow the CPU notices. */
+static void run(void *argument)
 {
-	stack_protector_seed(arch_counter());
-	clock_init(info->start_counter);
-	log_set_clock(clock_microseconds);
-	console_init(info);
-	log_machine(info);
-	take_machine(info);
+	struct boot_info *info = argument;
 	host_memory_reclaim(info);
 	host_memory_log("mm");
 
@@ -91,4 +88,19 @@ _Noreturn void hv_main(struct boot_info *info)
 	}
 	log_line("caisson", "halted: the firmware did not power the machine off");
 	arch_halt();
+}
+
+_Noreturn void hv_main(struct boot_info *info)
+{
+	stack_protector_seed(arch_counter());
+	clock_init(info->start_counter);
+	log_set_clock(clock_microseconds);
+	console_init(info);
+	log_machine(info);
+	take_machine(info);
+	uintptr_t stack = arch_stack_alloc(STACK_FRAMES);
+	if (stack == 0) {
+		panic("mm: no frames for a stack");
+	}
+	arch_run_on_stack(stack, run, info);
 }

@@ -26,6 +26,7 @@ int addr_space_init(struct addr_space *space, gpa_t base, uint64_t size, const s
 	space->base = base;
 	space->size = size;
 	space->generation = 0;
+	space->layout = 0;
 	space->readers = 0;
 	space->changing = false;
 	space->statistics = (struct addr_space_statistics){.faults_filled = 0};
@@ -144,6 +145,7 @@ static void begin_change(struct addr_space *space)
 		spin_pause();
 	}
 	__atomic_store_n(&space->generation, space->generation + 1, __ATOMIC_RELEASE);
+	__atomic_store_n(&space->layout, space->layout + 1, __ATOMIC_RELEASE);
 }
 
 static void end_change(struct addr_space *space)

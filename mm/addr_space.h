@@ -30,6 +30,8 @@ struct addr_space {
 	 * it before the use, and again after: what was read in between counts only if it is still the same.
 	 */
 	uint64_t generation;
+	/* Grows with every change of the areas: who remembers that a page has none (device registers) compares it. */
+	uint64_t layout;
 	/* Guest accessors inside without the lock, and a change that waits for them: begin_change in addr_space.c. */
 	uint32_t readers;
 	bool changing;

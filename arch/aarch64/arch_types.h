@@ -79,14 +79,11 @@ struct arm_fp {
 	uint64_t fpcr, fpsr;
 } __attribute__((aligned(16)));
 
-/*
- * A page that mm was last asked for in vain: device registers. The answer holds while the areas are the same, that
- * is while neither has one been added (their number) nor anything taken away or changed (the space's generation).
- */
+/* A page that mm was last asked for in vain: device registers. Holds while the space's layout is the same. */
 #define ARM_MMIO_NONE UINT64_C(1)
 struct arm_mmio_page {
 	uint64_t hpfar; /* HPFAR_EL2, or ARM_MMIO_NONE, which that never is */
-	uint64_t generation, areas;
+	uint64_t layout;
 };
 
 struct arch_vcpu {

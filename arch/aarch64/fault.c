@@ -133,8 +133,7 @@ static int no_area(struct arch_vcpu *vcpu, struct vm_exit *exit, uint64_t esr)
 	fill_io(vcpu, esr, exit->fault.gpa, esr & ESR_ABORT_WNR, &exit->io);
 	vcpu->mmio = (struct arm_mmio_page){
 		.hpfar = sysreg_read(hpfar_el2),
-		.generation = vcpu->space->generation,
-		.areas = vcpu->space->areas.count,
+		.layout = vcpu->space->layout,
 	};
 	return VM_EXIT_MMIO;
 }
@@ -204,9 +203,7 @@ int arm_instruction_abort(struct arch_vcpu *vcpu, struct vm_exit *exit, uint64_t
 /* Whether the page is the last one that mm knew nothing of, and mm's areas are still the same. */
 static inline bool known_device_page(const struct arch_vcpu *vcpu, uint64_t hpfar)
 {
-	const struct addr_space *space = vcpu->space;
-	return hpfar == vcpu->mmio.hpfar && space->generation == vcpu->mmio.generation &&
-	       space->areas.count == vcpu->mmio.areas;
+	return hpfar == vcpu->mmio.hpfar && vcpu->space->layout == vcpu->mmio.layout;
 }
 
 /* A translation fault that stage 2 has not seen before, neither in a walk of the guest's. */

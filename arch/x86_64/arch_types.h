@@ -98,6 +98,13 @@ struct string_io {
 	bool repeat;
 };
 
+/* A page that mm was last asked for in vain: device registers. Holds while the space's layout is the same. */
+#define X86_MMIO_NONE UINT64_C(1)
+struct x86_mmio_page {
+	gpa_t page; /* or X86_MMIO_NONE, which no page is */
+	uint64_t layout;
+};
+
 struct arch_vcpu {
 	/* RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, R8..R15 as ModRM numbers them. The world switch's assembly
 	 * knows this is the first member. gpr[4] is not kept up: RSP lives in the VMCS or VMCB. With SVM, RAX
@@ -113,6 +120,7 @@ struct arch_vcpu {
 	uint64_t deadline; /* arch_counter() value, UINT64_MAX: none */
 	uint64_t exits[X86_EXIT_COUNTERS];
 	struct code_page code;
+	struct x86_mmio_page mmio;
 	struct x86_lazy_state lazy;
 	struct string_io string;
 };

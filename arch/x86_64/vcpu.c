@@ -114,6 +114,7 @@ int arch_vcpu_init(struct arch_vcpu *vcpu, struct arch_vm *vm, unsigned index)
 	vcpu->vm = vm;
 	vcpu->index = index;
 	vcpu->deadline = UINT64_MAX;
+	vcpu->mmio.page = X86_MMIO_NONE;
 	int status = x86_lazy_init(vcpu);
 	if (status != MM_OK) {
 		return status;
@@ -345,14 +346,26 @@ static __attribute__((noinline)) int refused_fault(struct arch_vcpu *vcpu, struc
 	io->length = instruction.length;
 	io->target = instruction.gpr;
 	io->detail = mmio_detail(&instruction);
+	vcpu->mmio = (struct x86_mmio_page){
+		.page = align_down(fault->gpa, FRAME_SIZE),
+		.layout = vcpu->vm->space->layout,
+	};
 	if (instruction.operation == MMIO_STORE) {
 		io->value = stored_value(vcpu, &instruction);
 	}
 	return VM_EXIT_MMIO;
 }
 
+static inline bool known_device_page(const struct arch_vcpu *vcpu, gpa_t gpa)
+{
+	return align_down(gpa, FRAME_SIZE) == vcpu->mmio.page && vcpu->vm->space->layout == vcpu->mmio.layout;
+}
+
 int x86_fault_exit(struct arch_vcpu *vcpu, struct vm_exit *exit)
 {
+	if (known_device_page(vcpu, exit->fault.gpa)) {
+		return refused_fault(vcpu, exit, MM_EFAULT);
+	}
 	int status = addr_space_handle_fault(vcpu->vm->space, &exit->fault);
 	return likely(status == MM_OK) ? X86_RUN_ON : refused_fault(vcpu, exit, status);
 }

@@ -192,43 +192,55 @@ static void vmx_vm_destroy(struct arch_vm *vm)
 
 /* ---- which VMCS is current ---- */
 
-/* Makes the vCPU's VMCS current for the time up to release_vmcs. Free of cost for the loaded vCPU. */
-struct borrowed {
-	bool borrowed;
-	uint64_t previous;
-};
-
-static struct borrowed borrow_vmcs(struct arch_vcpu *vcpu)
+static bool is_current(const struct arch_vcpu *vcpu)
 {
-	struct borrowed borrowed = {.borrowed = vcpu->vmx.cpu != this_cpu()};
-	if (!borrowed.borrowed) {
-		return borrowed;
-	}
-	__asm__ volatile("vmptrst %0" : "=m"(borrowed.previous));
+	return vcpu->vmx.cpu == this_cpu();
+}
+
+static void make_current(struct arch_vcpu *vcpu)
+{
 	if (!vmptrld(&vcpu->vmx.vmcs)) {
 		panic("VMPTRLD failed for the VMCS at 0x%llx", (unsigned long long)vcpu->vmx.vmcs);
 	}
 	vcpu->vmx.cpu = this_cpu();
-	return borrowed;
 }
 
-static void release_vmcs(struct arch_vcpu *vcpu, struct borrowed borrowed)
+static void make_inactive(struct arch_vcpu *vcpu)
 {
-	if (likely(!borrowed.borrowed)) {
+	vcpu->vmx.cpu = NULL;
+	if (!vmclear(&vcpu->vmx.vmcs)) {
+		panic("VMCLEAR failed for the VMCS at 0x%llx", (unsigned long long)vcpu->vmx.vmcs);
+	}
+}
+
+/* Makes the vCPU's VMCS current up to release_vmcs, which takes what this returns. For cold paths. */
+#define WAS_CURRENT UINT64_C(1) /* no VMCS lies there */
+
+static uint64_t borrow_vmcs(struct arch_vcpu *vcpu)
+{
+	uint64_t previous;
+	if (is_current(vcpu)) {
+		return WAS_CURRENT;
+	}
+	__asm__ volatile("vmptrst %0" : "=m"(previous));
+	make_current(vcpu);
+	return previous;
+}
+
+static void release_vmcs(struct arch_vcpu *vcpu, uint64_t previous)
+{
+	if (previous == WAS_CURRENT) {
 		return;
 	}
-	vcpu->vmx.cpu = NULL;
-	if (!vmclear(&vcpu->vmx.vmcs) || (borrowed.previous != NO_CURRENT && !vmptrld(&borrowed.previous))) {
-		panic("VMCLEAR or VMPTRLD failed");
+	make_inactive(vcpu);
+	if (previous != NO_CURRENT && !vmptrld(&previous)) {
+		panic("VMPTRLD failed for the VMCS at 0x%llx", (unsigned long long)previous);
 	}
 }
 
 static void vmx_load(struct arch_vcpu *vcpu)
 {
-	if (vcpu->vmx.cpu != this_cpu() && !vmptrld(&vcpu->vmx.vmcs)) {
-		panic("VMPTRLD failed for the VMCS at 0x%llx", (unsigned long long)vcpu->vmx.vmcs);
-	}
-	vcpu->vmx.cpu = this_cpu();
+	make_current(vcpu);
 	vmx_setup_host();
 	write_cr2(vcpu->vmx.cr2);
 	if (vcpu->vm->vcpus > 1) {
@@ -239,10 +251,7 @@ static void vmx_load(struct arch_vcpu *vcpu)
 static void vmx_put(struct arch_vcpu *vcpu)
 {
 	vcpu->vmx.cr2 = read_cr2();
-	vcpu->vmx.cpu = NULL;
-	if (!vmclear(&vcpu->vmx.vmcs)) {
-		panic("VMCLEAR failed for the VMCS at 0x%llx", (unsigned long long)vcpu->vmx.vmcs);
-	}
+	make_inactive(vcpu);
 }
 
 /* ---- vCPUs ---- */
@@ -257,9 +266,9 @@ static int vmx_vcpu_init(struct arch_vcpu *vcpu)
 	if (!vmclear(&vcpu->vmx.vmcs)) {
 		panic("VMCLEAR failed for the VMCS at 0x%llx", (unsigned long long)vcpu->vmx.vmcs);
 	}
-	struct borrowed borrowed = borrow_vmcs(vcpu);
+	uint64_t previous = borrow_vmcs(vcpu);
 	vmx_setup(vcpu);
-	release_vmcs(vcpu, borrowed);
+	release_vmcs(vcpu, previous);
 	return MM_OK;
 }
 
@@ -271,14 +280,14 @@ static void vmx_vcpu_destroy(struct arch_vcpu *vcpu)
 
 static void vmx_start(struct arch_vcpu *vcpu, const struct arch_entry *entry)
 {
-	struct borrowed borrowed = borrow_vmcs(vcpu);
+	uint64_t previous = borrow_vmcs(vcpu);
 	vmx_setup(vcpu);
 	vcpu->vmx.cr8 = 0;
 	x86_reset_state(vcpu, entry);
 	vmwrite(VMCS_GUEST_INTERRUPTIBILITY, 0);
 	vmwrite(VMCS_GUEST_PENDING_DEBUG, 0);
 	vmx_flush_vpid(vcpu->vm);
-	release_vmcs(vcpu, borrowed);
+	release_vmcs(vcpu, previous);
 }
 
 /* ---- registers ---- */
@@ -310,16 +319,16 @@ static uint64_t get_current(const struct arch_vcpu *vcpu, enum x86_register name
 
 static __attribute__((noinline)) uint64_t get_borrowed(struct arch_vcpu *vcpu, enum x86_register name)
 {
-	struct borrowed borrowed = borrow_vmcs(vcpu);
+	uint64_t previous = borrow_vmcs(vcpu);
 	uint64_t value = get_current(vcpu, name);
-	release_vmcs(vcpu, borrowed);
+	release_vmcs(vcpu, previous);
 	return value;
 }
 
 /* On hot paths: decoding, CPUID leaf 1. */
 static uint64_t vmx_get(struct arch_vcpu *vcpu, enum x86_register name)
 {
-	return likely(vcpu->vmx.cpu == this_cpu()) ? get_current(vcpu, name) : get_borrowed(vcpu, name);
+	return likely(is_current(vcpu)) ? get_current(vcpu, name) : get_borrowed(vcpu, name);
 }
 
 static void set_current(struct arch_vcpu *vcpu, enum x86_register name, uint64_t value)
@@ -362,14 +371,14 @@ static void set_current(struct arch_vcpu *vcpu, enum x86_register name, uint64_t
 
 static __attribute__((noinline)) void set_borrowed(struct arch_vcpu *vcpu, enum x86_register name, uint64_t value)
 {
-	struct borrowed borrowed = borrow_vmcs(vcpu);
+	uint64_t previous = borrow_vmcs(vcpu);
 	set_current(vcpu, name, value);
-	release_vmcs(vcpu, borrowed);
+	release_vmcs(vcpu, previous);
 }
 
 static void vmx_set(struct arch_vcpu *vcpu, enum x86_register name, uint64_t value)
 {
-	if (unlikely(vcpu->vmx.cpu != this_cpu())) {
+	if (unlikely(!is_current(vcpu))) {
 		set_borrowed(vcpu, name, value);
 	} else if (likely(name == X86_RIP)) {
 		vmx_move_to(value); /* past an instruction that was emulated */
@@ -402,14 +411,14 @@ static void get_current_segment(enum x86_segment_name name, struct x86_segment *
 static __attribute__((noinline)) void get_borrowed_segment(struct arch_vcpu *vcpu, enum x86_segment_name name,
                                                            struct x86_segment *segment)
 {
-	struct borrowed borrowed = borrow_vmcs(vcpu);
+	uint64_t previous = borrow_vmcs(vcpu);
 	get_current_segment(name, segment);
-	release_vmcs(vcpu, borrowed);
+	release_vmcs(vcpu, previous);
 }
 
 static void vmx_get_segment(struct arch_vcpu *vcpu, enum x86_segment_name name, struct x86_segment *segment)
 {
-	if (likely(vcpu->vmx.cpu == this_cpu())) {
+	if (likely(is_current(vcpu))) {
 		get_current_segment(name, segment);
 	} else {
 		get_borrowed_segment(vcpu, name, segment);
@@ -418,7 +427,7 @@ static void vmx_get_segment(struct arch_vcpu *vcpu, enum x86_segment_name name, 
 
 static void vmx_set_segment(struct arch_vcpu *vcpu, enum x86_segment_name name, const struct x86_segment *segment)
 {
-	struct borrowed borrowed = borrow_vmcs(vcpu);
+	uint64_t previous = borrow_vmcs(vcpu);
 	vmwrite(VMCS_GUEST_BASE + VMCS_SEGMENT(name), segment->base);
 	vmwrite(VMCS_GUEST_LIMIT + VMCS_SEGMENT(name), segment->limit);
 	if (name != X86_GDTR && name != X86_IDTR) {
@@ -427,13 +436,12 @@ static void vmx_set_segment(struct arch_vcpu *vcpu, enum x86_segment_name name, 
 		vmwrite(VMCS_GUEST_SELECTOR + VMCS_SEGMENT(name), segment->selector);
 		vmwrite(VMCS_GUEST_ACCESS_RIGHTS + VMCS_SEGMENT(name), rights);
 	}
-	release_vmcs(vcpu, borrowed);
+	release_vmcs(vcpu, previous);
 }
 
 /* The paging bits of CR0 and CR4 are the guest's own, so the real ones will do. */
-static void vmx_get_code(struct arch_vcpu *vcpu, struct x86_code_state *state)
+static void get_current_code(struct x86_code_state *state)
 {
-	struct borrowed borrowed = borrow_vmcs(vcpu);
 	state->rip = vmread(VMCS_GUEST_RIP);
 	state->cs_base = vmread(VMCS_GUEST_BASE + VMCS_SEGMENT(X86_CS));
 	state->cr0 = vmread(VMCS_GUEST_CR0);
@@ -441,7 +449,22 @@ static void vmx_get_code(struct arch_vcpu *vcpu, struct x86_code_state *state)
 	state->cr4 = vmread(VMCS_GUEST_CR4);
 	state->efer = vmread(VMCS_GUEST_EFER);
 	state->cs_attributes = attributes_of(vmread(VMCS_GUEST_ACCESS_RIGHTS + VMCS_SEGMENT(X86_CS)));
-	release_vmcs(vcpu, borrowed);
+}
+
+static __attribute__((noinline)) void get_borrowed_code(struct arch_vcpu *vcpu, struct x86_code_state *state)
+{
+	uint64_t previous = borrow_vmcs(vcpu);
+	get_current_code(state);
+	release_vmcs(vcpu, previous);
+}
+
+static void vmx_get_code(struct arch_vcpu *vcpu, struct x86_code_state *state)
+{
+	if (likely(is_current(vcpu))) {
+		get_current_code(state);
+	} else {
+		get_borrowed_code(vcpu, state);
+	}
 }
 
 /* Of the loaded vCPU. */
@@ -453,9 +476,9 @@ static void vmx_skip_length(struct arch_vcpu *vcpu, unsigned length)
 
 static void vmx_inject_exception(struct arch_vcpu *vcpu, enum x86_vector vector, uint32_t error_code)
 {
-	struct borrowed borrowed = borrow_vmcs(vcpu);
+	uint64_t previous = borrow_vmcs(vcpu);
 	vmx_inject(vector, error_code);
-	release_vmcs(vcpu, borrowed);
+	release_vmcs(vcpu, previous);
 }
 
 const struct virt_ops vmx_ops = {

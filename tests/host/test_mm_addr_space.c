@@ -47,6 +47,33 @@ static void an_empty_space_gives_its_root_back(void **state)
 	}
 }
 
+static void layout_grows_with_every_change_of_the_areas_and_with_no_fault(void **state)
+{
+	const struct nested_fault fault = {.gpa = MIB(2), .access = MM_WRITE};
+
+	(void)state;
+	start(mm_format(0), GIB(1));
+	uint64_t before = space.layout;
+
+	assert_status(addr_space_map_alloc(&space, MIB(2), MIB(2), RWX, false, AREA_PAGES_4K), MM_OK);
+	assert_true(space.layout > before);
+	before = space.layout;
+	assert_status(addr_space_handle_fault(&space, &fault), MM_OK);
+	assert_int_equal(space.layout, before);
+	assert_status(addr_space_protect(&space, MIB(2), FRAME_SIZE, MM_READ), MM_OK);
+	assert_true(space.layout > before);
+	before = space.layout;
+	assert_status(addr_space_discard(&space, MIB(2), MIB(2)), MM_OK);
+	assert_true(space.layout > before);
+	before = space.layout;
+	assert_status(addr_space_unmap(&space, MIB(2), MIB(2)), MM_OK);
+	assert_true(space.layout > before);
+	before = space.layout;
+	assert_status(addr_space_map_linear(&space, MIB(2), FRAME_SIZE, 0, RWX), MM_OK);
+	assert_true(space.layout > before);
+	addr_space_destroy(&space);
+}
+
 static void init_refuses_a_bad_range(void **state)
 {
 	const struct npt_format *format = mm_format(0);
@@ -362,6 +389,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(mapping_a_lazy_tebibyte_takes_no_table, setup, teardown),
 		cmocka_unit_test_setup_teardown(memory_types_survive_splits_and_protect, setup, teardown),
 		cmocka_unit_test_setup_teardown(the_dump_tells_areas_leaves_and_counts, setup, teardown),
+		cmocka_unit_test_setup_teardown(layout_grows_with_every_change_of_the_areas_and_with_no_fault, setup,
+	                                        teardown),
 		cmocka_unit_test_setup_teardown(find_area_reports_range_and_permissions, setup, teardown),
 	};
 

@@ -8,7 +8,7 @@ from harness import BUILD, STAMP, Test, boot, equal, find, isa_of, run_logged, v
 
 GDB_SECONDS = 60
 BROKEN_FUNCTION = "arch_vcpu_report"  # called when the budget of the guest below is used up
-CALLERS = ["vcpu_run", "vm_run", "hv_main"]
+CALLERS = ["vcpu_run", "vm_run", "run"]
 NOWHERE = 8  # frame 0 is mapped nowhere
 
 CAUSE = {
