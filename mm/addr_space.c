@@ -83,6 +83,7 @@ static int map_area(struct addr_space *space, const struct area *wanted)
 		return status;
 	}
 	area_set_insert(&space->areas, area, &place);
+	__atomic_store_n(&space->layout, space->layout + 1, __ATOMIC_RELEASE);
 	return MM_OK;
 }
 
