@@ -36,7 +36,7 @@ bool bus_add(struct bus *bus, uint64_t start, uint64_t size, struct device *devi
 	return true;
 }
 
-static __attribute__((noinline)) struct bus_range *search(struct bus *bus, uint64_t address, unsigned width)
+static struct bus_range *search(struct bus *bus, uint64_t address, unsigned width)
 {
 	/* Invariant: ranges below `low` start at or before address; those from `high` on start after it. */
 	unsigned low = 0;
@@ -56,26 +56,39 @@ static __attribute__((noinline)) struct bus_range *search(struct bus *bus, uint6
 	return &bus->ranges[low - 1];
 }
 
-/* A bus without ranges has an empty one first, which holds nothing. */
-static inline struct bus_range *find(struct bus *bus, uint64_t address, unsigned width)
-{
-	struct bus_range *last = &bus->ranges[bus->last];
-	return likely(holds(last, address, width)) ? last : search(bus, address, width);
-}
-
 struct bus_range *bus_find(struct bus *bus, uint64_t address, unsigned width)
 {
-	return find(bus, address, width);
+	struct bus_range *last = &bus->ranges[bus->last];
+	return holds(last, address, width) ? last : search(bus, address, width);
 }
 
+static __attribute__((noinline)) bool read_elsewhere(struct bus *bus, uint64_t address, unsigned width, uint64_t *value)
+{
+	struct bus_range *range = search(bus, address, width);
+	return range && range->device->ops->read(range->device, address - range->start, width, value);
+}
+
+static __attribute__((noinline)) bool write_elsewhere(struct bus *bus, uint64_t address, unsigned width, uint64_t value)
+{
+	struct bus_range *range = search(bus, address, width);
+	return range && range->device->ops->write(range->device, address - range->start, width, value);
+}
+
+/* A bus without ranges has an empty one first, which holds nothing. */
 bool bus_read(struct bus *bus, uint64_t address, unsigned width, uint64_t *value)
 {
-	struct bus_range *range = find(bus, address, width);
-	return range && range->device->ops->read(range->device, address - range->start, width, value);
+	struct bus_range *last = &bus->ranges[bus->last];
+	if (unlikely(!holds(last, address, width))) {
+		return read_elsewhere(bus, address, width, value);
+	}
+	return last->device->ops->read(last->device, address - last->start, width, value);
 }
 
 bool bus_write(struct bus *bus, uint64_t address, unsigned width, uint64_t value)
 {
-	struct bus_range *range = find(bus, address, width);
-	return range && range->device->ops->write(range->device, address - range->start, width, value);
+	struct bus_range *last = &bus->ranges[bus->last];
+	if (unlikely(!holds(last, address, width))) {
+		return write_elsewhere(bus, address, width, value);
+	}
+	return last->device->ops->write(last->device, address - last->start, width, value);
 }

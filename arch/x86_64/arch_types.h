@@ -74,7 +74,9 @@ struct vmx_vcpu {
 	uint64_t stack;       /* the host's RSP while the guest runs */
 	hpa_t vmcs;
 	const struct x86_cpu *cpu; /* whose current VMCS it is; NULL: of none */
-	uint64_t cr2, cr8;         /* what no VMCS field holds; CR2 is in the CPU while loaded */
+	uint64_t cr2;              /* while not loaded; else the CPU holds it */
+	uint32_t cr8;
+	uint32_t last_cpu; /* that loaded it: index + 1; 0: none yet */
 	uint32_t cr4_allowed;      /* the bits that the guest's CPUID lets it set */
 	uint32_t cr4_shadow;       /* those that it has set and the host owns */
 };

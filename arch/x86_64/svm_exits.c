@@ -375,15 +375,18 @@ static int exit_mc(struct arch_vcpu *vcpu, struct vm_exit *exit, struct vmcb *vm
 	return X86_RUN_ON;
 }
 
-/* INVD would lose the host's data and WBINVD everybody's time; guests' memory is write-back and coherent. */
-static int exit_invd(struct arch_vcpu *vcpu, struct vm_exit *exit, struct vmcb *vmcb)
+/*
+ * INVD would lose the host's data and WBINVD everybody's time; guests' memory is write-back and coherent. QEMU's TCG
+ * calls both WBINVD.
+ */
+static int exit_invalidate(struct arch_vcpu *vcpu, struct vm_exit *exit, struct vmcb *vmcb)
 {
-	return skip_slowly(vcpu, exit, vmcb, opcode_invd);
-}
-
-static int exit_wbinvd(struct arch_vcpu *vcpu, struct vm_exit *exit, struct vmcb *vmcb)
-{
-	return skip_slowly(vcpu, exit, vmcb, opcode_wbinvd);
+	uint64_t next = find_end(vcpu, vmcb, opcode_wbinvd);
+	if (next == 0) {
+		return skip_slowly(vcpu, exit, vmcb, opcode_invd);
+	}
+	step_to(vcpu, vmcb, next);
+	return X86_RUN_ON;
 }
 
 static int exit_xsetbv(struct arch_vcpu *vcpu, struct vm_exit *exit, struct vmcb *vmcb)
@@ -481,7 +484,7 @@ static exit_handler *const handlers[VMEXIT_LAST + 1] = {
 	UNEXPECTED(VMEXIT_RDPMC + 1, VMEXIT_CPUID - 1), /* PUSHF, POPF */
 	[VMEXIT_CPUID] = exit_cpuid,
 	UNEXPECTED(VMEXIT_CPUID + 1, VMEXIT_INVD - 1), /* RSM, IRET, SWINT */
-	[VMEXIT_INVD] = exit_invd,
+	[VMEXIT_INVD] = exit_invalidate,
 	UNEXPECTED(VMEXIT_INVD + 1, VMEXIT_HLT - 1), /* PAUSE */
 	[VMEXIT_HLT] = exit_hlt,
 	UNEXPECTED(VMEXIT_HLT + 1, VMEXIT_INVLPGA - 1), /* INVLPG */
@@ -498,7 +501,7 @@ static exit_handler *const handlers[VMEXIT_LAST + 1] = {
 	[VMEXIT_CLGI] = exit_undefined,
 	[VMEXIT_SKINIT] = exit_undefined,
 	UNEXPECTED(VMEXIT_SKINIT + 1, VMEXIT_WBINVD - 1), /* RDTSCP, ICEBP */
-	[VMEXIT_WBINVD] = exit_wbinvd,
+	[VMEXIT_WBINVD] = exit_invalidate,
 	[VMEXIT_MONITOR] = exit_undefined,
 	[VMEXIT_MWAIT] = exit_undefined,
 	[VMEXIT_MWAIT_CONDITIONAL] = exit_undefined,

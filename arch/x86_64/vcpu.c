@@ -346,10 +346,6 @@ static __attribute__((noinline)) int refused_fault(struct arch_vcpu *vcpu, struc
 	io->length = instruction.length;
 	io->target = instruction.gpr;
 	io->detail = mmio_detail(&instruction);
-	vcpu->mmio = (struct x86_mmio_page){
-		.page = align_down(fault->gpa, FRAME_SIZE),
-		.layout = vcpu->vm->space->layout,
-	};
 	if (instruction.operation == MMIO_STORE) {
 		io->value = stored_value(vcpu, &instruction);
 	}
@@ -367,7 +363,14 @@ int x86_fault_exit(struct arch_vcpu *vcpu, struct vm_exit *exit)
 		return refused_fault(vcpu, exit, MM_EFAULT);
 	}
 	int status = addr_space_handle_fault(vcpu->vm->space, &exit->fault);
-	return likely(status == MM_OK) ? X86_RUN_ON : refused_fault(vcpu, exit, status);
+	if (likely(status == MM_OK)) {
+		return X86_RUN_ON;
+	}
+	if (status == MM_EFAULT) {
+		vcpu->mmio.page = align_down(exit->fault.gpa, FRAME_SIZE);
+		vcpu->mmio.layout = vcpu->vm->space->layout;
+	}
+	return refused_fault(vcpu, exit, status);
 }
 
 bool x86_nested_fault(struct arch_vcpu *vcpu, const struct nested_fault *fault, struct vm_exit *exit,

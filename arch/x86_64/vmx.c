@@ -178,9 +178,6 @@ static int vmx_vm_init(struct arch_vm *vm)
 	x86_msr_passthrough(allow_msr, region_pointer(vm->msr_bitmap));
 	vm->nested_root = addr_space_root(vm->space) | EPTP_WRITE_BACK | EPTP_WALK(EPT_LEVELS) |
 	                  (vmx_capabilities.ept_vpid & EPT_CAP_ACCESSED_DIRTY ? EPTP_ACCESSED_DIRTY : 0);
-	/* Both names may have been another VM's. */
-	flush_ept(vm->nested_root);
-	vmx_flush_vpid(vm);
 	return MM_OK;
 }
 
@@ -238,13 +235,22 @@ static void release_vmcs(struct arch_vcpu *vcpu, uint64_t previous)
 	}
 }
 
+/* The root table and the VPID may have been another VM's when something last ran here; a VM's vCPUs share both. */
+static void forget_others(const struct arch_vcpu *vcpu)
+{
+	flush_ept(vcpu->vm->nested_root);
+	vmx_flush_vpid(vcpu->vm);
+}
+
 static void vmx_load(struct arch_vcpu *vcpu)
 {
+	uint32_t cpu = this_cpu()->index + 1;
 	make_current(vcpu);
 	vmx_setup_host();
 	write_cr2(vcpu->vmx.cr2);
-	if (vcpu->vm->vcpus > 1) {
-		vmx_flush_vpid(vcpu->vm); /* its vCPUs share the VPID, and another one may have run here */
+	if (vcpu->vmx.last_cpu != cpu || vcpu->vm->vcpus > 1) {
+		forget_others(vcpu);
+		vcpu->vmx.last_cpu = cpu;
 	}
 }
 
@@ -361,7 +367,7 @@ static void set_current(struct arch_vcpu *vcpu, enum x86_register name, uint64_t
 		}
 		break;
 	case X86_CR8:
-		vcpu->vmx.cr8 = value;
+		vcpu->vmx.cr8 = (uint32_t)value;
 		break;
 	case X86_RIP: /* vmx_set */
 		vmx_move_to(value);

@@ -178,7 +178,7 @@ static bool move_to(struct arch_vcpu *vcpu, uint64_t number, uint64_t value)
 		if (value > CR8_MAX) {
 			return false;
 		}
-		vcpu->vmx.cr8 = value;
+		vcpu->vmx.cr8 = (uint32_t)value;
 		return true;
 	default:
 		return false;

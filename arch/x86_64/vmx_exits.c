@@ -372,7 +372,7 @@ static int entry_failed(struct arch_vcpu *vcpu, uint64_t reason)
 enum vm_exit_kind vmx_entry_refused(struct arch_vcpu *vcpu, struct vm_exit *exit)
 {
 	vmx_report_refusal(vcpu);
-	exit->raw = EXIT_REASON_ENTRY_FAILURE;
+	exit->raw = VMX_ENTRY_REFUSED;
 	return VM_EXIT_FAILED;
 }
 

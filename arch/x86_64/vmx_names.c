@@ -221,6 +221,9 @@ static const char *name_of(const char *const *names, size_t count, uint64_t inde
 
 const char *vmx_exit_name(uint64_t reason)
 {
+	if (reason == VMX_ENTRY_REFUSED) {
+		return "VM entry refused";
+	}
 	/* Bits above the basic reason qualify it: SDM vol. 3C 24.9.1. */
 	return name_of(exit_names, ARRAY_SIZE(exit_names), field(reason, 15, 0), "unknown exit reason");
 }

@@ -6,6 +6,9 @@
 
 #include <stdint.h>
 
+/* Our own beside the manual's reasons: VMRESUME or VMLAUNCH was refused (VMfail), so there was no exit. */
+#define VMX_ENTRY_REFUSED (UINT64_C(1) << 32)
+
 /* "EPT violation" for 48; "unknown exit reason" for what the manual does not list. Takes raw reasons, too. */
 const char *vmx_exit_name(uint64_t reason);
 

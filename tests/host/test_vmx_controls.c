@@ -42,6 +42,7 @@ static void exit_reasons_have_the_manual_s_names(void **state)
 	assert_string_equal(vmx_exit_name(EXIT_TDCALL), "TDCALL");
 	assert_string_equal(vmx_exit_name(EXIT_REASON_ENTRY_FAILURE | 33),
 	                    "VM-entry failure due to invalid guest state");
+	assert_string_equal(vmx_exit_name(VMX_ENTRY_REFUSED), "VM entry refused");
 	assert_string_equal(vmx_exit_name(35), "unknown exit reason");
 	assert_string_equal(vmx_exit_name(UINT16_MAX), "unknown exit reason");
 }
