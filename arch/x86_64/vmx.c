@@ -22,9 +22,8 @@ _Static_assert(offsetof(struct arch_vcpu, vmx.stack) == VCPU_VMX_STACK, "vmx.h, 
 _Static_assert(offsetof(struct arch_vcpu, exits) == VCPU_EXITS, "vmx.h, for vmx_asm.S");
 _Static_assert(offsetof(struct vm_exit, call.number) == EXIT_CALL_NUMBER, "vmx.h, for vmx_asm.S");
 _Static_assert(offsetof(struct vm_exit, call.argument) == EXIT_CALL_ARGUMENT, "vmx.h, for vmx_asm.S");
-_Static_assert(VM_EXIT_HYPERCALL == KIND_HYPERCALL && X86_RUN_ON == RUN_ON, "vmx.h, for vmx_asm.S");
+_Static_assert(VM_EXIT_HYPERCALL == KIND_HYPERCALL && X86_RUN_ON == (int)VMX_RUN_ON, "vmx.h, for vmx_asm.S");
 _Static_assert(EXIT_VMCALL == REASON_VMCALL && RFLAGS_TF == RFLAGS_TF_BIT, "vmx.h, for vmx_asm.S");
-_Static_assert(ACCESS_RIGHTS_UNUSABLE == X86_SEGMENT_UNUSABLE, "get_current_segment");
 _Static_assert(BITS(6, 5) == RIGHTS_DPL_BITS, "ACCESS_RIGHTS_DPL");
 _Static_assert(VMCS_EXIT_REASON == FIELD_EXIT_REASON && VMCS_INSTRUCTION_ERROR == FIELD_INSTRUCTION_ERROR,
                "vmx.h, for vmx_asm.S");
@@ -398,7 +397,8 @@ static void vmx_set(struct arch_vcpu *vcpu, enum x86_register name, uint64_t val
 /* The VMCS's access rights as struct x86_segment has them. */
 static uint32_t attributes_of(uint64_t rights)
 {
-	return (uint32_t)((rights & BITS(7, 0)) | (rights & BITS(15, 12)) >> 4 | (rights & ACCESS_RIGHTS_UNUSABLE));
+	uint64_t unusable = rights & ACCESS_RIGHTS_UNUSABLE ? X86_SEGMENT_UNUSABLE : 0;
+	return (uint32_t)((rights & BITS(7, 0)) | (rights & BITS(15, 12)) >> 4 | unusable);
 }
 
 static void get_current_segment(enum x86_segment_name name, struct x86_segment *segment)

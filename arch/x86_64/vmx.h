@@ -39,6 +39,8 @@
 #include "vcpu.h"
 #include "vmcs.h"
 
+enum vmx_answer { VMX_RUN_ON = RUN_ON, VMX_RUN_ON_ALL = RUN_ON_ALL };
+
 /* ---- vmx_caps.c: what this CPU offers ---- */
 
 struct vmx_capabilities {

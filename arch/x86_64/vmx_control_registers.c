@@ -230,5 +230,5 @@ int vmx_exit_control_register(struct arch_vcpu *vcpu, struct vm_exit *exit)
 	} else {
 		vmx_inject(X86_GP, 0);
 	}
-	return RUN_ON_ALL;
+	return VMX_RUN_ON_ALL;
 }
