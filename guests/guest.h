@@ -72,6 +72,13 @@ static inline uintptr_t free_memory(void)
 	return ((uintptr_t)guest_end + LARGE_PAGE_SIZE - 1) & ~(uintptr_t)(LARGE_PAGE_SIZE - 1);
 }
 
+/* ---- register state, one per ISA (guests/<isa>/state.c) ---- */
+
+/* How many of the floating-point, debug and system registers differ from what they are after reset; prints each. */
+unsigned foreign_state(void);
+/* Fills them. */
+void leave_state(void);
+
 /* ---- storms, one per ISA (guests/<isa>/storms.c), for rogue and bench ---- */
 
 struct storm {

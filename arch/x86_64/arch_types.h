@@ -76,9 +76,9 @@ struct vmx_vcpu {
 	const struct x86_cpu *cpu; /* whose current VMCS it is; NULL: of none */
 	uint64_t cr2;              /* while not loaded; else the CPU holds it */
 	uint32_t cr8;
-	uint32_t last_cpu; /* that loaded it: index + 1; 0: none yet */
-	uint32_t cr4_allowed;      /* the bits that the guest's CPUID lets it set */
-	uint32_t cr4_shadow;       /* those that it has set and the host owns */
+	uint32_t last_cpu;    /* that loaded it: index + 1; 0: none yet */
+	uint32_t cr4_allowed; /* the bits that the guest's CPUID lets it set */
+	uint32_t cr4_shadow;  /* those that it has set and the host owns */
 };
 
 /* svm_asm.S knows the offsets of the first five. */

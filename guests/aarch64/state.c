@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * AArch64's registers that only software switches between guests: SIMD and floating point, thread IDs, EL1's own.
+ */
+#include "guest.h"
+
+#define CPACR_FPEN (3u << 20)
+#define PATTERN    0x5a5a5a5a5a5a5a5aul
+
+static uint64_t vectors_area[64] __attribute__((aligned(16)));
+
+static unsigned differs(const char *name, uint64_t is)
+{
+	if (is == 0) {
+		return 0;
+	}
+	print("state: %s is %lx\n", name, (unsigned long)is);
+	return 1;
+}
+
+#define EACH_PAIR(operation)                                                                                           \
+	operation " q0, q1, [%0]\n" operation " q2, q3, [%0, #32]\n" operation " q4, q5, [%0, #64]\n" operation        \
+		  " q6, q7, [%0, #96]\n" operation " q8, q9, [%0, #128]\n" operation                                   \
+		  " q10, q11, [%0, #160]\n" operation " q12, q13, [%0, #192]\n" operation                              \
+		  " q14, q15, [%0, #224]\n" operation " q16, q17, [%0, #256]\n" operation                              \
+		  " q18, q19, [%0, #288]\n" operation " q20, q21, [%0, #320]\n" operation                              \
+		  " q22, q23, [%0, #352]\n" operation " q24, q25, [%0, #384]\n" operation                              \
+		  " q26, q27, [%0, #416]\n" operation " q28, q29, [%0, #448]\n" operation " q30, q31, [%0, #480]\n"
+
+/* The general registers are the compiler's; .arch lets the assembler know the others. */
+#define WITH_FP ".arch armv8-a+fp+simd\n"
+
+#define READ(name)                                                                                                     \
+	({                                                                                                             \
+		uint64_t value_;                                                                                       \
+		__asm__ volatile("mrs %0, " #name : "=r"(value_));                                                     \
+		value_;                                                                                                \
+	})
+#define WRITE(name, value) __asm__ volatile("msr " #name ", %0" : : "r"((uint64_t)(value)))
+
+unsigned foreign_state(void)
+{
+	unsigned count = 0;
+	WRITE(cpacr_el1, CPACR_FPEN);
+	__asm__ volatile("isb");
+	__asm__ volatile(WITH_FP EACH_PAIR("stp") : : "r"(vectors_area) : "memory");
+	for (unsigned i = 0; i < 64; i++) {
+		count += differs("half a vector register", vectors_area[i]);
+	}
+	return count + differs("FPCR", READ(fpcr)) + differs("FPSR", READ(fpsr)) +
+	       differs("TPIDR_EL0", READ(tpidr_el0)) + differs("TPIDRRO_EL0", READ(tpidrro_el0)) +
+	       differs("TPIDR_EL1", READ(tpidr_el1)) + differs("SP_EL0", READ(sp_el0)) +
+	       differs("TTBR0_EL1", READ(ttbr0_el1)) + differs("TTBR1_EL1", READ(ttbr1_el1)) +
+	       differs("MAIR_EL1", READ(mair_el1)) + differs("CONTEXTIDR_EL1", READ(contextidr_el1)) +
+	       differs("CNTV_CTL_EL0", READ(cntv_ctl_el0)) + differs("PAR_EL1", READ(par_el1)) +
+	       differs("ELR_EL1", READ(elr_el1));
+}
+
+void leave_state(void)
+{
+	for (unsigned i = 0; i < 64; i++) {
+		vectors_area[i] = PATTERN;
+	}
+	__asm__ volatile(WITH_FP EACH_PAIR("ldp") : : "r"(vectors_area) : "memory");
+	WRITE(fpcr, 1u << 24);
+	WRITE(fpsr, 1);
+	WRITE(tpidr_el0, PATTERN);
+	WRITE(tpidrro_el0, PATTERN);
+	WRITE(tpidr_el1, PATTERN);
+	WRITE(sp_el0, PATTERN);
+	WRITE(ttbr0_el1, PAGE_SIZE);
+	WRITE(ttbr1_el1, PAGE_SIZE);
+	WRITE(mair_el1, PATTERN);
+	WRITE(contextidr_el1, 1);
+	WRITE(elr_el1, PATTERN);
+}
