@@ -84,6 +84,9 @@ static bool sink_poll(struct log_sink *sink, bool wait)
 
 	if (wait) {
 		drain(uart, 0);
+		for (unsigned polls = 0; polls < DEAD_POLLS && !uart->dead && !uart->idle(uart); polls++) {
+			spin_pause();
+		}
 	} else if (uart->head != uart->tail && send_some(uart)) {
 		uart->dead = false;
 	}

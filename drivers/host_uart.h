@@ -56,6 +56,8 @@ struct host_uart {
 	 */
 	size_t (*put)(struct host_uart *uart, const char *text, size_t bytes);
 	int (*get)(struct host_uart *uart);
+	/* The last bit is out: the machine may be switched off. */
+	bool (*idle)(struct host_uart *uart);
 	char queue[HOST_UART_QUEUE_BYTES];
 };
 

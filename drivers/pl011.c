@@ -18,6 +18,7 @@ enum pl011_register {
 	UART_ICR = 0x044,
 };
 
+#define FR_BUSY           BIT(3) /* FIFO or shift register hold something to send */
 #define FR_RECEIVE_EMPTY  BIT(4) /* RXFE */
 #define FR_TRANSMIT_FULL  BIT(5) /* TXFF */
 #define FR_TRANSMIT_EMPTY BIT(7) /* TXFE */
@@ -66,6 +67,13 @@ static int pl011_get(struct host_uart *uart)
 	return (int)(read_register(uart, UART_DR) & DATA_MASK);
 }
 
+static bool pl011_idle(struct host_uart *uart)
+{
+	uint32_t flags = read_register(uart, UART_FR);
+
+	return flags == NOTHING_THERE || (flags & FR_BUSY) == 0;
+}
+
 bool pl011_init(struct host_uart *uart)
 {
 	const uint32_t running = CR_ENABLE | CR_TRANSMIT | CR_RECEIVE;
@@ -86,5 +94,6 @@ bool pl011_init(struct host_uart *uart)
 	uart->fifo_bytes = fifos ? FIFO_BYTES : 1;
 	uart->put = pl011_put;
 	uart->get = pl011_get;
+	uart->idle = pl011_idle;
 	return true;
 }

@@ -95,6 +95,11 @@ static int uart16550_get(struct host_uart *uart)
 	return read_register(uart, UART_DATA);
 }
 
+static bool uart16550_idle(struct host_uart *uart)
+{
+	return (read_register(uart, UART_LSR) & LSR_TRANSMIT_IDLE) != 0; /* also where nothing answers any more */
+}
+
 /* Two values in the scratch register, so that neither a stuck bus nor a floating one passes. */
 static bool answers(const struct host_uart *uart)
 {
@@ -113,12 +118,9 @@ static bool answers(const struct host_uart *uart)
 }
 
 /* The firmware's last words leave before the FIFO is cleared. */
-static void wait_until_idle(const struct host_uart *uart)
+static void wait_until_idle(struct host_uart *uart)
 {
-	for (unsigned polls = 0; polls < IDLE_POLLS; polls++) {
-		if ((read_register(uart, UART_LSR) & LSR_TRANSMIT_IDLE) != 0) {
-			return;
-		}
+	for (unsigned polls = 0; polls < IDLE_POLLS && !uart16550_idle(uart); polls++) {
 	}
 }
 
@@ -150,5 +152,6 @@ bool uart16550_init(struct host_uart *uart)
 	}
 	uart->put = uart16550_put;
 	uart->get = uart16550_get;
+	uart->idle = uart16550_idle;
 	return true;
 }

@@ -82,6 +82,7 @@ static void run(void *argument)
 	unsigned count = info->config.vm_count;
 	log_line("caisson", "%u guest%s ended: %u by themselves, %u stopped", count, count == 1 ? "" : "s", ended,
 	         count - ended);
+	log_flush(); /* what the port still has to send would be lost with its power */
 	if (info->firmware_reset) {
 		static bool power_off = true;
 		arch_call_firmware(info->firmware_reset, &power_off);

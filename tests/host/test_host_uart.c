@@ -160,7 +160,7 @@ static uint32_t fake_mmio_read32(uintptr_t address)
 	case 0x18:
 		model_poll();
 		return (model_has_input() ? 0 : BIT(4)) | (model.filled == model.fifo ? BIT(5) : 0) |
-		       (model.filled == 0 ? BIT(7) : 0);
+		       (model.filled == 0 ? BIT(7) : BIT(3));
 	case 0x2c:
 		return model.lcr_h;
 	case 0x30:
@@ -346,6 +346,16 @@ static void long_text_wraps_round_the_queue(void **state)
 	expect_sent(text);
 }
 
+static void a_flush_ends_when_the_last_byte_is_out(void **state)
+{
+	(void)state;
+	assert_true(host_uart_init(&uart, &com1));
+	send("good-bye");
+	assert_int_not_equal(model.filled, 0); /* in the FIFO: handed over, not sent */
+	assert_false(uart.sink.poll(&uart.sink, true));
+	assert_int_equal(model.filled, 0);
+}
+
 static void a_deferred_port_is_sent_by_polls_that_do_not_wait(void **state)
 {
 	(void)state;
@@ -455,6 +465,7 @@ int main(void)
 		TEST(a_port_without_fifo_takes_byte_by_byte),
 		TEST(line_feeds_get_one_carriage_return),
 		TEST(long_text_wraps_round_the_queue),
+		TEST(a_flush_ends_when_the_last_byte_is_out),
 		TEST(a_deferred_port_is_sent_by_polls_that_do_not_wait),
 		TEST(a_blocked_port_costs_one_bounded_wait_and_comes_back),
 		TEST(input_is_read_byte_by_byte_and_minus_one_without),

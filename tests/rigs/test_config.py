@@ -136,7 +136,7 @@ def tests() -> Iterator[Test]:
     for rig, cpu, pattern, seconds in (
         ("svm", "qemu64,-svm", ".*: neither VMX nor SVM; if the CPU has it, the firmware's setup can turn it on", 12),
         ("svm", "qemu64,+svm", r"SVM: this CPU has no nested paging \(CPUID 8000_000A EDX bit 0\)", 12),
-        ("vmx", "corei5_lynnfield_750", 'VMX: this CPU lacks "unrestricted guest" .*', 25),
+        ("vmx", "corei5_lynnfield_750", 'VMX: this CPU lacks "Unrestricted guest" .*', 25),
     ):
         test = partial(without_virtualization, rig, cpu, pattern, seconds)
         yield Test(f"{rig} cpu {cpu}: what the CPU lacks is named in one line, status 3", test, seconds)
