@@ -20,8 +20,8 @@ class Storm:
 BUDGET = "300ms"
 USED_UP = "CPU time used up: 300 ms"
 
+SPIN = Storm("spin", "rogue: spins for ever", USED_UP, BUDGET)
 COMMON = [
-    Storm("spin", "rogue: spins for ever", USED_UP, BUDGET),
     Storm("hypercalls", "rogue: 20000 hypercalls, most refused"),
     Storm("patchwork", "rogue: patchwork of [0-9]+ pages, 0 errors"),
 ]
@@ -54,11 +54,13 @@ ARM = [
     ),
 ]
 MACHINES = [
-    ("svm", (), [*COMMON, *X86, *AMD], 15),
-    ("vmx", (), [*COMMON, *X86, *INTEL], 60),
-    ("svm-bochs", (), [*COMMON, *X86, *AMD], 60),
-    ("el2", (), [*COMMON, *ARM], 15),
-    ("el2", ("--cpu", "cortex-a72", "--gic", "2"), [*COMMON, *ARM], 15),
+    ("svm", (), [SPIN, *COMMON, *X86, *AMD], 15),
+    ("vmx", (), [SPIN, *COMMON, *X86, *INTEL], 30),
+    # No spin: Bochs 2.7 loads the guest's RFLAGS before the CPU counts as in the guest, so that a guest which starts
+    # with IF = 0 masks the host's interrupts too, V_INTR_MASKING or not.
+    ("svm-bochs", (), [*COMMON, *X86, *AMD], 30),
+    ("el2", (), [SPIN, *COMMON, *ARM], 15),
+    ("el2", ("--cpu", "cortex-a72", "--gic", "2"), [SPIN, *COMMON, *ARM], 15),
 ]
 
 
