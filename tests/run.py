@@ -54,7 +54,8 @@ def host_tests() -> Iterator[Test]:
         name = source.stem[5:]
         fuzz = partial(make, f"fuzz-{name}", 300, f"FUZZ_SECONDS={FUZZ_SECONDS}")
         yield Test(f"host/fuzz-{name}: {FUZZ_SECONDS} seconds of random input find nothing", fuzz, 25)
-    yield Test("source/lint: clang-format, clang-tidy, cppcheck and shellcheck find nothing", partial(make, "lint", 900), 120)
+    lint = partial(make, "lint", 900)
+    yield Test("source/lint: clang-format, clang-tidy, cppcheck and shellcheck find nothing", lint, 120)
     yield Test("source/layers: no floor includes what is above it", partial(make, "check-layers", 60), 1)
 
 

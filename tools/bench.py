@@ -73,7 +73,7 @@ def run(rig: str, *options: str) -> str:
 
 def instructions(rig: str, name: str, ticks: int) -> int:
     if ticks % TICKS[rig]:
-        raise BenchError(f"{rig}: {name} is {ticks} ticks, no multiple of {TICKS[rig]}: time does not follow instructions")
+        raise BenchError(f"{rig}: {name} is {ticks} ticks, no multiple of {TICKS[rig]}: they count no instructions")
     return ticks // TICKS[rig]
 
 
@@ -90,7 +90,8 @@ def demo_numbers(rig: str) -> Numbers:
     """The way to the first guest, and what the hypervisor holds while the second one runs."""
     log = run(rig, *DEMO_OPTIONS[rig])
     entry = re.search(r"\] vm hello: first entry ([0-9]+) counter ticks after efi_main$", log, re.MULTILINE)
-    frames = re.findall(r"\] mm: [0-9]+ frames, [0-9]+ free, ([0-9]+) kernel, ([0-9]+) tables, ([0-9]+) guest$", log, re.MULTILINE)
+    counts = r"\] mm: [0-9]+ frames, [0-9]+ free, ([0-9]+) kernel, ([0-9]+) tables, ([0-9]+) guest$"
+    frames = re.findall(counts, log, re.MULTILINE)
     held = [(int(kernel) + int(tables)) * FRAME_BYTES for kernel, tables, guest in frames if int(guest) > 0]
     if not entry or not held:
         raise BenchError(f"{rig}: the demo's log lacks its first entry or its frame counts")
@@ -105,9 +106,10 @@ def one_run(rig: str) -> Numbers:
 def measure(rig: str) -> Numbers:
     """The numbers of a rig, the same in two runs."""
     first, second = one_run(rig), one_run(rig)
-    different = [f"{name} {first.get(name)} and {second.get(name)}" for name in first | second if first.get(name) != second.get(name)]
+    different = [name for name in first | second if first.get(name) != second.get(name)]
     if different:
-        raise BenchError(f"{rig}: two runs differ: {', '.join(different)}")
+        values = ", ".join(f"{name} {first.get(name)} and {second.get(name)}" for name in different)
+        raise BenchError(f"{rig}: two runs differ: {values}")
     return first
 
 

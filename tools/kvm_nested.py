@@ -37,7 +37,9 @@ mount -t devtmpfs none /dev
 mount -t proc none /proc
 mount -t sysfs none /sys
 for module in {modules}; do
-	insmod /modules/$module.ko $([ $module = kvm-amd ] && echo nested=1) || echo "caisson: rig kvm-nested: $module does not load"
+	parameters=
+	[ $module = kvm-amd ] && parameters=nested=1
+	insmod /modules/$module.ko $parameters || echo "rig kvm-nested: $module does not load"
 done
 stty raw -echo </dev/console
 . /command

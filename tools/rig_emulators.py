@@ -134,9 +134,10 @@ def _disk(options: Options, image: Path, device: str) -> list[str]:
 def _display(options: Options, notes: list[str]) -> list[str]:
     if not options.screen:
         return ["-display", "none"]
-    if os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"):
+    window = os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+    if window and list(Path("/usr/lib").glob("*/qemu/ui-gtk.so")):
         return ["-display", "gtk"]
-    notes.append("no DISPLAY here: the screen is on VNC, from 127.0.0.1:5900 upwards")
+    notes.append("no DISPLAY here, or no package qemu-system-gui: the screen is on VNC, from 127.0.0.1:5900 upwards")
     return ["-display", "vnc=127.0.0.1:0,to=99"]
 
 
@@ -223,7 +224,7 @@ debug: action=ignore
 
 
 def _bochs(options: Options, image: Path, directory: Path, model: str, outlive: int = 0) -> Launch:
-    """Triple faults of guests that Bochs takes for the machine's own are outlived `outlive` times, the next is the end."""
+    """`outlive`: how many triple faults of guests, which Bochs may take for the machine's own, are not the end."""
     # Bochs connects to us and not the other way round: the port is then taken already and several can run at once.
     serial = socket.create_server(("127.0.0.1", 0))
     text = BOCHSRC.format(

@@ -6,6 +6,7 @@ through ./run-qemu.sh as anyone would, and raises Failure or Skip.
 """
 
 import contextlib
+import fcntl
 import os
 import re
 import select
@@ -150,10 +151,22 @@ Files = dict[str, "bytes | Path"]  # path on the volume -> contents, or the file
 
 
 @contextlib.contextmanager
-def boot(rig: str, *options: str, conf: "str | None" = None, volume: "Files | None" = None, timeout: float = 120) -> Iterator[Boot]:
+def debugger_port() -> Iterator[None]:
+    """--gdb has one port only: one test at a time."""
+    with open(BUILD / "tests/debugger.lock", "wb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+@contextlib.contextmanager
+def boot(
+    rig: str, *options: str, conf: "str | None" = None, volume: "Files | None" = None, timeout: float = 120
+) -> Iterator[Boot]:
     """Starts the image; `conf` is the text of its configuration (None: the built-in demo)."""
-    with tempfile.TemporaryDirectory(prefix="caisson-test.") as name:
-        directory = Path(name)
+    with contextlib.ExitStack() as stack:
+        if "--gdb" in options:
+            stack.enter_context(debugger_port())
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="caisson-test.")))
         command = [str(TOP / "run-qemu.sh"), "--rig", rig, "--timeout", str(timeout), *options]
         if conf is not None:
             (directory / "caisson.conf").write_text(conf)
@@ -174,7 +187,9 @@ def boot(rig: str, *options: str, conf: "str | None" = None, volume: "Files | No
             machine.stop()
 
 
-def run(rig: str, *options: str, conf: "str | None" = None, volume: "Files | None" = None, timeout: float = 120) -> Boot:
+def run(
+    rig: str, *options: str, conf: "str | None" = None, volume: "Files | None" = None, timeout: float = 120
+) -> Boot:
     """Starts the image and waits for the end."""
     with boot(rig, *options, conf=conf, volume=volume, timeout=timeout) as machine:
         machine.end()

@@ -51,7 +51,7 @@ def code_in_elf(elf: Path, address: int, size: int) -> bytes:
 
 
 def check_registers(isa: str, name: str, log: str) -> None:
-    """All general registers are there; answers nothing, the values are the guest's business."""
+    """All general registers and the main system registers are there; their values are the guest's business."""
     names = ["rip", "rsp", "rflags", "rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp", *(f"r{i}" for i in range(8, 16))]
     names += ["cr0", "cr2", "cr3", "cr4", "efer"]
     if isa == "aarch64":

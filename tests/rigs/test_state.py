@@ -32,4 +32,5 @@ def kept_apart(rig: str, options: tuple[str, ...], filled: int, seconds: float) 
 def tests() -> Iterator[Test]:
     for rig, options, filled, seconds in MACHINES:
         name = " ".join([rig, *(option.removeprefix("--") for option in options)])
-        yield Test(f"{name}: a VM finds its registers as after reset", partial(kept_apart, rig, options, filled, seconds), seconds)
+        test = partial(kept_apart, rig, options, filled, seconds)
+        yield Test(f"{name}: a VM finds its registers as after reset", test, seconds)
