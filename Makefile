@@ -221,7 +221,7 @@ run: deps ## boot the demo on the best rig of this machine; RIG=vmx|svm|svm-boch
 
 test: deps ## everything on all rigs; T=PATTERN runs some
 	@$(MAKE) --no-print-directory QUIET=1 -j$(JOBS) all host-test-programs fuzz-programs
-	@tests/run.py $(T)
+	@tests/run.py $(if $(T),'$(T)')
 
 bench: deps ## instruction counts on the rigs: a table and build/bench.json
 	@$(MAKE) --no-print-directory QUIET=1 -j$(JOBS) all
