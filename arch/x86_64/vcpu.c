@@ -373,17 +373,6 @@ int x86_fault_exit(struct arch_vcpu *vcpu, struct vm_exit *exit)
 	return refused_fault(vcpu, exit, status);
 }
 
-bool x86_nested_fault(struct arch_vcpu *vcpu, const struct nested_fault *fault, struct vm_exit *exit,
-                      enum vm_exit_kind *kind)
-{
-	exit->fault = *fault;
-	int answer = x86_fault_exit(vcpu, exit);
-	if (answer != X86_RUN_ON) {
-		*kind = (enum vm_exit_kind)answer;
-	}
-	return answer == X86_RUN_ON;
-}
-
 /* ---- XSETBV ---- */
 
 /* SDM vol. 1 13.3; APM vol. 2 11.5.2. */

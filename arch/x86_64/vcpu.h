@@ -121,12 +121,9 @@ extern const struct virt_ops *x86_ops;
 extern struct mm_hal *x86_hal;
 
 /*
- * A nested fault: asks mm; MM_OK gives VM_EXIT_INTERRUPT's sibling "run on" (true). Otherwise fills *exit and
- * *kind (MMIO where the instruction could be decoded, else NESTED_FAULT) and returns false.
+ * A nested fault, in exit->fault: asks mm. X86_RUN_ON, VM_EXIT_MMIO where nothing is there and the instruction could be
+ * decoded, else VM_EXIT_NESTED_FAULT with exit->status.
  */
-bool x86_nested_fault(struct arch_vcpu *vcpu, const struct nested_fault *fault, struct vm_exit *exit,
-                      enum vm_exit_kind *kind);
-/* The same for a fault that stands in exit->fault already: X86_RUN_ON, VM_EXIT_MMIO or VM_EXIT_NESTED_FAULT. */
 int x86_fault_exit(struct arch_vcpu *vcpu, struct vm_exit *exit);
 
 /*
