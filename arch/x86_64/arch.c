@@ -137,6 +137,7 @@ bool arch_init(const struct arch_host *host, char *message, size_t size)
 	log_line("cpu", "TSC at %lu MHz (%s)", (arch_counter_hz() + 500000) / 1000000, x86_time_source());
 	log_line("paging", "own tables, %lu frames, W^X", x86_paging_frames());
 	x86_cpuid_init();
+	x86_cr4_init();
 	if (!x86_ops->enable(x86_hal, message, size)) {
 		return false;
 	}

@@ -76,9 +76,8 @@ struct vmx_vcpu {
 	const struct x86_cpu *cpu; /* whose current VMCS it is; NULL: of none */
 	uint64_t cr2;              /* while not loaded; else the CPU holds it */
 	uint32_t cr8;
-	uint32_t last_cpu;    /* that loaded it: index + 1; 0: none yet */
-	uint32_t cr4_allowed; /* the bits that the guest's CPUID lets it set */
-	uint32_t cr4_shadow;  /* those that it has set and the host owns */
+	uint32_t last_cpu;   /* that loaded it: index + 1; 0: none yet */
+	uint32_t cr4_shadow; /* the bits of CR4 that it has set and the host owns */
 };
 
 /* svm_asm.S knows the offsets of the first five. */
@@ -88,6 +87,7 @@ struct svm_vcpu {
 	struct vm_exit *exit; /* of the run under way */
 	uint64_t call_rip;    /* where the last bare VMMCALL of supervisor code stood; 1: nowhere */
 	uint8_t request;      /* enum svm_request: what must be done before the next VMRUN */
+	bool mce_hidden;      /* CR4.MCE is set for the host, and the guest reads 0 */
 	uint32_t dirty;       /* VMCB clean bits that the next VMRUN must do without */
 };
 

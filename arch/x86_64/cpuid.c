@@ -221,15 +221,25 @@ static __attribute__((noinline)) int mend(struct arch_vcpu *vcpu, uint32_t leaf,
 	return X86_RUN_ON;
 }
 
+static inline const struct cpuid_result *look_up(const struct leaf_index *index, uint32_t subleaf)
+{
+	if (index->subleaves) {
+		return subleaf < index->subleaves ? index->value + subleaf : &values[0];
+	}
+	return index->value;
+}
+
+struct cpuid_result x86_guest_leaf(uint32_t leaf, uint32_t subleaf)
+{
+	return *look_up(find(leaf), subleaf);
+}
+
 int x86_cpuid_cr4(struct arch_vcpu *vcpu, uint64_t cr4)
 {
 	uint64_t *gpr = vcpu->gpr;
 	uint32_t leaf = (uint32_t)gpr[GPR_RAX], subleaf = (uint32_t)gpr[GPR_RCX];
 	const struct leaf_index *index = find(leaf);
-	const struct cpuid_result *value = index->value;
-	if (index->subleaves) {
-		value = subleaf < index->subleaves ? value + subleaf : &values[0];
-	}
+	const struct cpuid_result *value = look_up(index, subleaf);
 	gpr[GPR_RAX] = value->eax;
 	gpr[GPR_RBX] = value->ebx;
 	gpr[GPR_RCX] = value->ecx;

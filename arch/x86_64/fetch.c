@@ -11,8 +11,6 @@
 
 #include "lib/string.h"
 
-#define CR4_PSE BIT(4)
-
 /* Page-table entries, SDM vol. 3A tables 4-4 to 4-20. */
 #define ENTRY_PRESENT    BIT(0)
 #define ENTRY_LARGE      BIT(7) /* PS */

@@ -206,6 +206,7 @@ static void set_up_control(struct arch_vcpu *vcpu)
 	/* #MC is the host's. #DB and #AC that a guest raises while it delivers #DB or #AC repeat for ever inside the
 	 * CPU and keep interrupts and NMIs out of it, so both exit and go back to the guest one at a time. */
 	vcpu->svm.vmcb->control = (struct vmcb_control){
+		.intercept_cr = INTERCEPT_CR4_READ | INTERCEPT_CR4_WRITE,
 		.intercept_exceptions = BIT(X86_DB) | BIT(X86_AC) | BIT(X86_MC),
 		.intercept_misc1 = INTERCEPT_INTR | INTERCEPT_NMI | INTERCEPT_SMI | INTERCEPT_INIT | INTERCEPT_RDPMC |
 	                           INTERCEPT_CPUID | INTERCEPT_INVD | INTERCEPT_HLT | INTERCEPT_INVLPGA |
@@ -284,7 +285,6 @@ static const struct place registers[] = {
 	[X86_CR0] = {offsetof(struct vmcb, save.cr0), CLEAN_CONTROL_REGISTERS, UINT64_MAX},
 	[X86_CR2] = {offsetof(struct vmcb, save.cr2), CLEAN_CR2, UINT64_MAX},
 	[X86_CR3] = {offsetof(struct vmcb, save.cr3), CLEAN_CONTROL_REGISTERS, UINT64_MAX},
-	[X86_CR4] = {offsetof(struct vmcb, save.cr4), CLEAN_CONTROL_REGISTERS, UINT64_MAX},
 	[X86_CR8] = {offsetof(struct vmcb, control.virtual_interrupt), CLEAN_TPR, VIRTUAL_TPR},
 	/* VMRUN insists on SVME: 15.5.1. */
 	[X86_EFER] = {offsetof(struct vmcb, save.efer), CLEAN_CONTROL_REGISTERS, ~EFER_SVME},
@@ -296,6 +296,9 @@ static uint64_t svm_get(struct arch_vcpu *vcpu, enum x86_register name)
 {
 	const struct place *place = &registers[name];
 	const uint8_t *vmcb = (const uint8_t *)vcpu->svm.vmcb;
+	if (name == X86_CR4) {
+		return svm_get_cr4(vcpu);
+	}
 	return *(const uint64_t *)(vmcb + place->offset) & place->mask;
 }
 
@@ -305,6 +308,10 @@ static void svm_set(struct arch_vcpu *vcpu, enum x86_register name, uint64_t val
 	uint64_t *to = (uint64_t *)((uint8_t *)vcpu->svm.vmcb + place->offset);
 	if (likely(name == X86_RIP)) { /* it goes past an instruction that was emulated */
 		svm_step(vcpu, value);
+		return;
+	}
+	if (name == X86_CR4) {
+		svm_put_cr4(vcpu, value);
 		return;
 	}
 	*to = (*to & ~place->mask) | ((value | (name == X86_RFLAGS ? RFLAGS_FIXED : 0)) & place->mask);

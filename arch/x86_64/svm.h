@@ -84,6 +84,18 @@ static inline void svm_open(struct arch_vcpu *vcpu)
 	vcpu->svm.request |= SVM_REQUEST_CLOSE;
 }
 
+/* ---- svm_control_registers.c ---- */
+
+/* CR4 as the guest sees it. */
+uint64_t svm_get_cr4(const struct arch_vcpu *vcpu);
+/* Without the checks that a MOV makes: for resets. */
+void svm_put_cr4(struct arch_vcpu *vcpu, uint64_t value);
+/*
+ * Carries out the MOV to (`write`) or from CR4 at CS:RIP, but for stepping over it; returns its length in bytes, 0: the
+ * code is not there. `refused`: nothing changed, #GP(0).
+ */
+unsigned svm_mov_cr4(struct arch_vcpu *vcpu, bool write, bool *refused);
+
 /* ---- svm_checks.c ---- */
 
 /* Of the guest state that VMRUN refused: the rule of APM vol. 2 15.5.1 that it breaks; NULL: none. Pure. */

@@ -6,7 +6,6 @@
 #include "svm.h"
 
 #define CR0_RESERVED BITS(63, 32)
-#define CR4_CET      BIT(23)
 #define PAT_ENTRIES  8
 /* 0 UC, 1 WC, 4 WT, 5 WP, 6 WB, 7 UC-: 7.8.2. */
 #define PAT_TYPES (BIT(0) | BIT(1) | BIT(4) | BIT(5) | BIT(6) | BIT(7))

@@ -12,8 +12,6 @@
 #define RFLAGS_TF BIT(8)
 #define RFLAGS_RF BIT(16)
 #define DR6_BS    BIT(14)
-#define REX       0x40
-#define REX_MASK  0xf0
 
 typedef int exit_handler(struct arch_vcpu *vcpu, struct vm_exit *exit, struct vmcb *vmcb);
 
@@ -421,26 +419,26 @@ static int exit_shutdown(struct arch_vcpu *vcpu, struct vm_exit *exit, struct vm
 	return leave(vcpu, exit, vmcb, VM_EXIT_SHUTDOWN);
 }
 
-/* MOV to a control register at RIP, 0F 22 /r, with or without REX. */
-static bool is_mov_to_cr(struct arch_vcpu *vcpu)
+/* MOV to and from CR4. */
+static int exit_cr4(struct arch_vcpu *vcpu, struct vm_exit *exit, struct vmcb *vmcb)
 {
-	uint8_t bytes[3];
-	size_t count = x86_fetch(vcpu, bytes, sizeof(bytes));
-	size_t at = count > 0 && (bytes[0] & REX_MASK) == REX ? 1 : 0;
-	return count >= at + 2 && bytes[at] == 0x0f && bytes[at + 1] == 0x22;
+	bool refused;
+	unsigned length = svm_mov_cr4(vcpu, vmcb->control.exit_code == VMEXIT_CR4_WRITE, &refused);
+	if (length == 0) {
+		return code_is_gone(vcpu, exit, vmcb);
+	}
+	if (refused) {
+		svm_inject(vmcb, X86_GP, 0);
+	} else {
+		svm_skip(vcpu, length);
+	}
+	return X86_RUN_ON;
 }
 
-/*
- * VMRUN refused the state. Or, state and all being as they should: QEMU's TCG has this exit instead of #GP for a MOV
- * to CR3 or CR4 that sets reserved bits.
- */
-static int exit_invalid(struct arch_vcpu *vcpu, struct vm_exit *exit, struct vmcb *vmcb)
+/* VMRUN refused the state. */
+static int exit_invalid(struct arch_vcpu *vcpu, struct vm_exit *exit, const struct vmcb *vmcb)
 {
 	const char *rule = svm_broken_rule(vmcb, x86_features.physical_bits);
-	if (!rule && is_mov_to_cr(vcpu)) {
-		svm_inject(vmcb, X86_GP, 0);
-		return X86_RUN_ON;
-	}
 	log_line("svm", "vCPU %u of ASID %u: VMRUN refused the guest's state: %s", vcpu->index, vcpu->vm->tag,
 	         rule ? rule : "no rule of APM vol. 2 15.5.1 that is known here");
 	exit->raw = VMEXIT_INVALID;
@@ -469,7 +467,11 @@ static __attribute__((noinline)) int exit_unknown(struct arch_vcpu *vcpu, struct
 #define UNEXPECTED(first, last) [first... last] = exit_unexpected
 
 static exit_handler *const handlers[VMEXIT_LAST + 1] = {
-	UNEXPECTED(0, VMEXIT_EXCP_BASE + X86_DB - 1), /* control and debug registers, #DE */
+	UNEXPECTED(0, VMEXIT_CR4_READ - 1), /* other control registers */
+	[VMEXIT_CR4_READ] = exit_cr4,
+	UNEXPECTED(VMEXIT_CR4_READ + 1, VMEXIT_CR4_WRITE - 1),
+	[VMEXIT_CR4_WRITE] = exit_cr4,
+	UNEXPECTED(VMEXIT_CR4_WRITE + 1, VMEXIT_EXCP_BASE + X86_DB - 1), /* and debug registers, #DE */
 	[VMEXIT_EXCP_BASE + X86_DB] = exit_db,
 	UNEXPECTED(VMEXIT_EXCP_BASE + X86_DB + 1, VMEXIT_EXCP_BASE + X86_AC - 1), /* other exceptions */
 	[VMEXIT_EXCP_BASE + X86_AC] = exit_ac,

@@ -179,6 +179,8 @@ void x86_tag_free(uint16_t tag);
 
 /* Reads the host's leaves once (arch_init). */
 void x86_cpuid_init(void);
+/* What that table shows, without what depends on a vCPU's state. */
+struct cpuid_result x86_guest_leaf(uint32_t leaf, uint32_t subleaf);
 /* CPUID of gpr RAX/RCX into RAX, RBX, RCX, RDX, filtered by the one table of what a guest may see. */
 void x86_cpuid(struct arch_vcpu *vcpu);
 /* The same for exit paths that have the guest's CR4 at hand. Always X86_RUN_ON. */
@@ -194,7 +196,19 @@ bool x86_msr_write(struct arch_vcpu *vcpu, uint32_t msr, uint64_t value);
 /* The MSRs that the guest may touch without an exit, for the MSR bitmap (VMX) or MSRPM (SVM): calls back for each. */
 void x86_msr_passthrough(void (*allow)(void *context, uint32_t msr, bool read, bool write), void *context);
 
-/* ---- control registers, XSETBV: vcpu.c ---- */
+/* ---- control_registers.c ---- */
+
+/* The bits of CR4 that the guest's CPUID, and the CPU under us, let it set. */
+extern uint64_t x86_cr4_allowed;
+/* Derives it from the guest's CPUID (arch_init). */
+void x86_cr4_init(void);
+/* Whether a guest with this EFER and CR3 may change CR4 from `old` to `value` (SDM vol. 2B "MOV"); false: #GP(0). */
+bool x86_cr4_valid(uint64_t old, uint64_t value, uint64_t efer, uint64_t cr3);
+
+/* SDM vol. 3A 4.10.4.1: changes of these invalidate TLBs. */
+#define X86_CR4_INVALIDATES (CR4_PAE | CR4_PGE | CR4_PSE | CR4_SMEP | CR4_PCIDE | CR4_SMAP | CR4_LA57 | CR4_PKE)
+
+/* ---- CPL, XSETBV: vcpu.c ---- */
 
 /* The bits of XCR0 that guests may set: CPUID 0xd shows these. 0 where there is no XSAVE. */
 uint64_t x86_xcr0_allowed(void);

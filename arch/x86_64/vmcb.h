@@ -6,6 +6,8 @@
 #pragma once
 
 /* Exit codes, APM vol. 2 appendix C. */
+#define VMEXIT_CR4_READ          0x04
+#define VMEXIT_CR4_WRITE         0x14
 #define VMEXIT_EXCP_BASE         0x40 /* + vector */
 #define VMEXIT_INTR              0x60
 #define VMEXIT_NMI               0x61
@@ -131,6 +133,10 @@ _Static_assert(offsetof(struct vmcb_save, cr4) == 0x148, "appendix B, table B-2"
 _Static_assert(offsetof(struct vmcb_save, rsp) == 0x1d8, "appendix B, table B-2");
 _Static_assert(offsetof(struct vmcb_save, star) == 0x200, "appendix B, table B-2");
 _Static_assert(offsetof(struct vmcb_save, pat) == 0x268, "appendix B, table B-2");
+
+/* intercept_cr, at 000h. */
+#define INTERCEPT_CR4_READ  BIT(4)
+#define INTERCEPT_CR4_WRITE BIT(20)
 
 /* intercept_misc1, at 00Ch. */
 #define INTERCEPT_INTR      BIT(0)

@@ -81,6 +81,7 @@ static bool vmx_enable(struct mm_hal *hal, char *message, size_t size)
 	}
 	/* SDM vol. 3C 23.8. */
 	write_cr0((read_cr0() | vmx_capabilities.cr0_fixed0) & vmx_capabilities.cr0_fixed1);
+	x86_cr4_allowed &= vmx_capabilities.cr4_fixed1;
 	write_cr4((read_cr4() | vmx_capabilities.cr4_fixed0 | CR4_VMXE) & vmx_capabilities.cr4_fixed1);
 	if (!vmxon(&cpu->virt_area)) {
 		(void)snprintf(message, size, "VMX: VMXON failed on CPU %u", cpu->index);

@@ -113,16 +113,7 @@ void vmx_inject(enum x86_vector vector, uint32_t error_code);
 /* ---- vmx_control_registers.c ---- */
 
 /* The bits of CR0 and CR4 that only a guest uses: SDM vol. 3A 2.5. */
-#define CR0_AM       BIT(18)
-#define CR4_VME      BIT(0)
-#define CR4_PVI      BIT(1)
-#define CR4_TSD      BIT(2)
-#define CR4_DE       BIT(3)
-#define CR4_PSE      BIT(4)
-#define CR4_PCE      BIT(8)
-#define CR4_FSGSBASE BIT(16)
-#define CR4_PCIDE    BIT(17)
-#define CR4_PKE      BIT(22)
+#define CR0_AM BIT(18)
 
 uint64_t vmx_guest_cr0(void);
 uint64_t vmx_guest_cr4(const struct arch_vcpu *vcpu);
@@ -132,7 +123,7 @@ void vmx_put_cr4(struct arch_vcpu *vcpu, uint64_t value);
 void vmx_put_efer(uint64_t value);
 /* The guest/host masks. */
 #define VMX_CR0_GUEST_OWNED (CR0_PE | CR0_MP | CR0_EM | CR0_TS | CR0_ET | CR0_WP | CR0_AM | CR0_PG)
-uint64_t vmx_cr4_guest_owned(const struct arch_vcpu *vcpu);
+uint64_t vmx_cr4_guest_owned(void);
 /* The exit: MOV to and from CR0, CR3, CR4, CR8, CLTS, LMSW. */
 int vmx_exit_control_register(struct arch_vcpu *vcpu, struct vm_exit *exit);
 

@@ -15,7 +15,6 @@
 #define RFLAGS_TF       BIT(8)
 #define RFLAGS_VM       BIT(17)
 #define RFLAGS_RESERVED (BITS(63, 22) | BIT(15) | BIT(5) | BIT(3))
-#define CR4_PCIDE       BIT(17)
 #define EFER_RESERVED   (BITS(63, 12) | BIT(9) | BITS(7, 1))
 #define DEBUGCTL_BTF    BIT(1)
 

@@ -12,10 +12,7 @@
 /* SDM vol. 3A 4.4.1: in PAE paging, changes of these reload the PDPTEs. */
 #define CR0_RELOADS_PDPTES (CR0_CD | CR0_NW | CR0_PG)
 #define CR4_RELOADS_PDPTES (CR4_PAE | CR4_PGE | CR4_PSE | CR4_SMEP)
-/* SDM vol. 3A 4.10.4.1: changes of these invalidate TLBs. */
-#define CR4_INVALIDATES (CR4_RELOADS_PDPTES | CR4_PCIDE | CR4_SMAP | CR4_LA57 | CR4_PKE)
 
-#define CR3_PCID_MASK     BITS(11, 0)
 #define CR3_PAE_ALIGNMENT 32
 #define CR3_NO_FLUSH      BIT(63)
 #define CR8_MAX           15
@@ -29,15 +26,15 @@ uint64_t vmx_guest_cr0(void)
 	return (vmread(VMCS_GUEST_CR0) & VMX_CR0_GUEST_OWNED) | (vmread(VMCS_CR0_SHADOW) & ~VMX_CR0_GUEST_OWNED);
 }
 
-uint64_t vmx_cr4_guest_owned(const struct arch_vcpu *vcpu)
+uint64_t vmx_cr4_guest_owned(void)
 {
 	/* A machine check with CR4.MCE clear would shut the whole CPU down: the host keeps it set. */
-	return vcpu->vmx.cr4_allowed & ~CR4_MCE;
+	return x86_cr4_allowed & ~CR4_MCE;
 }
 
 uint64_t vmx_guest_cr4(const struct arch_vcpu *vcpu)
 {
-	return (vmread(VMCS_GUEST_CR4) & vmx_cr4_guest_owned(vcpu)) | vcpu->vmx.cr4_shadow;
+	return (vmread(VMCS_GUEST_CR4) & vmx_cr4_guest_owned()) | vcpu->vmx.cr4_shadow;
 }
 
 /* EFER.LMA is LME and paging; the entry control must say the same (SDM vol. 3C 26.3.1.1). */
@@ -64,10 +61,10 @@ void vmx_put_cr0(struct arch_vcpu *vcpu, uint64_t value)
 void vmx_put_cr4(struct arch_vcpu *vcpu, uint64_t value)
 {
 	uint64_t changed = vmread(VMCS_GUEST_CR4) ^ value;
-	vmwrite(VMCS_GUEST_CR4, (value & vcpu->vmx.cr4_allowed) | CR4_MCE | vmx_capabilities.cr4_fixed0);
+	vmwrite(VMCS_GUEST_CR4, (value & x86_cr4_allowed) | CR4_MCE | vmx_capabilities.cr4_fixed0);
 	vmwrite(VMCS_CR4_SHADOW, value);
-	vcpu->vmx.cr4_shadow = (uint32_t)(value & ~vmx_cr4_guest_owned(vcpu));
-	if (changed & CR4_INVALIDATES) {
+	vcpu->vmx.cr4_shadow = (uint32_t)(value & ~vmx_cr4_guest_owned());
+	if (changed & X86_CR4_INVALIDATES) {
 		vmx_flush_vpid(vcpu->vm);
 	}
 }
@@ -126,14 +123,7 @@ static bool move_to_cr0(struct arch_vcpu *vcpu, uint64_t value)
 static bool move_to_cr4(struct arch_vcpu *vcpu, uint64_t value)
 {
 	uint64_t old = vmx_guest_cr4(vcpu), efer = vmread(VMCS_GUEST_EFER);
-	bool long_mode = efer & EFER_LMA;
-	if (value & ~vcpu->vmx.cr4_allowed) {
-		return false;
-	}
-	if (long_mode && (!(value & CR4_PAE) || ((old ^ value) & CR4_LA57))) {
-		return false;
-	}
-	if ((value & CR4_PCIDE) && !(old & CR4_PCIDE) && (!long_mode || (vmread(VMCS_GUEST_CR3) & CR3_PCID_MASK))) {
+	if (!x86_cr4_valid(old, value, efer, vmread(VMCS_GUEST_CR3))) {
 		return false;
 	}
 	if (((old ^ value) & CR4_RELOADS_PDPTES) && pae_paging(vmx_guest_cr0(), value, efer) &&

@@ -59,66 +59,17 @@ void vmx_setup_host(void)
 	vmwrite(VMCS_HOST_RIP, (uintptr_t)vmx_exit_point);
 }
 
-/* What the guest's CPUID shows in a leaf, by way of the one table that knows. */
-static struct cpuid_result guest_cpuid(struct arch_vcpu *vcpu, uint32_t leaf, uint32_t subleaf)
-{
-	uint64_t rax = vcpu->gpr[GPR_RAX], rcx = vcpu->gpr[GPR_RCX], rdx = vcpu->gpr[GPR_RDX], rbx = vcpu->gpr[GPR_RBX];
-	vcpu->gpr[GPR_RAX] = leaf;
-	vcpu->gpr[GPR_RCX] = subleaf;
-	x86_cpuid(vcpu);
-	struct cpuid_result result = {
-		.eax = (uint32_t)vcpu->gpr[GPR_RAX],
-		.ebx = (uint32_t)vcpu->gpr[GPR_RBX],
-		.ecx = (uint32_t)vcpu->gpr[GPR_RCX],
-		.edx = (uint32_t)vcpu->gpr[GPR_RDX],
-	};
-	vcpu->gpr[GPR_RAX] = rax;
-	vcpu->gpr[GPR_RCX] = rcx;
-	vcpu->gpr[GPR_RDX] = rdx;
-	vcpu->gpr[GPR_RBX] = rbx;
-	return result;
-}
-
-/* CR4's bits and the CPUID bits that allow them: SDM vol. 3A 2.5. Neither VMXE nor SMXE is ever a guest's. */
-static uint32_t cr4_allowed(struct arch_vcpu *vcpu)
-{
-	struct cpuid_result features = guest_cpuid(vcpu, 1, 0);
-	struct cpuid_result extended = guest_cpuid(vcpu, 7, 0);
-	const struct {
-		uint32_t cpuid;
-		uint8_t bit;
-		uint64_t cr4;
-	} table[] = {
-		{features.edx, 1, CR4_VME | CR4_PVI}, {features.edx, 2, CR4_DE},
-		{features.edx, 3, CR4_PSE},           {features.edx, 4, CR4_TSD},
-		{features.edx, 6, CR4_PAE},           {features.edx, 7, CR4_MCE},
-		{features.edx, 13, CR4_PGE},          {features.edx, 24, CR4_OSFXSR},
-		{features.edx, 25, CR4_OSXMMEXCPT},   {features.ecx, 17, CR4_PCIDE},
-		{features.ecx, 26, CR4_OSXSAVE},      {extended.ebx, 0, CR4_FSGSBASE},
-		{extended.ebx, 7, CR4_SMEP},          {extended.ebx, 20, CR4_SMAP},
-		{extended.ecx, 2, CR4_UMIP},          {extended.ecx, 3, CR4_PKE},
-		{extended.ecx, 16, CR4_LA57},
-	};
-	uint64_t allowed = CR4_PCE;
-	for (size_t i = 0; i < ARRAY_SIZE(table); i++) {
-		if (table[i].cpuid & BIT(table[i].bit)) {
-			allowed |= table[i].cr4;
-		}
-	}
-	return (uint32_t)(allowed & vmx_capabilities.cr4_fixed1);
-}
-
 /* An instruction that the guest's CPUID does not show must be #UD: its control stays off. */
-static uint32_t secondary_controls(struct arch_vcpu *vcpu)
+static uint32_t secondary_controls(void)
 {
 	uint64_t controls = vmx_capabilities.cpu2;
-	if (!(guest_cpuid(vcpu, 7, 0).ebx & CPUID_7_EBX_INVPCID)) {
+	if (!(x86_guest_leaf(7, 0).ebx & CPUID_7_EBX_INVPCID)) {
 		controls &= ~CPU2_INVPCID;
 	}
-	if (!(guest_cpuid(vcpu, 0xd, 1).eax & CPUID_D1_EAX_XSAVES)) {
+	if (!(x86_guest_leaf(0xd, 1).eax & CPUID_D1_EAX_XSAVES)) {
 		controls &= ~CPU2_XSAVES;
 	}
-	if (!(guest_cpuid(vcpu, 0x80000001, 0).edx & CPUID_80000001_RDTSCP)) {
+	if (!(x86_guest_leaf(0x80000001, 0).edx & CPUID_80000001_RDTSCP)) {
 		controls &= ~CPU2_RDTSCP;
 	}
 	return (uint32_t)controls;
@@ -126,7 +77,7 @@ static uint32_t secondary_controls(struct arch_vcpu *vcpu)
 
 static void setup_controls(struct arch_vcpu *vcpu)
 {
-	uint32_t secondary = secondary_controls(vcpu);
+	uint32_t secondary = secondary_controls();
 	vmwrite(VMCS_PIN_CONTROLS, vmx_capabilities.pin);
 	vmwrite(VMCS_CPU_CONTROLS, vmx_capabilities.cpu);
 	vmwrite(VMCS_CPU2_CONTROLS, secondary);
@@ -143,7 +94,7 @@ static void setup_controls(struct arch_vcpu *vcpu)
 	vmwrite(VMCS_EPTP, vcpu->vm->nested_root);
 	vmwrite(VMCS_MSR_BITMAPS, vcpu->vm->msr_bitmap);
 	vmwrite(VMCS_CR0_MASK, ~VMX_CR0_GUEST_OWNED);
-	vmwrite(VMCS_CR4_MASK, ~vmx_cr4_guest_owned(vcpu));
+	vmwrite(VMCS_CR4_MASK, ~vmx_cr4_guest_owned());
 	if (secondary & CPU2_VPID) {
 		vmwrite(VMCS_VPID, vcpu->vm->tag);
 	}
@@ -159,7 +110,6 @@ static void setup_controls(struct arch_vcpu *vcpu)
 void vmx_setup(struct arch_vcpu *vcpu)
 {
 	vmwrite(VMCS_HOST_RSP, (uintptr_t)vcpu); /* vmx_asm.S */
-	vcpu->vmx.cr4_allowed = cr4_allowed(vcpu);
 	setup_controls(vcpu);
 	vmx_setup_host();
 	vmwrite(VMCS_LINK_POINTER, NO_LINK_POINTER);

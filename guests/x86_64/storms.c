@@ -139,10 +139,32 @@ static void set_xcr0(void *argument)
 	__asm__ volatile("xsetbv" : : "c"(0), "a"((uint32_t)value), "d"((uint32_t)(value >> 32)));
 }
 
+/* The bits of CR4 that the features in CPUID bring along: SDM vol. 3A 2.5. */
+static uint64_t cr4_shown(void)
+{
+	static const struct {
+		uint8_t leaf, reg, bit; /* reg: EAX, EBX, ECX, EDX */
+		uint8_t cr4;
+	} table[] = {
+		{1, 3, 1, 0},  {1, 3, 1, 1},   {1, 3, 4, 2},   {1, 3, 2, 3},   {1, 3, 3, 4},   {1, 3, 6, 5},
+		{1, 3, 7, 6},  {1, 3, 13, 7},  {1, 3, 24, 9},  {1, 3, 25, 10}, {7, 2, 2, 11},  {7, 2, 16, 12},
+		{7, 1, 0, 16}, {1, 2, 17, 17}, {1, 2, 26, 18}, {7, 1, 7, 20},  {7, 1, 20, 21}, {7, 2, 3, 22},
+	};
+	uint64_t shown = 1ul << 8; /* PCE */
+	for (unsigned i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
+		uint32_t out[4];
+		__asm__ volatile("cpuid"
+		                 : "=a"(out[0]), "=b"(out[1]), "=c"(out[2]), "=d"(out[3])
+		                 : "a"(table[i].leaf), "c"(0));
+		shown |= (uint64_t)(out[table[i].reg] >> table[i].bit & 1) << table[i].cr4;
+	}
+	return shown;
+}
+
 static void control_storm(void)
 {
-	unsigned long refused = 0;
-	uint64_t cr0, cr4;
+	unsigned long refused = 0, against_cpuid = 0;
+	uint64_t cr0, cr4, shown = cr4_shown();
 	__asm__ volatile("mov %%cr0, %0" : "=r"(cr0));
 	__asm__ volatile("mov %%cr4, %0" : "=r"(cr4));
 	for (unsigned bit = 0; bit < 64; bit++) {
@@ -152,14 +174,19 @@ static void control_storm(void)
 			guarded(write_cr0, &cr0);
 		}
 		value = cr4 ^ (1ul << bit);
-		if (bit != 5 && bit != 12) {
-			refused += guarded(write_cr4, &value) != 0;
+		if (bit != 5 && bit != 12) { /* fixed in long mode */
+			bool no = guarded(write_cr4, &value) != 0;
+			uint64_t now;
+			__asm__ volatile("mov %%cr4, %0" : "=r"(now));
+			against_cpuid += no == (shown >> bit & 1) || now != (no ? cr4 : value);
+			refused += no;
 			guarded(write_cr4, &cr4);
 		}
 		value = 1ul << bit;
 		refused += guarded(set_xcr0, &value) != 0;
 	}
-	print("rogue: control registers: %s refused\n", refused > 60 ? "most" : "FEW");
+	print("rogue: control registers: %s refused, %u of CR4's bits against CPUID\n", refused > 60 ? "most" : "FEW",
+	      (unsigned)against_cpuid);
 }
 
 static void halt(void)

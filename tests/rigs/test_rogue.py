@@ -29,7 +29,7 @@ X86 = [
     Storm("virtualization", "rogue: 2000 virtualization instructions, 2000 refused"),
     Storm("registers", "rogue: MSR storm: few readable, few writable"),
     Storm("ports", "rogue: every port read and written"),
-    Storm("control", "rogue: control registers: most refused"),
+    Storm("control", "rogue: control registers: most refused, 0 of CR4's bits against CPUID"),
 ]
 AMD = [
     Storm("triple-fault", "rogue: triple fault", "VMEXIT_SHUTDOWN: the guest shut its CPU down"),
