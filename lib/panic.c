@@ -19,7 +19,7 @@ void panic_set_handler(void (*handler)(void))
 	panic_handler = handler;
 }
 
-static _Noreturn void stop_cpu(void)
+static _Noreturn __attribute__((noinline)) void stop_cpu(void)
 {
 	for (;;) {
 #if defined(__x86_64__)

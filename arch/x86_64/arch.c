@@ -183,7 +183,6 @@ void arch_call_firmware(void (*function)(void *argument), void *argument)
 	x86_interrupts_restore(flags);
 }
 
-/* The other CPUs still wait where the firmware parked them, and need no stopping. */
 _Noreturn void arch_halt(void)
 {
 	for (;;) {

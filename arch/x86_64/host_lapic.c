@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The host's local APIC: every source masked but its timer, which wakes the host out of a guest or of idling.
+ * The host's local APIC: every source masked but its timer, which wakes the host out of a guest or of idling, and
+ * the other CPUs taken from the firmware.
  * It stays in the mode (xAPIC or x2APIC) in which the firmware left it: firmware that wants x2APIC, for its
  * APIC IDs, has turned it on, and its SMM code may not expect it to change. SDM vol. 3A chapter 10.
  */
@@ -25,6 +26,7 @@
 #define LAPIC_SPURIOUS      0x0f0
 #define LAPIC_ISR           0x100 /* eight registers, 16 bytes apart */
 #define LAPIC_LVT_CMCI      0x2f0
+#define LAPIC_ICR_LOW       0x300 /* in x2APIC mode the whole ICR */
 #define LAPIC_LVT_TIMER     0x320
 #define LAPIC_LVT_THERMAL   0x330
 #define LAPIC_LVT_PERF      0x340
@@ -41,6 +43,12 @@
 #define LVT_MASKED           0x10000
 #define LVT_TSC_DEADLINE     0x40000
 #define DIVIDE_BY_1          0x0b
+
+/* The interrupt command register: SDM 10.6.1. */
+#define ICR_INIT               0x500
+#define ICR_PENDING            0x1000
+#define ICR_ASSERT             0x4000
+#define ICR_ALL_EXCLUDING_SELF 0xc0000
 
 /* The two 8259s: their interrupt mask registers (OCW1). */
 #define PIC_MASTER_MASK 0x21
@@ -204,6 +212,18 @@ static void mask_all(void)
 	port_write8(PIC_SLAVE_MASK, PIC_ALL);
 }
 
+/*
+ * The firmware left the other CPUs in a loop of its own, in memory that is not ours. INIT takes them out of it: they
+ * wait for a start-up IPI, execute nothing until then, and need no stopping when we panic.
+ */
+static void stop_others(void)
+{
+	lapic_write(LAPIC_ICR_LOW, ICR_ALL_EXCLUDING_SELF | ICR_ASSERT | ICR_INIT);
+	while (!x2apic_mode && (lapic_read(LAPIC_ICR_LOW) & ICR_PENDING)) {
+		spin_pause();
+	}
+}
+
 static void describe(void)
 {
 	const char *mode = x2apic_mode ? "x2APIC" : "xAPIC";
@@ -232,6 +252,7 @@ bool x86_host_lapic_init(char *message, size_t size)
 	mask_all();
 	lapic_write(LAPIC_TPR, X86_HOST_TPR);
 	lapic_write(LAPIC_SPURIOUS, SPURIOUS_ENABLE | VECTOR_SPURIOUS);
+	stop_others();
 	uint32_t id = lapic_read(LAPIC_ID);
 	this_cpu()->apic_id = x2apic_mode ? id : id >> LAPIC_ID_SHIFT_XAPIC;
 	if (!timer_init()) {

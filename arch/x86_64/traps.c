@@ -168,7 +168,7 @@ static bool in_text(uintptr_t address)
 	return address >= (uintptr_t)text_start && address < (uintptr_t)text_end;
 }
 
-/* lib/panic stops this CPU when it returns. The other CPUs are still where the firmware parked them. */
+/* lib/panic stops this CPU when it returns. The other CPUs wait for a start-up IPI: host_lapic.c. */
 static void panic_handler(void)
 {
 	const struct x86_trap_frame *frame = this_cpu()->trapped;

@@ -8,6 +8,8 @@ from harness import BUILD, STAMP, Test, boot, equal, find, isa_of, run_logged, v
 
 GDB_SECONDS = 60
 BROKEN_FUNCTION = "arch_vcpu_report"  # called when the budget of the guest below is used up
+LAST_FUNCTION = "stop_cpu"  # halts the CPU that panicked
+CPUS = 3
 CALLERS = ["vcpu_run", "vm_run", "run"]
 NOWHERE = 8  # frame 0 is mapped nowhere
 
@@ -17,32 +19,39 @@ CAUSE = {
 }
 
 
-def debug(isa: str, *commands: str) -> None:
-    """A debugger session with the machine, which goes on when it is over."""
+def debug(isa: str, *commands: str) -> str:
+    """A debugger session with the machine, which goes on when it is over. Answers what the debugger said."""
     script = ["set pagination off", "set confirm off", "set tcp connect-timeout 30", *commands]
     arguments = [item for command in script for item in ("-ex", command)]
     elf = str(BUILD / isa / "caisson.elf")
-    status, _ = run_logged(["gdb-multiarch", "-nx", "-batch", *arguments, elf], timeout=GDB_SECONDS)
+    status, output = run_logged(["gdb-multiarch", "-nx", "-batch", *arguments, elf], timeout=GDB_SECONDS)
     equal("the debugger's exit status", status, 0)
+    return output
 
 
 def panic(rig: str) -> None:
     isa = isa_of(rig)
     conf = vm("spin", "builtin:rogue", cmdline="spin", memory="4M", cpu_time="10s")
-    with boot(rig, "--gdb", conf=conf, timeout=120) as machine:
+    with boot(rig, "--gdb", "--cpus", str(CPUS), conf=conf, timeout=120) as machine:
         debug(isa, "target remote 127.0.0.1:1234", "detach")
         base = machine.expect(r"image at (0x[0-9a-f]+),")[1]
         machine.expect("rogue: spins for ever")
-        debug(
+        address = f"*({base} + (unsigned long)&'%s')"
+        said = debug(
             isa,
             f"add-symbol-file {BUILD / isa / 'caisson.elf'} -o {base}",
             "target remote 127.0.0.1:1234",
-            f"hbreak *({base} + (unsigned long)&'{BROKEN_FUNCTION}')",
+            f"hbreak {address % BROKEN_FUNCTION}",
             "continue",
             f"set $pc = {NOWHERE}",
+            f"hbreak {address % LAST_FUNCTION}",
+            "continue",
+            "info threads",
             "detach",
         )
         equal("the exit status", machine.end(), 3)
+    threads = re.findall(r"\(CPU#\d+ \[(\w+) *\]\)", said)
+    equal("the CPUs when all is said", sorted(threads), ["halted"] * (CPUS - 1) + ["running"])
     find(rf"{STAMP}panic: {CAUSE[rig]}", machine.log)
     backtrace = re.findall(rf"^{STAMP}panic: +.*?([a-z_0-9]+)\+0x[0-9a-f]+.*$", machine.log, re.MULTILINE)
     callers = [name for name in backtrace if name in CALLERS]
@@ -55,4 +64,4 @@ def panics() -> None:
 
 
 def tests() -> Iterator[Test]:
-    yield Test("tells the cause, the registers and who called whom", panics, 40)
+    yield Test("tells the cause, the registers and who called whom, and halts every CPU", panics, 40)
