@@ -78,24 +78,19 @@ static void sink_write(struct log_sink *sink, const char *text, size_t bytes)
 	host_uart_write(container_of(sink, struct host_uart, sink), text, bytes);
 }
 
-static bool sink_poll(struct log_sink *sink, bool wait)
+static void sink_flush(struct log_sink *sink)
 {
 	struct host_uart *uart = container_of(sink, struct host_uart, sink);
 
-	if (wait) {
-		drain(uart, 0);
-		for (unsigned polls = 0; polls < DEAD_POLLS && !uart->dead && !uart->idle(uart); polls++) {
-			spin_pause();
-		}
-	} else if (uart->head != uart->tail && send_some(uart)) {
-		uart->dead = false;
+	drain(uart, 0);
+	for (unsigned polls = 0; polls < DEAD_POLLS && !uart->dead && !uart->idle(uart); polls++) {
+		spin_pause();
 	}
-	return uart->head != uart->tail;
 }
 
 bool host_uart_init(struct host_uart *uart, const struct uart_description *description)
 {
-	uart->sink = (struct log_sink){.write = sink_write, .poll = sink_poll};
+	uart->sink = (struct log_sink){.write = sink_write, .flush = sink_flush};
 	uart->description = *description;
 	uart->fifo_bytes = 1;
 	uart->cr_sent = false;

@@ -46,10 +46,7 @@ struct host_uart {
 	uint8_t fifo_bytes; /* what the transmitter takes at once when it is empty */
 	bool cr_sent;       /* the last byte queued was a carriage return */
 	bool dead;          /* did not take a byte within the wait: not waited for until it takes one again */
-	/*
-	 * False: write returns when all is sent. True: write only queues, and log_poll sends what the port takes
-	 * without waiting; log_flush waits for the rest.
-	 */
+	/* False: write returns when all is sent. True: write only queues, and log_flush sends. */
 	bool deferred;
 	uint32_t head, tail; /* of the queue; free-running, taken modulo its size */
 	/* One driver's part. put: what of `bytes` (more than 0) the port takes now, 0 if it is busy. get: -1 for none.

@@ -40,7 +40,7 @@ static void write_sinks(const char *text, size_t bytes)
 {
 	for (struct log_sink *sink = log_state.sinks; sink != NULL; sink = sink->next) {
 		sink->write(sink, text, bytes);
-		log_pending |= sink->poll != NULL;
+		log_pending |= sink->flush != NULL;
 	}
 }
 
@@ -65,7 +65,7 @@ static void replay(struct log_sink *sink)
 		sink->write(sink, &log_state.ring[start], bytes);
 		at += bytes;
 	}
-	log_pending |= sink->poll != NULL;
+	log_pending |= sink->flush != NULL;
 }
 
 void log_add_sink(struct log_sink *sink)
@@ -142,31 +142,15 @@ void log_raw(const char *text, size_t bytes)
 	spin_unlock(&log_state.lock);
 }
 
-static void poll_sinks(bool wait)
-{
-	bool pending = false;
-
-	for (struct log_sink *sink = log_state.sinks; sink != NULL; sink = sink->next) {
-		if (sink->poll != NULL && sink->poll(sink, wait)) {
-			pending = true;
-		}
-	}
-	log_pending = pending;
-}
-
-void log_poll_sinks(void)
-{
-	if (!spin_try_lock(&log_state.lock)) {
-		return; /* whoever holds it is writing, and polling will come by again */
-	}
-	poll_sinks(false);
-	spin_unlock(&log_state.lock);
-}
-
 void log_flush(void)
 {
 	spin_lock(&log_state.lock);
-	poll_sinks(true);
+	for (struct log_sink *sink = log_state.sinks; sink != NULL; sink = sink->next) {
+		if (sink->flush != NULL) {
+			sink->flush(sink);
+		}
+	}
+	log_pending = false;
 	spin_unlock(&log_state.lock);
 }
 

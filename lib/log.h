@@ -13,11 +13,8 @@
 /* The log calls both functions under its lock; they must not log. */
 struct log_sink {
 	void (*write)(struct log_sink *sink, const char *text, size_t bytes);
-	/*
-	 * NULL for a sink that writes at once. One that queues sends here what can be sent without waiting, or, if
-	 * `wait`, all. True: something is left.
-	 */
-	bool (*poll)(struct log_sink *sink, bool wait);
+	/* Returns when all is out, or the sink has given up. NULL for a sink that never keeps anything back. */
+	void (*flush)(struct log_sink *sink);
 	struct log_sink *next; /* the log's own */
 };
 
@@ -37,15 +34,8 @@ void log_line(const char *subsystem, const char *format, ...) __attribute__((for
  */
 void log_raw(const char *text, size_t bytes);
 
-/* Lets the sinks that queue send on. For loops that come by often: costs two instructions when nothing is left. */
+/* Something was written that only log_flush is sure to send. */
 extern bool log_pending;
-void log_poll_sinks(void);
-static inline void log_poll(void)
-{
-	if (__builtin_expect(log_pending, false)) {
-		log_poll_sinks();
-	}
-}
 
 /* Returns when all that was logged is sent (or a sink has given up). Before halting, resetting, long silences. */
 void log_flush(void);

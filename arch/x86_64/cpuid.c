@@ -196,17 +196,6 @@ void x86_cpuid_init(void)
 
 /* ---- on each exit ---- */
 
-/* The guest's XCR0. It is in the register while the vCPU is loaded, and not every emulator makes XSETBV exit. */
-static uint64_t current_xcr0(const struct arch_vcpu *vcpu)
-{
-	uint32_t low, high;
-	if (this_cpu()->loaded != vcpu || !x86_features.xsave) {
-		return vcpu->lazy.xcr0;
-	}
-	__asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
-	return (uint64_t)high << 32 | low;
-}
-
 static __attribute__((noinline)) int mend(struct arch_vcpu *vcpu, uint32_t leaf, uint32_t subleaf)
 {
 	uint64_t *gpr = vcpu->gpr;
@@ -214,9 +203,9 @@ static __attribute__((noinline)) int mend(struct arch_vcpu *vcpu, uint32_t leaf,
 		gpr[GPR_RCX] |= subleaf & UINT8_MAX; /* echoed on every level, there or not */
 		gpr[GPR_RDX] = vcpu->index;
 	} else if (subleaf == 0 && x86_features.xsave) { /* LEAF_XSAVE */
-		gpr[GPR_RBX] = xsave_bytes(current_xcr0(vcpu), false);
+		gpr[GPR_RBX] = xsave_bytes(x86_current_xcr0(vcpu), false);
 	} else if (subleaf == 1) {
-		gpr[GPR_RBX] = gpr[GPR_RAX] & LEAFD_1_EAX_XSAVEC ? xsave_bytes(current_xcr0(vcpu), true) : 0;
+		gpr[GPR_RBX] = gpr[GPR_RAX] & LEAFD_1_EAX_XSAVEC ? xsave_bytes(x86_current_xcr0(vcpu), true) : 0;
 	}
 	return X86_RUN_ON;
 }

@@ -112,6 +112,16 @@ void x86_lazy_reset(struct arch_vcpu *vcpu)
 	}
 }
 
+uint64_t x86_current_xcr0(const struct arch_vcpu *vcpu)
+{
+	uint32_t low, high;
+	if (this_cpu()->loaded != vcpu || !x86_features.xsave) {
+		return vcpu->lazy.xcr0;
+	}
+	__asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+	return (uint64_t)high << 32 | low;
+}
+
 void x86_lazy_load(struct arch_vcpu *vcpu)
 {
 	const struct x86_lazy_state *lazy = &vcpu->lazy;
@@ -137,6 +147,7 @@ void x86_lazy_load(struct arch_vcpu *vcpu)
 void x86_lazy_put(struct arch_vcpu *vcpu)
 {
 	struct x86_lazy_state *lazy = &vcpu->lazy;
+	lazy->xcr0 = x86_current_xcr0(vcpu);
 	save_registers(mm_pointer(x86_hal, lazy->fpu_area));
 	lazy->dr[0] = read_dr0();
 	lazy->dr[1] = read_dr1();

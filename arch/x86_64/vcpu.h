@@ -223,5 +223,7 @@ unsigned x86_cpl(struct arch_vcpu *vcpu);
 int x86_lazy_init(struct arch_vcpu *vcpu);
 void x86_lazy_destroy(struct arch_vcpu *vcpu);
 void x86_lazy_reset(struct arch_vcpu *vcpu);
+/* The guest's XCR0. It is in the register while the vCPU is loaded, and not every emulator makes XSETBV exit. */
+uint64_t x86_current_xcr0(const struct arch_vcpu *vcpu);
 void x86_lazy_load(struct arch_vcpu *vcpu);
 void x86_lazy_put(struct arch_vcpu *vcpu);

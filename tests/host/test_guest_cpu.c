@@ -46,6 +46,11 @@ uint64_t x86_xcr0_allowed(void)
 	return x86_features.xcr0_mask & 0xe7;
 }
 
+uint64_t x86_current_xcr0(const struct arch_vcpu *vcpu)
+{
+	return vcpu->lazy.xcr0;
+}
+
 static uint64_t get(struct arch_vcpu *vcpu, enum x86_register name)
 {
 	(void)vcpu;

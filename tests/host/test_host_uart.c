@@ -342,7 +342,7 @@ static void long_text_wraps_round_the_queue(void **state)
 	uart.deferred = true;
 	model.sent_bytes = 0;
 	send(text);
-	assert_true(uart.sink.poll(&uart.sink, true) == false);
+	uart.sink.flush(&uart.sink);
 	expect_sent(text);
 }
 
@@ -352,24 +352,18 @@ static void a_flush_ends_when_the_last_byte_is_out(void **state)
 	assert_true(host_uart_init(&uart, &com1));
 	send("good-bye");
 	assert_int_not_equal(model.filled, 0); /* in the FIFO: handed over, not sent */
-	assert_false(uart.sink.poll(&uart.sink, true));
+	uart.sink.flush(&uart.sink);
 	assert_int_equal(model.filled, 0);
 }
 
-static void a_deferred_port_is_sent_by_polls_that_do_not_wait(void **state)
+static void a_deferred_port_is_sent_by_a_flush(void **state)
 {
 	(void)state;
 	assert_true(host_uart_init(&uart, &com1));
 	uart.deferred = true;
 	send("0123456789abcdefghij");
 	expect_sent("");
-	assert_true(uart.sink.poll(&uart.sink, false));
-	expect_sent("0123456789abcdef");
-	model.polls = 0;
-	assert_true(uart.sink.poll(&uart.sink, false)); /* still sending */
-	assert_int_equal(model.polls, 1);
-	while (uart.sink.poll(&uart.sink, false)) {
-	}
+	uart.sink.flush(&uart.sink);
 	expect_sent("0123456789abcdefghij");
 }
 
@@ -466,7 +460,7 @@ int main(void)
 		TEST(line_feeds_get_one_carriage_return),
 		TEST(long_text_wraps_round_the_queue),
 		TEST(a_flush_ends_when_the_last_byte_is_out),
-		TEST(a_deferred_port_is_sent_by_polls_that_do_not_wait),
+		TEST(a_deferred_port_is_sent_by_a_flush),
 		TEST(a_blocked_port_costs_one_bounded_wait_and_comes_back),
 		TEST(input_is_read_byte_by_byte_and_minus_one_without),
 		TEST(a_pl011_keeps_its_settings_and_loses_its_interrupts),
