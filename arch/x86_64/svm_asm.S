@@ -4,16 +4,7 @@
  * that answers an enum vm_exit_kind; a bare VMMCALL of supervisor code at the address of the last one, whose cost is
  * mostly this switch, is answered right here. Nothing but svm_ops calls it. APM vol. 2 15.5, 15.6.
  *
- * The stack from svm_run on:
- *
- *	48(%rsp)	return address
- *	40(%rsp)	the caller's RBP, to which RBP points while C runs, so that backtraces go on
- *	32(%rsp)	RBX
- *	24(%rsp)	R12
- *	16(%rsp)	R13
- *	 8(%rsp)	R14
- *	 0(%rsp)	R15
- *	-8(%rsp)	vcpu while C runs, which makes RSP a multiple of 16
+ * The stack is as in world_switch.h; while C runs the vCPU lies below, which makes RSP a multiple of 16.
  *
  * VMRUN keeps the host's RIP, RSP, RAX, RFLAGS, CR0, CR3, CR4, EFER and the selectors of CS, DS, ES, SS in the host
  * save area and loads the guest's; VMSAVE and VMLOAD move FS, GS, TR, LDTR and the system-call MSRs; all the other
@@ -22,16 +13,7 @@
  */
 #include "svm.h"
 #include "vmcb.h"
-
-	.macro	restore_and_return
-	popq	%r15
-	popq	%r14
-	popq	%r13
-	popq	%r12
-	popq	%rbx
-	popq	%rbp
-	ret
-	.endm
+#include "world_switch.h"
 
 	.text
 	.globl	svm_run
@@ -39,12 +21,7 @@
 	.type	svm_run, @function
 	.balign	16
 svm_run:
-	pushq	%rbp
-	pushq	%rbx
-	pushq	%r12
-	pushq	%r13
-	pushq	%r14
-	pushq	%r15
+	push_host_registers
 	movq	%rsi, VCPU_SVM_EXIT(%rdi)
 
 .Lenter:
@@ -54,38 +31,13 @@ svm_run:
 	movq	VCPU_SVM_VMCB(%rdi), %rax
 	movq	VCPU_GPR(0)(%rdi), %rcx
 	movq	%rcx, VMCB_RAX(%rax)
-	movq	VCPU_GPR(1)(%rdi), %rcx
-	movq	VCPU_GPR(2)(%rdi), %rdx
-	movq	VCPU_GPR(3)(%rdi), %rbx
-	movq	VCPU_GPR(5)(%rdi), %rbp
-	movq	VCPU_GPR(6)(%rdi), %rsi
-	movq	VCPU_GPR(8)(%rdi), %r8
-	movq	VCPU_GPR(9)(%rdi), %r9
-	movq	VCPU_GPR(10)(%rdi), %r10
-	movq	VCPU_GPR(11)(%rdi), %r11
-	movq	VCPU_GPR(12)(%rdi), %r12
-	movq	VCPU_GPR(13)(%rdi), %r13
-	movq	VCPU_GPR(14)(%rdi), %r14
-	movq	VCPU_GPR(15)(%rdi), %r15
-	movq	VCPU_GPR(7)(%rdi), %rdi
+	load_r12_to_r15
+	load_most
 	vmload	%rax
 	vmrun	%rax
 	vmsave	%rax
 	movq	VMCB_VCPU(%rax), %rax
-	movq	%rcx, VCPU_GPR(1)(%rax)
-	movq	%rdx, VCPU_GPR(2)(%rax)
-	movq	%rbx, VCPU_GPR(3)(%rax)
-	movq	%rbp, VCPU_GPR(5)(%rax)
-	movq	%rsi, VCPU_GPR(6)(%rax)
-	movq	%rdi, VCPU_GPR(7)(%rax)
-	movq	%r8, VCPU_GPR(8)(%rax)
-	movq	%r9, VCPU_GPR(9)(%rax)
-	movq	%r10, VCPU_GPR(10)(%rax)
-	movq	%r11, VCPU_GPR(11)(%rax)
-	movq	%r12, VCPU_GPR(12)(%rax)
-	movq	%r13, VCPU_GPR(13)(%rax)
-	movq	%r14, VCPU_GPR(14)(%rax)
-	movq	%r15, VCPU_GPR(15)(%rax)
+	save_all_but_rax %rax
 	movq	%rax, %rdi
 	movq	VCPU_SVM_HOST_VMCB(%rdi), %rax
 	vmload	%rax
@@ -102,14 +54,7 @@ svm_run:
 	jne	.Lgeneral
 	addq	$VMMCALL_BYTES, VMCB_RIP(%r8)
 	incq	VCPU_EXITS_VMMCALL(%rdi)
-	movq	VCPU_SVM_EXIT(%rdi), %r9
-	movq	%rax, EXIT_CALL_NUMBER(%r9)
-	movq	%rbx, EXIT_CALL_ARGUMENT(%r9)
-	movq	%rcx, EXIT_CALL_ARGUMENT + 8(%r9)
-	movq	%rdx, EXIT_CALL_ARGUMENT + 16(%r9)
-	movq	%rsi, EXIT_CALL_ARGUMENT + 24(%r9)
-	movl	$KIND_HYPERCALL, %eax
-	restore_and_return
+	return_hypercall VCPU_SVM_EXIT
 
 .Lgeneral:
 	movq	%rax, VCPU_GPR(0)(%rdi)
@@ -121,7 +66,7 @@ svm_run:
 	popq	%rdi
 	testl	%eax, %eax
 	js	.Lenter
-	restore_and_return
+	return_to_caller
 
 .Lprepare:
 	leaq	40(%rsp), %rbp

@@ -5,56 +5,18 @@
  * right here. Nothing but vmx_ops calls it, with the vCPU's VMCS current and interrupts off. SDM vol. 3C 26, 27.
  *
  * HOST_RSP is the vCPU itself, so that an exit can store the guest's registers before it needs one of its own;
- * nothing is pushed until RSP is back on the stack of vmx_run:
- *
- *	48(%rsp)	return address
- *	40(%rsp)	the caller's RBP, to which RBP points while C runs, so that backtraces go on
- *	32(%rsp)	RBX
- *	24(%rsp)	R12
- *	16(%rsp)	R13
- *	 8(%rsp)	R14
- *	 0(%rsp)	R15		<- vmx_vcpu.stack
+ * nothing is pushed until RSP is back on the stack of vmx_run (world_switch.h; vmx_vcpu.stack is its lowest slot).
  *
  * The CPU itself switches RIP, RSP, RFLAGS, CR0, CR3, CR4, the segments, EFER and PAT; the other general registers
  * are moved here. FPU and the rest of the lazy state stay the guest's until the vCPU is put.
  */
 #include "vmx.h"
-
-/* In ModRM's order; RSP (4) lives in the VMCS. The second half needs %rdi, the vCPU, and spends it. */
-.macro	load_r12_to_r15
-	movq	VCPU_GPR(12)(%rdi), %r12
-	movq	VCPU_GPR(13)(%rdi), %r13
-	movq	VCPU_GPR(14)(%rdi), %r14
-	movq	VCPU_GPR(15)(%rdi), %r15
-.endm
-.macro	load_the_rest
-	movq	VCPU_GPR(0)(%rdi), %rax
-	movq	VCPU_GPR(1)(%rdi), %rcx
-	movq	VCPU_GPR(2)(%rdi), %rdx
-	movq	VCPU_GPR(3)(%rdi), %rbx
-	movq	VCPU_GPR(5)(%rdi), %rbp
-	movq	VCPU_GPR(6)(%rdi), %rsi
-	movq	VCPU_GPR(8)(%rdi), %r8
-	movq	VCPU_GPR(9)(%rdi), %r9
-	movq	VCPU_GPR(10)(%rdi), %r10
-	movq	VCPU_GPR(11)(%rdi), %r11
-	movq	VCPU_GPR(7)(%rdi), %rdi
-.endm
+#include "world_switch.h"
 
 /* A field of the current VMCS into a register, which also carries the field's encoding. */
 .macro	vmcs_read field, low, register
 	movl	$\field, \low
 	vmread	\register, \register
-.endm
-
-.macro	return_to_caller
-	popq	%r15
-	popq	%r14
-	popq	%r13
-	popq	%r12
-	popq	%rbx
-	popq	%rbp
-	ret
 .endm
 
 	.text
@@ -63,18 +25,14 @@
 	.type	vmx_run, @function
 	.balign	16
 vmx_run:
-	pushq	%rbp
-	pushq	%rbx
-	pushq	%r12
-	pushq	%r13
-	pushq	%r14
-	pushq	%r15
+	push_host_registers
 	movq	%rsi, VCPU_VMX_EXIT(%rdi)
 	movq	%rsp, VCPU_VMX_STACK(%rdi)
 .Lenter:
 	load_r12_to_r15
 .Lenter_again: /* C code has preserved R12 to R15, which are still the guest's */
-	load_the_rest
+	movq	VCPU_GPR(0)(%rdi), %rax
+	load_most
 	vmresume
 
 	/* Refused: this runs on our stack with the guest's registers. A VMCS that was never entered wants VMLAUNCH. */
@@ -83,7 +41,8 @@ vmx_run:
 	cmpl	$ERROR_NOT_LAUNCHED, %eax
 	jne	.Lrefused
 	load_r12_to_r15
-	load_the_rest
+	movq	VCPU_GPR(0)(%rdi), %rax
+	load_most
 	vmlaunch
 	vmcs_read FIELD_HOST_RSP, %edi, %rdi
 .Lrefused:
@@ -99,20 +58,7 @@ vmx_run:
 	.balign	16
 vmx_exit_point:
 	movq	%rax, VCPU_GPR(0)(%rsp)
-	movq	%rcx, VCPU_GPR(1)(%rsp)
-	movq	%rdx, VCPU_GPR(2)(%rsp)
-	movq	%rbx, VCPU_GPR(3)(%rsp)
-	movq	%rbp, VCPU_GPR(5)(%rsp)
-	movq	%rsi, VCPU_GPR(6)(%rsp)
-	movq	%rdi, VCPU_GPR(7)(%rsp)
-	movq	%r8, VCPU_GPR(8)(%rsp)
-	movq	%r9, VCPU_GPR(9)(%rsp)
-	movq	%r10, VCPU_GPR(10)(%rsp)
-	movq	%r11, VCPU_GPR(11)(%rsp)
-	movq	%r12, VCPU_GPR(12)(%rsp)
-	movq	%r13, VCPU_GPR(13)(%rsp)
-	movq	%r14, VCPU_GPR(14)(%rsp)
-	movq	%r15, VCPU_GPR(15)(%rsp)
+	save_all_but_rax %rsp
 	movq	%rsp, %rdi
 	movq	VCPU_VMX_STACK(%rdi), %rsp
 	vmcs_read FIELD_EXIT_REASON, %r8d, %r8
@@ -134,14 +80,7 @@ vmx_exit_point:
 	addq	%r9, %r11
 	vmwrite	%r11, %r10
 	incq	VCPU_EXITS_VMCALL(%rdi)
-	movq	VCPU_VMX_EXIT(%rdi), %r9
-	movq	%rax, EXIT_CALL_NUMBER(%r9)
-	movq	%rbx, EXIT_CALL_ARGUMENT(%r9)
-	movq	%rcx, EXIT_CALL_ARGUMENT + 8(%r9)
-	movq	%rdx, EXIT_CALL_ARGUMENT + 16(%r9)
-	movq	%rsi, EXIT_CALL_ARGUMENT + 24(%r9)
-	movl	$KIND_HYPERCALL, %eax
-	return_to_caller
+	return_hypercall VCPU_VMX_EXIT
 
 .Lgeneral:
 	movq	VCPU_VMX_EXIT(%rdi), %rsi
