@@ -16,7 +16,7 @@ MAKEFLAGS += --no-builtin-rules --no-builtin-variables
 .SUFFIXES:
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: all usb run test bench lint check-layers host-tests host-test-programs fuzz-programs guests deps clean help FORCE
+.PHONY: all usb run test bench lint check-layers host-tests host-test-programs fuzz-programs firmware guests deps clean help FORCE
 
 all: $(ISAS:%=$(BUILD)/%/caisson.efi) usb ## both EFI files and both disk images (the default)
 
@@ -42,6 +42,7 @@ EFI_NAME_aarch64 := BOOTAA64.EFI
 MACHINE_aarch64 := -mstrict-align -mno-outline-atomics
 IMAGE_aarch64 :=
 BOOT_aarch64 :=
+STATE_aarch64 := arch/aarch64/cpu.S
 # arm64's gnu-efi cannot be installed beside amd64's: unpacked by tools/fetch.sh.
 GNU_EFI_aarch64 := $(BUILD)/deps/arm64/gnu-efi/usr
 GUEST_LDFLAGS_aarch64 := -z max-page-size=0x1000
@@ -80,9 +81,9 @@ $(BUILD)/$(1)/%.S.o: %.S $(BUILD)/$(1)/flags
 	$(Q)$$(CC_$(1)) $$(ASFLAGS) -Iarch/$(1) -MMD -MP -c -o $$@ $$<
 
 # Only this floor knows the firmware: its headers, its character and its calling convention.
-$(BUILD)/$(1)/boot/%.c.o: CFLAGS_$(1) += -fshort-wchar $(BOOT_$(1)) -isystem $(GNU_EFI_$(1))/include/efi \
-	-isystem $(GNU_EFI_$(1))/include/efi/$(EFI_ARCH_$(1))
-$$(patsubst %,$(BUILD)/$(1)/%.o,$$(wildcard boot/*.c)): | $$(CRT0_$(1))
+$(BUILD)/$(1)/boot/%.c.o $(BUILD)/$(1)/tests/firmware/%.c.o: CFLAGS_$(1) += -fshort-wchar $(BOOT_$(1)) \
+	-isystem $(GNU_EFI_$(1))/include/efi -isystem $(GNU_EFI_$(1))/include/efi/$(EFI_ARCH_$(1))
+$$(patsubst %,$(BUILD)/$(1)/%.o,$$(wildcard boot/*.c) tests/firmware/start.c): | $$(CRT0_$(1))
 
 $(BUILD)/$(1)/guests/%.c.o: CFLAGS_$(1) = $$(GUEST_CFLAGS_$(1))
 $(BUILD)/$(1)/guests/%.S.o: ASFLAGS := -g -Iguests -Iguests/$(1)
@@ -134,7 +135,21 @@ $(BUILD)/$(1)/caisson.elf: $(BUILD)/$(1)/pass1.elf $(BUILD)/$(1)/symbols1.o
 		$(BUILD)/$(1)/symbols1.o $(GNU_EFI_$(1))/lib/libgnuefi.a
 	$(Q)NM=$(CROSS_$(1))nm READELF=$(CROSS_$(1))readelf tools/symbols.sh check $(BUILD)/$(1)/pass1.elf $$@
 
-$(BUILD)/$(1)/caisson.efi: $(BUILD)/$(1)/caisson.elf
+# States of the machine for tests/rigs/test_firmware.py, which no emulator offers: applications that start the image.
+STATES_$(1) := $$(patsubst tests/firmware/$(1)/%.c,%,$$(wildcard tests/firmware/$(1)/*.c))
+STATE_COMMON_$(1) := $(BUILD)/$(1)/tests/firmware/start.c.o $$(patsubst %,$(BUILD)/$(1)/%.o,$(STATE_$(1)) \
+	$$(wildcard lib/$(1)/mem*.S))
+$(BUILD)/$(1)/tests/firmware/%.c.o: CFLAGS_$(1) += -fno-stack-protector
+
+$(BUILD)/$(1)/firmware/%.elf: $(BUILD)/$(1)/tests/firmware/$(1)/%.c.o $$(STATE_COMMON_$(1)) linker/image_$(1).ld
+	@mkdir -p $$(@D)
+	$$(call say,LD,$$@)
+	$(Q)$(CROSS_$(1))ld $(LDFLAGS) $(LDFLAGS_$(1)) -T linker/image_$(1).ld -o $$@ $$(CRT0_$(1)) $$(filter %.o,$$^) \
+		$(GNU_EFI_$(1))/lib/libgnuefi.a
+
+firmware: $$(STATES_$(1):%=$(BUILD)/$(1)/firmware/%.efi)
+
+$(BUILD)/$(1)/%.efi: $(BUILD)/$(1)/%.elf
 	$$(call say,OBJCOPY,$$@)
 	$(Q)$(CROSS_$(1))objcopy $(PE_$(1)) $$< $$@
 
@@ -145,7 +160,8 @@ $(BUILD)/caisson-$(1).img: $(BUILD)/$(1)/caisson.efi tools/mkimage.sh
 guests: $$(GUESTS_$(1):%=$(BUILD)/$(1)/guests/%.bin)
 usb: $(BUILD)/caisson-$(1).img
 
--include $$(patsubst %.o,%.d,$$(OBJECTS_$(1)) $$(GUEST_COMMON_$(1)) $$(GUESTS_$(1):%=$(BUILD)/$(1)/guests/%.c.o))
+-include $$(patsubst %.o,%.d,$$(OBJECTS_$(1)) $$(GUEST_COMMON_$(1)) $$(GUESTS_$(1):%=$(BUILD)/$(1)/guests/%.c.o) \
+	$$(STATE_COMMON_$(1)) $$(STATES_$(1):%=$(BUILD)/$(1)/tests/firmware/$(1)/%.c.o))
 endef
 $(foreach isa,$(ISAS),$(eval $(call isa_rules,$(isa))))
 
@@ -220,7 +236,7 @@ run: deps ## boot the demo on the best rig of this machine; RIG=vmx|svm|svm-boch
 	@./run-qemu.sh $(if $(RIG),--rig $(RIG))
 
 test: deps ## everything on all rigs; T=PATTERN runs some
-	@$(MAKE) --no-print-directory QUIET=1 -j$(JOBS) all host-test-programs fuzz-programs
+	@$(MAKE) --no-print-directory QUIET=1 -j$(JOBS) all host-test-programs fuzz-programs firmware
 	@tests/run.py $(if $(T),'$(T)')
 
 bench: deps ## instruction counts on the rigs: a table and build/bench.json
