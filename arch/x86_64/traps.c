@@ -31,7 +31,7 @@
 #define VECTORS        256
 #define EXCEPTIONS     32 /* vectors below are the CPU's own */
 
-enum ist { IST_NONE, IST_DOUBLE_FAULT, IST_NMI, IST_MACHINE_CHECK };
+enum ist { IST_DOUBLE_FAULT = 1, IST_NMI, IST_MACHINE_CHECK }; /* 0: the stack that is there */
 #define IST_STACK_FRAMES 3 /* with the guard page: four */
 
 /* Page faults' error codes: SDM vol. 3A 4.7. */
@@ -240,13 +240,12 @@ void x86_trap(struct x86_trap_frame *frame)
 
 /* ---- tables ---- */
 
-static void set_gate(unsigned vector, enum ist ist)
+static void set_gate(unsigned vector)
 {
 	uintptr_t entry = (uintptr_t)x86_trap_stubs + (uintptr_t)vector * STUB_BYTES;
 	idt[vector] = (struct idt_gate){
 		.offset_low = (uint16_t)entry,
 		.selector = HOST_CS,
-		.ist = (uint8_t)ist,
 		.type = GATE_INTERRUPT,
 		.offset_middle = (uint16_t)(entry >> 16),
 		.offset_high = (uint32_t)(entry >> 32),
@@ -298,7 +297,7 @@ void x86_traps_init(struct x86_cpu *cpu)
 	cpu->armed_deadline = UINT64_MAX;
 	if (idt[0].type == 0) { /* the first CPU */
 		for (unsigned vector = 0; vector < VECTORS; vector++) {
-			set_gate(vector, IST_NONE);
+			set_gate(vector);
 		}
 		panic_set_handler(panic_handler);
 	}
@@ -315,8 +314,8 @@ bool x86_traps_stacks(struct x86_cpu *cpu)
 		}
 		cpu->tss.ist[ist - 1] = top;
 	}
-	set_gate(X86_DF, IST_DOUBLE_FAULT);
-	set_gate(X86_NMI, IST_NMI);
-	set_gate(X86_MC, IST_MACHINE_CHECK);
+	idt[X86_DF].ist = IST_DOUBLE_FAULT;
+	idt[X86_NMI].ist = IST_NMI;
+	idt[X86_MC].ist = IST_MACHINE_CHECK;
 	return true;
 }
