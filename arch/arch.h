@@ -91,6 +91,9 @@ void arch_call_firmware(void (*function)(void *argument), void *argument);
 
 _Noreturn void arch_halt(void);
 
+/* NMIs that have come to the host: nobody here can ask what for. 0 where the ISA has none. */
+uint64_t arch_nmi_count(void);
+
 /* ---- what a guest's machine looks like on this ISA ---- */
 
 enum console_kind { CONSOLE_16550, CONSOLE_PL011 };

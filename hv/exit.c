@@ -135,13 +135,24 @@ static enum vm_outcome stop_for_budget(struct vcpu *vcpu)
 	return VM_STOPPED;
 }
 
+/* After something of the host's came. NMIs speak of errors of the machine: the first is told, all are counted. */
+static void look_around(void)
+{
+	static bool told;
+	if (unlikely(arch_nmi_count() > 0) && !told) {
+		told = true;
+		log_line("cpu", "an NMI came, and nobody here knows why: a watchdog, or an error of the machine");
+	}
+	console_poll();
+}
+
 /* Waits for an interrupt; only time that the CPU worked is charged. */
 static void idle(struct vcpu *vcpu)
 {
 	while (!arch_vcpu_interrupt_pending(&vcpu->arch)) {
 		uint64_t until = arch_counter() + clock_ticks(IDLE_SLICE_MS);
 		arch_idle(MIN(until, arch_vcpu_wake_time(&vcpu->arch)));
-		console_poll();
+		look_around();
 		if (arch_counter() >= arch_vcpu_wake_time(&vcpu->arch)) {
 			return;
 		}
@@ -191,7 +202,7 @@ enum vm_outcome vcpu_run(struct vcpu *vcpu)
 			set_deadline(vcpu, from);
 			break;
 		case VM_EXIT_INTERRUPT:
-			console_poll();
+			look_around();
 			break;
 		case VM_EXIT_DEADLINE:
 			console_log_at_once();

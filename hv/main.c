@@ -79,6 +79,10 @@ static void run(void *argument)
 	unsigned ended = run_guests(info);
 
 	console_log_at_once();
+	uint64_t nmis = arch_nmi_count();
+	if (nmis > 0) {
+		log_line("cpu", "%llu NMI%s came in all", (unsigned long long)nmis, nmis == 1 ? "" : "s");
+	}
 	unsigned count = info->config.vm_count;
 	log_line("caisson", "%u guest%s ended: %u by themselves, %u stopped", count, count == 1 ? "" : "s", ended,
 	         count - ended);

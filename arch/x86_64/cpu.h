@@ -264,7 +264,6 @@ void x86_traps_init(struct x86_cpu *cpu);
  * False: no memory.
  */
 bool x86_traps_stacks(struct x86_cpu *cpu);
-extern uint64_t x86_nmi_count;
 
 /* ---- paging.c ---- */
 

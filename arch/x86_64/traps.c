@@ -31,7 +31,8 @@
 #define VECTORS        256
 #define EXCEPTIONS     32 /* vectors below are the CPU's own */
 
-enum ist { IST_DOUBLE_FAULT = 1, IST_NMI, IST_MACHINE_CHECK }; /* 0: the stack that is there */
+/* All other gates have 0: the stack that is there. */
+enum ist { IST_DOUBLE_FAULT = 1, IST_NMI, IST_MACHINE_CHECK };
 #define IST_STACK_FRAMES 3 /* with the guard page: four */
 
 /* Page faults' error codes: SDM vol. 3A 4.7. */
@@ -66,7 +67,7 @@ extern const char x86_trap_stubs[];
 extern const char x86_rdmsr_may_fault[], x86_rdmsr_faulted[];
 void x86_trap(struct x86_trap_frame *frame);
 
-uint64_t x86_nmi_count;
+static uint64_t nmi_count;
 
 /* One for all CPUs: the stacks that differ are in each one's TSS. */
 static struct idt_gate idt[VECTORS] __attribute__((aligned(16)));
@@ -210,6 +211,11 @@ static _Noreturn void fatal(const struct x86_trap_frame *frame)
 
 /* ---- traps ---- */
 
+uint64_t arch_nmi_count(void)
+{
+	return __atomic_load_n(&nmi_count, __ATOMIC_RELAXED);
+}
+
 /* Called by the stubs with interrupts off. */
 void x86_trap(struct x86_trap_frame *frame)
 {
@@ -220,7 +226,7 @@ void x86_trap(struct x86_trap_frame *frame)
 		x86_host_lapic_eoi();
 		return;
 	case X86_NMI:
-		__atomic_fetch_add(&x86_nmi_count, 1, __ATOMIC_RELAXED);
+		__atomic_fetch_add(&nmi_count, 1, __ATOMIC_RELAXED);
 		return;
 	case VECTOR_SPURIOUS:
 		return;
