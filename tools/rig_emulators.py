@@ -62,6 +62,7 @@ class Options:
     direct: bool = False
     gic: int = 3
     acpi: bool = True
+    el2: bool = True
 
 
 @dataclass
@@ -182,7 +183,8 @@ def _kvm(options: Options, image: Path, directory: Path) -> Launch:
 def _el2(options: Options, image: Path, directory: Path) -> Launch:
     del directory
     notes: list[str] = []
-    machine = f"virt,virtualization=on,gic-version={options.gic}" + ("" if options.acpi else ",acpi=off")
+    machine = f"virt,virtualization={'on' if options.el2 else 'off'},gic-version={options.gic}"
+    machine += "" if options.acpi else ",acpi=off"
     cpu = (options.cpu or "max") + (",cntfrq=1000000000" if options.icount else "")
     argv = ["qemu-system-aarch64", "-M", machine, "-accel", "tcg", "-cpu", cpu]
     if options.icount:
@@ -269,8 +271,8 @@ def _kvm_nested(options: Options, image: Path, directory: Path) -> Launch:
 
 _QEMU_X86 = ("mcopy", "qemu-system-x86_64", OVMF_CODE, OVMF_VARS)
 _BOCHS = ("mcopy", "bochs", BOCHS_PLUGIN, OVMF_WHOLE, BOCHS_VGA_BIOS)
-_BOCHS_REFUSES = ("gdb", "usb", "direct", "gic", "acpi_off")
-_X86_REFUSES = ("gic", "acpi_off")
+_X86_REFUSES = ("gic", "acpi_off", "no_el2")
+_BOCHS_REFUSES = (*_X86_REFUSES, "gdb", "usb", "direct")
 
 RIGS = {
     "vmx": Rig("x86_64", "Intel VMX and EPT, emulated by Bochs", _BOCHS, _vmx, _BOCHS_REFUSES),

@@ -239,6 +239,13 @@ def absent(pattern: str, text: str) -> None:
         raise Failure(f"there must be no {pattern!r}: {match[0]}")
 
 
+def one_line(log: str, line: str) -> None:
+    """It is all that the image said, and the firmware went on."""
+    equal("our lines", re.findall("^caisson: .*", log, re.MULTILINE), [line])
+    find("BdsDxe: failed to start Boot.*", log)
+    absent(rf"^{STAMP}", log)
+
+
 def fetched(package: str, path: str, architecture: str = "amd64") -> Path:
     """A file of a Debian package, which is fetched when it is not there yet."""
     status, output = run_logged([TOP / "tools/fetch.sh", architecture, package], timeout=600)
