@@ -250,8 +250,8 @@ OUR_C = $(shell find $(OURS) -name '*.[ch]' 2>/dev/null | sort)
 OUR_SHELL = $(shell grep -rlE '^\#!/(usr/)?bin/(env )?(ba)?sh' $(OURS) run-qemu.sh .ci 2>/dev/null | sort)
 
 TIDY_FLAGS := -std=gnu11 -ffreestanding -fshort-wchar -I.
-TIDY_x86_64 = $(filter-out boot/%,$(filter %.c,$(SOURCES_x86_64)))
-TIDY_aarch64 = $(wildcard arch/aarch64/*.c)
+TIDY_x86_64 = $(filter-out boot/%,$(filter %.c,$(SOURCES_x86_64))) $(wildcard tests/firmware/x86_64/*.c)
+TIDY_aarch64 = $(wildcard arch/aarch64/*.c tests/firmware/aarch64/*.c)
 # $(1): files, $(2): the compiler's flags. A few files a run, as many runs as there are CPUs.
 tidy = @echo $(1) | xargs -n 4 -P $(JOBS) sh -c 'clang-tidy --quiet "$$@" -- $(2) 2>/dev/null' tidy
 
@@ -275,14 +275,15 @@ lint-tidy-aarch64:
 	$(call tidy,$(TIDY_aarch64),--target=aarch64-linux-gnu $(TIDY_FLAGS) -Iarch/aarch64)
 
 lint-tidy-boot:
-	$(call tidy,$(wildcard boot/*.c),--target=x86_64-linux-gnu $(TIDY_FLAGS) $(BOOT_x86_64) \
+	$(call tidy,$(wildcard boot/*.c tests/firmware/*.c),--target=x86_64-linux-gnu $(TIDY_FLAGS) $(BOOT_x86_64) \
 		-isystem /usr/include/efi -isystem /usr/include/efi/x86_64)
 
 lint-cppcheck-x86_64:
-	@$(CPPCHECK) -j$(JOBS) -D__x86_64__ -Iarch/x86_64 $(filter %.c,$(SOURCES_x86_64)) $(wildcard tests/host/*.c)
+	@$(CPPCHECK) -j$(JOBS) -D__x86_64__ -Iarch/x86_64 $(filter %.c,$(SOURCES_x86_64)) \
+		$(wildcard tests/host/*.c tests/firmware/*.c tests/firmware/x86_64/*.c)
 
 lint-cppcheck-aarch64:
-	@$(CPPCHECK) -j$(JOBS) -D__aarch64__ -Iarch/aarch64 $(wildcard arch/aarch64/*.c)
+	@$(CPPCHECK) -j$(JOBS) -D__aarch64__ -Iarch/aarch64 $(TIDY_aarch64)
 
 lint-cppcheck-guests:
 	@$(CPPCHECK) -D__x86_64__ -Iguests $(wildcard guests/*.c guests/lib/*.c guests/x86_64/*.c)

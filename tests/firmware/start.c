@@ -14,8 +14,8 @@
 /* The volume's device path, a node for the file, and the end. */
 #define PATH_BYTES_MAX 512
 
-/* The node's text begins at a place that is not its own type's: UEFI 2.10, 10.3.5.4. */
-struct __attribute__((packed)) file_node {
+/* A file's node, UEFI 2.10, 10.3.5.4, and the end of the path. */
+struct file_node {
 	EFI_DEVICE_PATH_PROTOCOL header;
 	CHAR16 path[sizeof(IMAGE_PATH) / sizeof(CHAR16)];
 	EFI_DEVICE_PATH_PROTOCOL end;
@@ -24,7 +24,7 @@ struct __attribute__((packed)) file_node {
 static EFI_SYSTEM_TABLE *system_table;
 
 /* Called by gnu-efi's crt0. */
-EFI_STATUS efi_main(EFI_HANDLE image, EFI_SYSTEM_TABLE *system);
+EFI_STATUS efi_main(EFI_HANDLE self, EFI_SYSTEM_TABLE *system);
 
 static void print(const char *text)
 {

@@ -25,6 +25,7 @@ TOP = Path(__file__).resolve().parents[2]
 BUILD = TOP / "build"
 STAMP = r"\[ *[0-9]+\.[0-9]{6}\] "
 KILL_SECONDS = 15  # that run-qemu.sh has for ending after its timeout
+GDB_SECONDS = 60
 
 sys.path.append(str(TOP / "tools"))
 
@@ -194,6 +195,16 @@ def run(
     with boot(rig, *options, conf=conf, volume=volume, timeout=timeout) as machine:
         machine.end()
         return machine
+
+
+def debug(isa: str, *commands: str) -> str:
+    """A debugger session with the machine, which goes on when it is over. Answers what the debugger said."""
+    script = ["set pagination off", "set confirm off", "set tcp connect-timeout 30", *commands]
+    arguments = [item for command in script for item in ("-ex", command)]
+    elf = str(BUILD / isa / "caisson.elf")
+    status, output = run_logged(["gdb-multiarch", "-nx", "-batch", *arguments, elf], timeout=GDB_SECONDS)
+    equal("the debugger's exit status", status, 0)
+    return output
 
 
 def vm(name: str, kernel: str, **keys: "str | int") -> str:

@@ -2,10 +2,13 @@
 """States in which firmware may leave the machine, and no emulator does: tests/firmware makes them, then starts the image."""
 
 import re
+import subprocess
 from functools import partial
 from typing import Iterator
 
-from harness import BUILD, STAMP, Boot, Failure, Test, came_back, equal, find, isa_of, one_line, run, vm
+from harness import (
+    BUILD, STAMP, Boot, Failure, Files, Test, boot, came_back, debug, equal, find, isa_of, one_line, run, vm,
+)  # fmt: skip
 
 BOOT_NAME = {"x86_64": "BOOTX64.EFI", "aarch64": "BOOTAA64.EFI"}
 DEMO_END = rf"{STAMP}caisson: 2 guests ended: 2 by themselves, 0 stopped"
@@ -25,14 +28,16 @@ NMIS = [("svm", 100, 200, 12), ("vmx", 50, 1000, 60), ("svm-bochs", 50, 1000, 60
 NMI_GUESTS = ("hello", "touch", "first", "second")
 
 
-def started_by(state: str, rig: str, *options: str, conf: "str | None" = None, timeout: float) -> Boot:
+def volume_of(state: str, isa: str) -> Files:
     """The firmware starts tests/firmware/<isa>/<state>.c, and that the image."""
-    isa = isa_of(rig)
-    volume = {
+    return {
         f"EFI/BOOT/{BOOT_NAME[isa]}": BUILD / isa / "firmware" / f"{state}.efi",
         "EFI/caisson/caisson.efi": BUILD / isa / "caisson.efi",
     }
-    return run(rig, *options, conf=conf, volume=volume, timeout=timeout)
+
+
+def started_by(state: str, rig: str, *options: str, conf: "str | None" = None, timeout: float) -> Boot:
+    return run(rig, *options, conf=conf, volume=volume_of(state, isa_of(rig)), timeout=timeout)
 
 
 def refused(machine: Boot, pattern: str) -> None:
@@ -77,6 +82,30 @@ def nmis(rig: str, exits: int, total: int, seconds: float) -> None:
         raise Failure(f"{came} NMIs came, {taken} of them in guests: that is too few")
 
 
+def takeover_instructions() -> list[int]:
+    """From where the CPU gets the host's GDT to where it gets the IDT: addresses in the image."""
+    command = ["objdump", "-d", "--no-show-raw-insn", BUILD / "x86_64/caisson.elf"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    match = re.search(r"^.*\tlgdt .*\n(?:.*\n)*?.*\tlidt ", done.stdout, re.MULTILINE)
+    if not match:
+        raise Failure("no LGDT with an LIDT after it")
+    return [int(address, 16) for address in re.findall(r"^ *([0-9a-f]+):\t", match[0], re.MULTILINE)]
+
+
+def nmi_in_takeover() -> None:
+    """The image lies at the same place each time: the first run tells where, the debugger stops the second there."""
+    volume = volume_of("nmi", "x86_64")
+    conf = vm("hello", "builtin:hello")
+    base = int(find(r".* image at (0x[0-9a-f]+), .*", run("svm", conf=conf, volume=volume).log)[1], 16)
+    places = takeover_instructions()
+    with boot("svm", "--gdb", conf=conf, volume=volume) as machine:
+        breakpoints = [f"hbreak *{base + place:#x}" for place in places]
+        steps = ["continue", "monitor nmi"] * len(places)
+        debug("x86_64", "target remote 127.0.0.1:1234", *breakpoints, *steps, "delete", "detach")
+        equal("the exit status", machine.end(), 0)
+    came_back("hello", machine.log)
+
+
 def tests() -> Iterator[Test]:
     for options in ((), ("--cpu", "neoverse-n1", "--acpi-off")):
         name = " ".join(["el2", *(option.removeprefix("--") for option in options)])
@@ -88,6 +117,7 @@ def tests() -> Iterator[Test]:
         yield Test(f"{rig}: {what}", partial(locked, rig, pattern, seconds), seconds)
     on = partial(demo, "enabled", "vmx", (), rf"{STAMP}virt: VMX, .*", 20)
     yield Test("vmx: the demo runs where the firmware has locked virtualization on", on, 20)
+    yield Test("svm: an NMI at any instruction between LGDT and LIDT is survived", nmi_in_takeover, 12)
     for rig, exits, total, seconds in NMIS:
         test = partial(nmis, rig, exits, total, seconds)
         yield Test(f"{rig}: NMIs all the time harm neither host nor guests, and are told", test, seconds)

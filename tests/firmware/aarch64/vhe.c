@@ -2,7 +2,7 @@
 /*
  * EL2 with VHE on (HCR_EL2.E2H = 1), as firmware leaves it that runs at EL2 itself and has switched it on. What the
  * firmware that is really there set for E2H = 0 is made right for E2H = 1, so that it goes on; but its periodic
- * timer stops, for its accesses reach another timer from here on (D11.2.4.1, "register redirection").
+ * timer stops, for its accesses reach another timer from here on. For emulators: no cache is cleaned.
  */
 #include "arch/aarch64/cpu.h"
 #include "tests/firmware/state.h"
