@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""States in which firmware may leave the machine, and no emulator does: tests/firmware makes them, then starts the image."""
+"""States of a machine that firmware may leave and no emulator offers: tests/firmware makes them, starts the image."""
 
 import re
 import subprocess
@@ -24,7 +24,7 @@ SVM_LOCKED = (
 NO_EL2 = "started at EL1: the firmware keeps EL2 for itself, or the CPU has none; applications must start at EL2"
 
 # Where tests/firmware/x86_64/nmi.c sends NMIs: the least number of exits in four guests, and of all there were
-NMIS = [("svm", 100, 200, 12), ("vmx", 50, 1000, 60), ("svm-bochs", 50, 1000, 60)]
+NMIS = [("svm", 100, 200, 12), ("vmx", 50, 1000, 25), ("svm-bochs", 50, 1000, 25)]
 NMI_GUESTS = ("hello", "touch", "first", "second")
 
 
