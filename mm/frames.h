@@ -76,6 +76,20 @@ int frame_bitmap_init(struct frame_bitmap *frames, struct frame_bump *bump, uint
  * blocks first, so that whole ones last. */
 hpa_t frame_alloc(struct frame_bitmap *frames, unsigned order, enum frame_use use);
 
+/*
+ * Keeps the last `count` free frames from FRAME_GUEST: tables and the hypervisor's own structures still come out of
+ * them. A guest's demand thus cannot starve the tables without which neither a fault could be answered nor memory be
+ * given back. May be called at any time; 0 (as after the init) keeps none.
+ */
+void frame_reserve(struct frame_bitmap *frames, uint64_t count);
+
+/*
+ * With MM_DEBUG defined, what is freed is filled with a pattern, and frame_alloc checks that it is still there: a write
+ * through a stale pointer is then found. `poison_error` (may be NULL) is told the frame; without it, or without
+ * MM_DEBUG, nothing is done.
+ */
+void frame_on_poison_error(struct frame_bitmap *frames, void (*poison_error)(hpa_t frame));
+
 /* `count` contiguous frames aligned to `alignment` frames (a power of two), or HPA_NONE. For linear guests. */
 hpa_t frame_alloc_run(struct frame_bitmap *frames, uint64_t count, uint64_t alignment, enum frame_use use);
 
