@@ -52,6 +52,20 @@ static enum vm_outcome stop_for_fault(struct vcpu *vcpu, const struct vm_exit *e
 	return VM_STOPPED;
 }
 
+/* The guest may have asked to go on elsewhere after a refused access: CAISSON_CALL_EXPECT_FAULT. True: it does. */
+static bool survives_fault(struct vcpu *vcpu, const struct vm_exit *exit)
+{
+	const struct nested_fault *fault = &exit->fault;
+	uint64_t pc = vcpu->fault_resume;
+	vcpu->fault_resume = 0;
+	if (pc == 0 || (exit->status != MM_EACCES && exit->status != MM_EFAULT)) {
+		return false;
+	}
+	uint64_t told = fault->access | (uint64_t)fault->table_walk << CALL_FAULT_TABLE_WALK |
+	                (uint64_t)-exit->status << CALL_FAULT_STATUS | fault->gpa << CALL_FAULT_GPA;
+	return arch_vcpu_resume_at(&vcpu->arch, pc, told);
+}
+
 static enum vm_outcome stop(struct vcpu *vcpu, const struct vm_exit *exit, const char *why)
 {
 	log_line(vcpu->vm->log_name, "stopped: %s: %s", arch_exit_name(exit->raw), why);
@@ -59,7 +73,7 @@ static enum vm_outcome stop(struct vcpu *vcpu, const struct vm_exit *exit, const
 	return VM_STOPPED;
 }
 
-/* True: answered, and the instruction is done. */
+/* True: answered, and the instruction is done. False: a fault like any other, in *exit. */
 static bool answer_mmio(struct vcpu *vcpu, struct vm_exit *exit)
 {
 	struct io_access *io = &exit->io;
@@ -67,6 +81,8 @@ static bool answer_mmio(struct vcpu *vcpu, struct vm_exit *exit)
 	                          : bus_read(&vcpu->vm->mmio, io->address, io->width, &io->value);
 	if (likely(answered)) {
 		arch_vcpu_finish_io(&vcpu->arch, io);
+	} else {
+		exit->status = MM_EFAULT;
 	}
 	return answered;
 }
@@ -183,13 +199,15 @@ enum vm_outcome vcpu_run(struct vcpu *vcpu)
 			answer_port(vcpu, &exit);
 			break;
 		case VM_EXIT_MMIO:
-			if (unlikely(!answer_mmio(vcpu, &exit))) {
-				exit.status = MM_EFAULT;
+			if (likely(answer_mmio(vcpu, &exit))) {
+				break;
+			}
+			__attribute__((fallthrough));
+		case VM_EXIT_NESTED_FAULT:
+			if (!survives_fault(vcpu, &exit)) {
 				return stop_for_fault(vcpu, &exit);
 			}
 			break;
-		case VM_EXIT_NESTED_FAULT:
-			return stop_for_fault(vcpu, &exit);
 		case VM_EXIT_HALT:
 			if (charge(vm, &from)) {
 				return stop_for_budget(vcpu);

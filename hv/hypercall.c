@@ -72,10 +72,32 @@ static uint64_t call_zero(struct vm *vm, const uint64_t *argument)
 	return 0;
 }
 
+static uint64_t call_translate(struct vm *vm, const uint64_t *argument)
+{
+	struct translation translation;
+	int status = addr_space_translate(&vm->space, argument[0], &translation);
+	if (status != MM_OK) {
+		return (uint64_t)(int64_t)status;
+	}
+	return translation.attributes.permissions | (uint64_t)translation.attributes.type << CALL_TRANSLATION_TYPE |
+	       (uint64_t)translation.leaf_shift << CALL_TRANSLATION_LEAF;
+}
+
+/* Where the PC leads is asked when it is used: arch_vcpu_resume_at. */
+static uint64_t call_expect_fault(struct vm *vm, const uint64_t *argument)
+{
+	vm->vcpu.fault_resume = argument[0];
+	return 0;
+}
+
 hypercall_function *const caisson_calls[CAISSON_CALLS] = {
-	[CAISSON_CALL_VERSION] = call_version, [CAISSON_CALL_FAULTS] = call_faults,
-	[CAISSON_CALL_PROTECT] = call_protect, [CAISSON_CALL_RELEASE] = call_release,
+	[CAISSON_CALL_VERSION] = call_version,
+	[CAISSON_CALL_FAULTS] = call_faults,
+	[CAISSON_CALL_PROTECT] = call_protect,
+	[CAISSON_CALL_RELEASE] = call_release,
 	[CAISSON_CALL_ZERO] = call_zero,
+	[CAISSON_CALL_TRANSLATE] = call_translate,
+	[CAISSON_CALL_EXPECT_FAULT] = call_expect_fault,
 };
 
 bool hypercall_psci(const struct hypercall *call, uint64_t *result, enum vm_outcome *outcome)

@@ -19,6 +19,7 @@
 #define MESSAGE_MAX       160
 #define BUILTIN_PREFIX    "builtin:"
 #define ORDER_2M          9
+#define ORDER_1G          18
 #define UART16550_PORTS   8
 #define PIT_PORT          0x40
 #define PIT_PORTS         4
@@ -52,7 +53,11 @@ static void lay_out_ram(struct vm *vm)
 static int map_linear(struct vm *vm, struct npt_attributes attributes)
 {
 	uint64_t frames = vm->config->memory >> FRAME_SHIFT;
-	vm->linear_base = host_memory_alloc_run(frames, ORDER_2M);
+	/* From 1 GiB on the CPU's largest leaves are worth looking for a place where they fit. */
+	vm->linear_base = frames >> ORDER_1G ? host_memory_alloc_run(frames, ORDER_1G) : HPA_NONE;
+	if (vm->linear_base == HPA_NONE) {
+		vm->linear_base = host_memory_alloc_run(frames, ORDER_2M);
+	}
 	if (vm->linear_base == HPA_NONE) {
 		return MM_ENOMEM;
 	}

@@ -16,6 +16,7 @@ struct vcpu {
 	struct arch_vcpu arch;
 	struct vm *vm;
 	unsigned index;
+	uint64_t fault_resume; /* PC of CAISSON_CALL_EXPECT_FAULT; 0: a refused access stops the VM */
 };
 
 /* How a VM's run ended. */
