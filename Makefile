@@ -31,6 +31,7 @@ IMAGE_x86_64 := -mstack-protector-guard=global
 BOOT_x86_64 := -DGNU_EFI_USE_MS_ABI
 GNU_EFI_x86_64 := /usr
 GUEST_LDFLAGS_x86_64 := -z max-page-size=0x1000
+GUEST_HIGH_x86_64 := 0x40100000
 # Sections of the PE file: .reloc must be there, or firmware takes the image for one that cannot be moved.
 PE_x86_64 = --target efi-app-x86_64 --subsystem=10 --strip-all -j .text -j .reloc -j .dynamic -j .rela -j .relro -j .dynstr -j .rodata -j .data
 LDFLAGS_x86_64 :=
@@ -46,6 +47,7 @@ STATE_aarch64 := arch/aarch64/cpu.S
 # arm64's gnu-efi cannot be installed beside amd64's: unpacked by tools/fetch.sh.
 GNU_EFI_aarch64 := $(BUILD)/deps/arm64/gnu-efi/usr
 GUEST_LDFLAGS_aarch64 := -z max-page-size=0x1000
+GUEST_HIGH_aarch64 := 0x80080000
 PE_aarch64 := -O binary
 LDFLAGS_aarch64 := --defsym=EFI_SUBSYSTEM=0xa
 
@@ -96,8 +98,11 @@ $(BUILD)/$(1)/flags: FORCE
 
 $(BUILD)/$(1)/guests/%.elf: $(BUILD)/$(1)/guests/%.c.o $$(GUEST_COMMON_$(1)) linker/guest_$(1).ld
 	$$(call say,LD,$$@)
-	$(Q)$(CROSS_$(1))ld -nostdlib -static --build-id=none -z noexecstack $(GUEST_LDFLAGS_$(1)) -T linker/guest_$(1).ld \
+	$(Q)$(CROSS_$(1))ld -nostdlib -static --build-id=none -z noexecstack $(GUEST_LDFLAGS_$(1)) $$(GUEST_AT) -T linker/guest_$(1).ld \
 		-o $$@ $$(filter %.o,$$^)
+
+# This one leaves the first GiB of its memory alone.
+$(BUILD)/$(1)/guests/walk_high.elf: GUEST_AT := --defsym=guest_at=$(GUEST_HIGH_$(1))
 
 $(BUILD)/x86_64/guests/%.bin: $(BUILD)/x86_64/guests/%.elf
 	$(Q)objcopy --strip-all $$< $$@

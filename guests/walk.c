@@ -254,9 +254,18 @@ static void walk_fresh(struct unit *unit)
 	must(unit, "protect rwx", protect(unit, ALL));
 }
 
+static char name[32]; /* a copy: the command line may lie in memory that is walked */
+
+static void keep_name(void)
+{
+	for (unsigned i = 0; i < sizeof(name) - 1 && guest.cmdline[i]; i++) {
+		name[i] = guest.cmdline[i];
+	}
+}
+
 static void report(struct unit *unit, uint64_t leaf, const char *how)
 {
-	print("walk: %s: %s%s%s%s: sets", guest.cmdline, size_name(unit->bytes), leaf == unit->bytes ? "" : " of ",
+	print("walk: %s: %s%s%s%s: sets", name, size_name(unit->bytes), leaf == unit->bytes ? "" : " of ",
 	      leaf == unit->bytes ? "" : size_name(leaf), how);
 	for (unsigned set = 0; set < SETS; set++) {
 		if (unit->sets & 1u << set) {
@@ -309,11 +318,11 @@ static void walk_nothing(void)
 static void walk_all(void)
 {
 	uintptr_t base = free_memory() + LARGE_PAGE_SIZE;
-	uintptr_t huge = (base + HUGE_PAGE_SIZE - 1) & ~(HUGE_PAGE_SIZE - 1);
-	bool fits = huge + HUGE_PAGE_SIZE <= guest.ram_start + guest.ram_bytes;
-	if (fits && leaf_at(huge) == HUGE_PAGE_SIZE) {
-		walk(huge, HUGE_PAGE_SIZE);
-		base = huge + LARGE_PAGE_SIZE;
+	if ((uintptr_t)guest_start - guest.ram_start >= HUGE_PAGE_SIZE) { /* walk_high */
+		base = guest.ram_start + LARGE_PAGE_SIZE;
+		if (leaf_at(base) == HUGE_PAGE_SIZE) {
+			walk(guest.ram_start, HUGE_PAGE_SIZE);
+		}
 	}
 	*(volatile uint8_t *)base = 0;
 	if (leaf_at(base) >= LARGE_PAGE_SIZE) {
@@ -372,6 +381,7 @@ void guest_main(void)
 	} else if (cmdline_is("outside")) {
 		resume_outside();
 	} else {
+		keep_name();
 		walk_all();
 	}
 }

@@ -200,6 +200,8 @@ def _el2(options: Options, image: Path, directory: Path) -> Launch:
 
 # ---- Bochs ----
 
+# MiB: Bochs takes no more, but its guest may have more as long as it does not use it: swapping loses data.
+BOCHS_HOST_MEMORY = 2048
 _COUNTED_ANYWAY = "this rig counts instructions in any case: every run is the same"
 
 BOCHSRC = """\
@@ -208,7 +210,7 @@ serial=true, speaker=false, unmapped=true
 config_interface: textconfig
 display_library: rfb, options="timeout=0"
 cpu: model={model}, count={cpus}, ips=50000000, reset_on_triple_fault=0, ignore_bad_msrs=1
-memory: guest={memory}, host={memory}
+memory: guest={memory}, host={host}
 romimage: file={rom}, address=0xffe00000, options=none
 vgaromimage: file={vga}
 pci: enabled=1, chipset=i440fx
@@ -233,6 +235,7 @@ def _bochs(options: Options, image: Path, directory: Path, model: str, outlive: 
         model=options.cpu or model,
         cpus=options.cpus,
         memory=options.memory,
+        host=min(options.memory, BOCHS_HOST_MEMORY),
         rom=OVMF_WHOLE,
         vga=BOCHS_VGA_BIOS,
         port=serial.getsockname()[1],

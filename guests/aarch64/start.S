@@ -4,12 +4,14 @@
  * EL1 with the MMU off and the device tree in x0. Sets vectors that `guarded` can recover through, and calls
  * guest_entry.
  */
+#define RAM_START 0x40000000
+
 	.section .head, "ax"
 	.globl _start
 _start:
 	b 1f
 	nop
-	.quad 0x80000		/* text_offset */
+	.quad _start - RAM_START	/* text_offset */
 	.quad guest_end - _start	/* image_size */
 	.quad 0xa		/* flags: little-endian, 4 KiB pages, anywhere */
 	.quad 0, 0, 0
