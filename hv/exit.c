@@ -180,8 +180,7 @@ enum vm_outcome vcpu_run(struct vcpu *vcpu)
 	struct vm *vm = vcpu->vm;
 	struct vm_exit exit;
 	enum vm_outcome outcome;
-	uint64_t call, result;
-	uint64_t from = arch_counter();
+	uint64_t call, result, from = arch_counter();
 
 	set_deadline(vcpu, from);
 	for (;;) {
