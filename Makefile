@@ -98,8 +98,8 @@ $(BUILD)/$(1)/flags: FORCE
 
 $(BUILD)/$(1)/guests/%.elf: $(BUILD)/$(1)/guests/%.c.o $$(GUEST_COMMON_$(1)) linker/guest_$(1).ld
 	$$(call say,LD,$$@)
-	$(Q)$(CROSS_$(1))ld -nostdlib -static --build-id=none -z noexecstack $(GUEST_LDFLAGS_$(1)) $$(GUEST_AT) -T linker/guest_$(1).ld \
-		-o $$@ $$(filter %.o,$$^)
+	$(Q)$(CROSS_$(1))ld -nostdlib -static --build-id=none -z noexecstack $(GUEST_LDFLAGS_$(1)) $$(GUEST_AT) \
+		-T linker/guest_$(1).ld -o $$@ $$(filter %.o,$$^)
 
 # This one leaves the first GiB of its memory alone.
 $(BUILD)/$(1)/guests/walk_high.elf: GUEST_AT := --defsym=guest_at=$(GUEST_HIGH_$(1))

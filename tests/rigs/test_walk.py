@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The hardware's walker and addr_space_translate agree: every permission set, leaf size, backend and access."""
+"""The hardware's walker and addr_space_translate agree: every permission set, leaf size, backend and access.
+
+Rights are taken away from memory that the CPU has just accessed. That a flush is forgotten shows on el2 only: the x86
+emulators, and KVM, forget what they cached with every world switch.
+"""
 
 import re
 from dataclasses import dataclass
