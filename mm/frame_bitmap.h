@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What frame_bitmap.c (allocating) and frame_takeover.c (making the bitmap from the memory map) share: how a run of
- * frames is described. Private to the two; users include mm/frames.h.
+ * What frame_bitmap.c (allocating), frame_takeover.c (making the bitmap from the memory map) and frame_poison.c (the
+ * debug build's check of free memory) share: how a run of frames is described. Private to them; users include
+ * mm/frames.h.
  */
 #pragma once
 
@@ -43,6 +44,9 @@ struct frame_bitmap_region {
 	uint8_t *block_holder;  /* by block: who holds all of its frames, or HOLDER_EACH */
 	uint16_t *free_frames;  /* by block */
 	uint16_t *whole_blocks; /* by aligned GiB */
+#ifdef MM_DEBUG
+	uint64_t *poisoned; /* by frame: free and filled with the pattern */
+#endif
 	struct index_set broken;
 	struct index_set whole;
 	struct index_set whole_gibs;
@@ -53,3 +57,22 @@ static inline uint64_t gib_of(const struct frame_bitmap_region *region, uint64_t
 {
 	return (region->first % (GIB_BLOCKS * BLOCK_SIZE) / BLOCK_SIZE + block) / GIB_BLOCKS;
 }
+
+#ifdef MM_DEBUG
+/* Fills `count` frames that are about to be free; checks those that are about to be held. Under the lock. */
+void frame_poison(struct frame_bitmap *frames, struct frame_bitmap_region *region, uint64_t frame, uint64_t count);
+void frame_poison_check(struct frame_bitmap *frames, struct frame_bitmap_region *region, uint64_t frame,
+                        uint64_t count);
+#else
+static inline void frame_poison(struct frame_bitmap *frames, struct frame_bitmap_region *region, uint64_t frame,
+                                uint64_t count)
+{
+	(void)frames, (void)region, (void)frame, (void)count;
+}
+
+static inline void frame_poison_check(struct frame_bitmap *frames, struct frame_bitmap_region *region, uint64_t frame,
+                                      uint64_t count)
+{
+	(void)frames, (void)region, (void)frame, (void)count;
+}
+#endif
