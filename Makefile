@@ -8,7 +8,7 @@ BUILD := build
 JOBS ?= $(shell nproc)
 FUZZ_SECONDS ?= 20
 
-# V=1 shows the commands, QUIET=1 nothing but errors.
+# V=1 shows the commands, QUIET=1 nothing but errors, DEBUG=1 builds an image that watches its free memory.
 Q := $(if $(V),,@)
 say = @$(if $(V)$(QUIET),true,printf '%-8s %s\n' $(1) '$(2)')
 
@@ -18,7 +18,7 @@ MAKEFLAGS += --no-builtin-rules --no-builtin-variables
 .SECONDARY:
 .PHONY: all usb run test bench lint check-layers host-tests host-test-programs fuzz-programs firmware guests deps clean help FORCE
 
-all: $(ISAS:%=$(BUILD)/%/caisson.efi) usb ## both EFI files and both disk images (the default)
+all: $(ISAS:%=$(BUILD)/%/caisson.efi) usb ## both EFI files and both disk images (the default); DEBUG=1 for debug builds
 
 # ---- tools and flags per ISA ----
 
@@ -53,7 +53,7 @@ LDFLAGS_aarch64 := --defsym=EFI_SUBSYSTEM=0xa
 
 WARNINGS := -Wall -Wextra -Wconversion -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Werror
 CFLAGS := -std=gnu11 -ffreestanding -fpie -fvisibility=hidden -mgeneral-regs-only -fno-omit-frame-pointer \
-	-fstack-protector-strong -O2 -g $(WARNINGS) -I.
+	-fstack-protector-strong -O2 -g $(WARNINGS) -I. $(if $(DEBUG),-DMM_DEBUG)
 GUEST_CFLAGS := -std=gnu11 -ffreestanding -fno-pie -mgeneral-regs-only -fno-stack-protector -O2 -g $(WARNINGS) -Iguests
 ASFLAGS := -g -I.
 LDFLAGS := -nostdlib -pie --no-dynamic-linker -z text -z noexecstack -z norelro -z max-page-size=0x1000 \
@@ -183,7 +183,7 @@ guests: ## the built-in guests alone
 # A test is one file tests/host/test_NAME.c (or fuzz_NAME.c); its first comment names what is linked with it,
 # wildcards allowed, on one line:    // sources: mm/*.c hv/config.c
 
-HOST_FLAGS := -std=gnu11 -g -O1 -fno-omit-frame-pointer $(WARNINGS) -I. -Iarch/x86_64
+HOST_FLAGS := -std=gnu11 -g -O1 -fno-omit-frame-pointer $(WARNINGS) -I. -Iarch/x86_64 -DMM_DEBUG
 SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=all
 HOST_TESTS := $(patsubst tests/host/%.c,%,$(wildcard tests/host/test_*.c))
 FUZZERS := $(patsubst tests/host/fuzz_%.c,%,$(wildcard tests/host/fuzz_*.c))
@@ -254,14 +254,14 @@ OURS := boot hv arch mm drivers lib guests tests tools examples
 OUR_C = $(shell find $(OURS) -name '*.[ch]' 2>/dev/null | sort)
 OUR_SHELL = $(shell grep -rlE '^\#!/(usr/)?bin/(env )?(ba)?sh' $(OURS) run-qemu.sh .ci 2>/dev/null | sort)
 
-TIDY_FLAGS := -std=gnu11 -ffreestanding -fshort-wchar -I.
+TIDY_FLAGS := -std=gnu11 -ffreestanding -fshort-wchar -I. -DMM_DEBUG
 TIDY_x86_64 = $(filter-out boot/%,$(filter %.c,$(SOURCES_x86_64))) $(wildcard tests/firmware/x86_64/*.c)
 TIDY_aarch64 = $(wildcard arch/aarch64/*.c tests/firmware/aarch64/*.c)
 # $(1): files, $(2): the compiler's flags. A few files a run, as many runs as there are CPUs.
 tidy = @echo $(1) | xargs -n 4 -P $(JOBS) sh -c 'clang-tidy --quiet "$$@" -- $(2) 2>/dev/null' tidy
 
 CPPCHECK := cppcheck --quiet --error-exitcode=1 --inline-suppr --std=c11 --enable=warning,performance,portability \
-	--suppressions-list=tools/cppcheck.suppressions -I.
+	--suppressions-list=tools/cppcheck.suppressions -I. -DMM_DEBUG
 
 LINTS := lint-format lint-tidy-x86_64 lint-tidy-aarch64 lint-tidy-boot lint-cppcheck-x86_64 lint-cppcheck-aarch64 \
 	lint-cppcheck-guests lint-shell
