@@ -5,7 +5,6 @@
  */
 #include "hv/hypercall.h"
 
-#include "hv/host_memory.h"
 #include "hv/vm.h"
 #include "lib/string.h"
 #include "lib/util.h"
@@ -60,15 +59,16 @@ static uint64_t call_zero(struct vm *vm, const uint64_t *argument)
 	if ((argument[0] != 0 && argument[0] != ORDER_2M) || argument[1] > ZERO_TIMES_MAX) {
 		return CALL_NOT_SUPPORTED;
 	}
+	struct mm_hal *hal = &vm->quota.hal;
 	unsigned order = (unsigned)argument[0];
-	hpa_t run = vm->hal.alloc_frames(&vm->hal, order, FRAME_KERNEL);
+	hpa_t run = hal->alloc_frames(hal, order, FRAME_GUEST);
 	if (run == HPA_NONE) {
 		return CALL_NOT_SUPPORTED;
 	}
 	for (uint64_t i = 0; i < argument[1]; i++) {
-		memset(mm_pointer(&vm->hal, run), 0, FRAME_SIZE << order);
+		memset(mm_pointer(hal, run), 0, FRAME_SIZE << order);
 	}
-	vm->hal.free_frames(&vm->hal, run, order, FRAME_KERNEL);
+	hal->free_frames(hal, run, order, FRAME_GUEST);
 	return 0;
 }
 

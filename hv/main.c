@@ -50,7 +50,7 @@ static void take_machine(struct boot_info *info)
 		.region_count = info->region_count,
 		.acpi_rsdp = info->acpi_rsdp,
 		.fdt = info->fdt,
-		.hal = &host_hal,
+		.hal = host_memory_hal(),
 	};
 	if (!arch_init(&host, message, sizeof(message))) {
 		panic("%s: %s", arch_platform.isa, message);

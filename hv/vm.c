@@ -25,13 +25,15 @@
 #define PIT_PORTS         4
 #define PORT61            0x61
 #define EXIT_COUNTS_SHOWN 6
+#define QUOTA_SHARE       256
+#define QUOTA_FIXED       64
 
 static const char *const backing_names[] = {
 	[CONFIG_LAZY] = "lazy", [CONFIG_POPULATE] = "populated", [CONFIG_LINEAR] = "linear"};
 
 static void flush(struct mm_hal *hal, struct npt *npt, const struct gpa_range *ranges, unsigned count)
 {
-	struct vm *vm = container_of(hal, struct vm, hal);
+	struct vm *vm = container_of(hal, struct vm, quota.hal);
 	(void)npt;
 	if (vm->arch_ready) {
 		arch_vm_flush(&vm->arch, ranges, count);
@@ -49,19 +51,34 @@ static void lay_out_ram(struct vm *vm)
 	vm->ram[1] = (struct vm_ram){arch_platform.ram_hole_end, memory - vm->ram[0].bytes};
 }
 
+/*
+ * What the VM may hold, in frames: the memory that it was promised, the flash bank, and for what stands around it
+ *   - one frame in 256: half of that is the tables if every page is mapped by itself, the other half the nodes of areas
+ *     that the guest splits by its own calls (CAISSON_CALL_PROTECT), which would otherwise have no end;
+ *   - 64: the root, tables for the ends of the stretches, and the vCPU's control structures;
+ *   - 512: the 2 MiB that CAISSON_CALL_ZERO takes for as long as it lasts.
+ */
+static uint64_t quota_of(const struct config_vm *config)
+{
+	uint64_t promised = (config->memory + arch_platform.flash_bytes) >> FRAME_SHIFT;
+	return promised + promised / QUOTA_SHARE + QUOTA_FIXED + BIT(ORDER_2M);
+}
+
 /* One contiguous run for both stretches; zeroed, for the frames may have been another guest's. */
 static int map_linear(struct vm *vm, struct npt_attributes attributes)
 {
 	uint64_t frames = vm->config->memory >> FRAME_SHIFT;
 	/* From 1 GiB on the CPU's largest leaves are worth looking for a place where they fit. */
-	vm->linear_base = frames >> ORDER_1G ? host_memory_alloc_run(frames, ORDER_1G) : HPA_NONE;
+	vm->linear_base = frames >> ORDER_1G
+	                          ? frame_quota_alloc_run(&vm->quota, frames, BIT(ORDER_1G), FRAME_GUEST)
+	                          : HPA_NONE;
 	if (vm->linear_base == HPA_NONE) {
-		vm->linear_base = host_memory_alloc_run(frames, ORDER_2M);
+		vm->linear_base = frame_quota_alloc_run(&vm->quota, frames, BIT(ORDER_2M), FRAME_GUEST);
 	}
 	if (vm->linear_base == HPA_NONE) {
 		return MM_ENOMEM;
 	}
-	memset(mm_pointer(&vm->hal, vm->linear_base), 0, vm->config->memory);
+	memset(mm_pointer(&vm->quota.hal, vm->linear_base), 0, vm->config->memory);
 	attributes.type = (uint8_t)arch_memory_type(vm->linear_base, vm->config->memory);
 	hpa_t next = vm->linear_base;
 	for (unsigned i = 0; i < ARRAY_SIZE(vm->ram) && vm->ram[i].bytes > 0; i++) {
@@ -207,21 +224,22 @@ static void destroy(struct vm *vm)
 		arch_vm_destroy(&vm->arch);
 	}
 	if (vm->linear_base != HPA_NONE) {
-		host_memory_free_run(vm->linear_base, vm->config->memory >> FRAME_SHIFT);
+		frame_quota_free_run(&vm->quota, vm->linear_base, vm->config->memory >> FRAME_SHIFT, FRAME_GUEST);
 	}
 }
 
 static bool create(struct vm *vm, char *message)
 {
 	uint64_t size = UINT64_C(1) << arch_nested_format()->input_bits;
-	host_memory_hal(&vm->hal, flush);
+	host_memory_quota(&vm->quota, quota_of(vm->config));
+	vm->quota.hal.flush = flush;
 	vm->linear_base = HPA_NONE;
 	lay_out_ram(vm);
 	if (vm->config->vcpus > 1) {
 		snprintf(message, MESSAGE_MAX, "vcpus = %u: this version runs one vCPU a VM", vm->config->vcpus);
 		return false;
 	}
-	if (addr_space_init(&vm->space, 0, size, arch_nested_format(), &vm->hal) != MM_OK) {
+	if (addr_space_init(&vm->space, 0, size, arch_nested_format(), &vm->quota.hal) != MM_OK) {
 		snprintf(message, MESSAGE_MAX, "no frame for the nested page table's root");
 		return false;
 	}
@@ -250,6 +268,9 @@ static void log_end(struct vm *vm, enum vm_outcome outcome)
 	log_line(vm->log_name, "exits: %s", exits);
 	log_line(vm->log_name, "%s; %llu lazy faults filled", words[outcome],
 	         (unsigned long long)vm->space.statistics.faults_filled);
+	struct frame_quota_counts quota = frame_quota_counts(&vm->quota);
+	log_line(vm->log_name, "held at most %llu frames of %llu", (unsigned long long)quota.peak,
+	         (unsigned long long)quota.limit);
 	host_memory_log("mm");
 }
 
@@ -274,13 +295,16 @@ static enum vm_outcome run_once(struct vm *vm)
 	return outcome;
 }
 
-static void check_frames(const char *log_name, const struct frame_counts *before)
+/* Two accounts that know nothing of each other: the machine's, and the VM's. */
+static void check_frames(struct vm *vm, const struct frame_counts *before)
 {
 	struct frame_counts after = host_memory_counts();
-	if (memcmp(before, &after, sizeof(after)) != 0) {
-		panic("%s: %lld frames did not come back", log_name, (long long)(before->free - after.free));
+	uint64_t held = frame_quota_counts(&vm->quota).held;
+	if (memcmp(before, &after, sizeof(after)) != 0 || held != 0) {
+		panic("%s: %lld frames did not come back, and by its own account %lld", vm->log_name,
+		      (long long)(before->free - after.free), (long long)held);
 	}
-	log_line(log_name, "every frame came back: %llu free, as before", (unsigned long long)after.free);
+	log_line(vm->log_name, "every frame came back: %llu free, as before", (unsigned long long)after.free);
 }
 
 enum vm_outcome vm_run(const struct config_vm *config, const struct boot_vm_files *files)
@@ -293,7 +317,7 @@ enum vm_outcome vm_run(const struct config_vm *config, const struct boot_vm_file
 		snprintf(vm.log_name, sizeof(vm.log_name), "vm %s", config->name);
 		struct frame_counts before = host_memory_counts();
 		outcome = run_once(&vm);
-		check_frames(vm.log_name, &before);
+		check_frames(&vm, &before);
 		cpu_ticks = vm.cpu_ticks_left; /* the budget is the VM's, restarts included */
 	} while (outcome == VM_RESTART);
 	return outcome;

@@ -9,6 +9,7 @@
 #include "hv/bus.h"
 #include "hv/devices/pit8254.h"
 #include "hv/devices/serial.h"
+#include "mm/frame_quota.h"
 
 struct vm;
 
@@ -23,7 +24,7 @@ struct vcpu {
 enum vm_outcome {
 	VM_ENDED,   /* it turned itself off */
 	VM_RESTART, /* it asked for a reset */
-	VM_STOPPED, /* for a fault, or for its CPU-time budget: the report is logged */
+	VM_STOPPED, /* for a fault, for want of memory or for its CPU-time budget: the report is logged */
 };
 
 /* A stretch of guest RAM; x86 has two where memory reaches past the hole below 4 GiB. */
@@ -36,7 +37,7 @@ struct vm {
 	const struct config_vm *config;
 	const struct boot_vm_files *files;
 	char log_name[CONFIG_NAME_MAX + 4]; /* "vm NAME": the log's subsystem */
-	struct mm_hal hal;                  /* the VM's own: flush knows which VM */
+	struct frame_quota quota;           /* all frames of the VM; its hal's flush knows which VM */
 	struct addr_space space;
 	struct arch_vm arch;
 	bool arch_ready; /* arch_vm_init is done: flush reaches the hardware */
