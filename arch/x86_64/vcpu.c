@@ -54,7 +54,13 @@ const char *arch_virtualization(void)
 int arch_vm_init(struct arch_vm *vm, struct addr_space *space, unsigned vcpus)
 {
 	unsigned tags = x86_ops->tag_count ? x86_ops->tag_count() : TAGS_MAX;
-	*vm = (struct arch_vm){.space = space, .ops = x86_ops, .vcpus = vcpus, .tag = x86_tag_alloc(tags)};
+	*vm = (struct arch_vm){
+		.space = space,
+		.hal = space->npt.hal,
+		.ops = x86_ops,
+		.vcpus = vcpus,
+		.tag = x86_tag_alloc(tags),
+	};
 	if (vm->tag == 0) {
 		return MM_ENOMEM;
 	}
