@@ -5,6 +5,7 @@
  */
 #include "hv/clock.h"
 #include "hv/console.h"
+#include "hv/host_memory.h"
 #include "hv/hypercall.h"
 #include "hv/vm.h"
 #include "lib/log.h"
@@ -30,9 +31,20 @@ static void permission_text(uint8_t permissions, char text[4])
 	text[3] = '\0';
 }
 
-static enum vm_outcome stop_for_fault(struct vcpu *vcpu, const struct vm_exit *exit)
+/* The guest did nothing wrong: it used what it was promised, and the machine has not so much. */
+static void log_out_of_memory(struct vm *vm, const struct vm_exit *exit)
 {
-	struct vm *vm = vcpu->vm;
+	struct frame_quota_counts quota = frame_quota_counts(&vm->quota);
+	log_line(vm->log_name,
+	         "stopped: out of memory: %s: %s of GPA 0x%llx; %llu frames are free, the last %llu are kept from "
+	         "guests; this one holds %llu of %llu",
+	         arch_exit_name(exit->raw), access_name(&exit->fault), (unsigned long long)exit->fault.gpa,
+	         (unsigned long long)host_memory_counts().free, (unsigned long long)host_memory_reserve(),
+	         (unsigned long long)quota.held, (unsigned long long)quota.limit);
+}
+
+static void log_fault(struct vm *vm, const struct vm_exit *exit)
+{
 	const struct nested_fault *fault = &exit->fault;
 	char where[32] = "no area there";
 	struct gpa_range range;
@@ -44,6 +56,17 @@ static enum vm_outcome stop_for_fault(struct vcpu *vcpu, const struct vm_exit *e
 	}
 	log_line(vm->log_name, "stopped: %s: %s of GPA 0x%llx, %s (%s)", arch_exit_name(exit->raw), access_name(fault),
 	         (unsigned long long)fault->gpa, where, mm_status_name(exit->status));
+}
+
+static enum vm_outcome stop_for_fault(struct vcpu *vcpu, const struct vm_exit *exit)
+{
+	struct vm *vm = vcpu->vm;
+	const struct nested_fault *fault = &exit->fault;
+	if (exit->status == MM_ENOMEM) {
+		log_out_of_memory(vm, exit);
+	} else {
+		log_fault(vm, exit);
+	}
 	if (fault->linear_valid) {
 		log_line(vm->log_name, "guest-linear address 0x%llx%s", (unsigned long long)fault->linear_address,
 		         fault->table_walk ? ", in the guest's own page walk" : "");
