@@ -8,8 +8,8 @@
 
 #ifdef MM_DEBUG
 
-/* No address, no table entry that any format takes for present, and easy to see in a dump. */
-#define PATTERN     UINT64_C(0x6f6e2d656e6f2d00)
+/* No address, no entry that any table format takes for present, no byte that is 0, and easy to see in a dump. */
+#define PATTERN     UINT64_C(0x6f6e2d656e6f2d68)
 #define FRAME_WORDS (FRAME_SIZE / sizeof(uint64_t))
 
 static uint64_t *words_of(const struct frame_bitmap *frames, const struct frame_bitmap_region *region, uint64_t frame)
