@@ -146,6 +146,31 @@ static void what_the_machine_has_not_is_not_counted(void **state)
 	assert_counts(&quota, taken, taken);
 }
 
+static void what_lies_in_pieces_only_is_not_counted(void **state)
+{
+	enum { PIECES = BYTES / FRAME_SIZE };
+	static hpa_t given[PIECES];
+	struct frame_quota quota;
+	uint64_t taken = 0;
+
+	(void)state;
+	frame_quota_init(&quota, &frames, FRAME_NO_LIMIT, bad_free);
+	do {
+		given[taken] = take(&quota, 0, FRAME_GUEST);
+	} while (given[taken++] != HPA_NONE);
+	taken--;
+	for (uint64_t i = 0; i < taken; i += 2) { /* they were given in order */
+		give(&quota, given[i], 0, FRAME_GUEST);
+	}
+	uint64_t held = taken / 2;
+
+	assert_true(free_frames_now() > BLOCK);
+	assert_int_equal(take(&quota, 9, FRAME_GUEST), HPA_NONE);
+	assert_int_equal(take(&quota, 1, FRAME_GUEST), HPA_NONE);
+	assert_int_equal(frame_quota_alloc_run(&quota, 3, 1, FRAME_GUEST), HPA_NONE);
+	assert_counts(&quota, held, taken);
+}
+
 static void two_quotas_know_nothing_of_each_other(void **state)
 {
 	struct frame_quota one;
@@ -249,10 +274,13 @@ struct worker {
 	uint64_t got;
 };
 
+static pthread_barrier_t start;
+
 static void *take_until_refused(void *argument)
 {
 	struct worker *worker = argument;
 
+	pthread_barrier_wait(&start);
 	while (take(worker->quota, 0, FRAME_GUEST) != HPA_NONE) {
 		worker->got++;
 	}
@@ -261,13 +289,14 @@ static void *take_until_refused(void *argument)
 
 static void *take_and_give(void *argument)
 {
-	enum { SLOTS = 16, ROUNDS = 5000 };
+	enum { SLOTS = 16, ROUNDS = 20000 };
 	struct worker *worker = argument;
 	hpa_t slots[SLOTS];
 
 	for (unsigned i = 0; i < SLOTS; i++) {
 		slots[i] = HPA_NONE;
 	}
+	pthread_barrier_wait(&start);
 	for (unsigned i = 0; i < ROUNDS + SLOTS; i++) {
 		worker->seed = worker->seed * 6364136223846793005 + 1442695040888963407;
 		hpa_t *slot = &slots[i < ROUNDS ? worker->seed >> 60 : i - ROUNDS];
@@ -288,6 +317,7 @@ static uint64_t run_workers(void *(*work)(void *), struct frame_quota quotas[2])
 	struct worker workers[THREADS];
 	uint64_t got = 0;
 
+	assert_int_equal(pthread_barrier_init(&start, NULL, THREADS), 0);
 	for (unsigned i = 0; i < THREADS; i++) {
 		workers[i] = (struct worker){.quota = &quotas[i % 2], .seed = i};
 		assert_int_equal(pthread_create(&workers[i].thread, NULL, work, &workers[i]), 0);
@@ -296,6 +326,7 @@ static uint64_t run_workers(void *(*work)(void *), struct frame_quota quotas[2])
 		pthread_join(workers[i].thread, NULL);
 		got += workers[i].got;
 	}
+	pthread_barrier_destroy(&start);
 	return got;
 }
 
@@ -305,12 +336,12 @@ static void threads_together_get_exactly_the_limit(void **state)
 	uint64_t before = free_frames_now();
 
 	(void)state;
-	frame_quota_init(&quotas[0], &frames, 2000, bad_free);
-	frame_quota_init(&quotas[1], &frames, 3000, bad_free);
-	assert_int_equal(run_workers(take_until_refused, quotas), 5000);
-	assert_counts(&quotas[0], 2000, 2000);
-	assert_counts(&quotas[1], 3000, 3000);
-	assert_int_equal(free_frames_now(), before - 5000);
+	frame_quota_init(&quotas[0], &frames, 6000, bad_free);
+	frame_quota_init(&quotas[1], &frames, 9000, bad_free);
+	assert_int_equal(run_workers(take_until_refused, quotas), 15000);
+	assert_counts(&quotas[0], 6000, 6000);
+	assert_counts(&quotas[1], 9000, 9000);
+	assert_int_equal(free_frames_now(), before - 15000);
 }
 
 static void threads_that_take_and_give_leave_nothing_behind(void **state)
@@ -319,10 +350,10 @@ static void threads_that_take_and_give_leave_nothing_behind(void **state)
 	uint64_t before = free_frames_now();
 
 	(void)state;
-	frame_quota_init(&quotas[0], &frames, 20, bad_free); /* few enough to be refused often */
+	frame_quota_init(&quotas[0], &frames, 64, bad_free); /* few enough to be refused often */
 	frame_quota_init(&quotas[1], &frames, 1000, bad_free);
 	assert_true(run_workers(take_and_give, quotas) > 0);
-	assert_true(frame_quota_counts(&quotas[0]).peak <= 20);
+	assert_true(frame_quota_counts(&quotas[0]).peak <= 64);
 	assert_int_equal(frame_quota_counts(&quotas[0]).held, 0);
 	assert_int_equal(frame_quota_counts(&quotas[1]).held, 0);
 	assert_int_equal(free_frames_now(), before);
@@ -334,6 +365,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(frames_of_every_use_count_until_the_limit, setup, teardown),
 		cmocka_unit_test_setup_teardown(runs_count_and_come_back_in_pieces, setup, teardown),
 		cmocka_unit_test_setup_teardown(what_the_machine_has_not_is_not_counted, setup, teardown),
+		cmocka_unit_test_setup_teardown(what_lies_in_pieces_only_is_not_counted, setup, teardown),
 		cmocka_unit_test_setup_teardown(two_quotas_know_nothing_of_each_other, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_bad_free_is_told_and_counts_nothing, setup, teardown),
 		cmocka_unit_test_setup_teardown(at_every_limit_a_space_gives_all_back, setup, teardown),
