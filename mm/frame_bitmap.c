@@ -9,73 +9,8 @@
 #include "lib/string.h"
 #include "lib/util.h"
 
-#define NOTHING UINT64_MAX
 /* How many broken blocks to search for a run shorter than a block before a whole one is broken. */
 #define BROKEN_TRIES 8
-
-/* ---- index sets ---- */
-
-static void set_add(struct index_set *set, uint64_t index)
-{
-	for (unsigned level = 0; level < set->levels; level++) {
-		uint64_t *word = &set->words[level][index / WORD_BITS];
-		bool was_empty = *word == 0;
-
-		*word |= BIT(index % WORD_BITS);
-		if (!was_empty) {
-			return;
-		}
-		index /= WORD_BITS;
-	}
-}
-
-static void set_remove(struct index_set *set, uint64_t index)
-{
-	for (unsigned level = 0; level < set->levels; level++) {
-		uint64_t *word = &set->words[level][index / WORD_BITS];
-
-		*word &= ~BIT(index % WORD_BITS);
-		if (*word != 0) {
-			return;
-		}
-		index /= WORD_BITS;
-	}
-}
-
-/* The first member of those below word `index` of `level`, which is not 0. */
-static uint64_t set_descend(const struct index_set *set, unsigned level, uint64_t index, uint64_t word)
-{
-	for (;;) {
-		index = index * WORD_BITS + (unsigned)__builtin_ctzll(word);
-		if (level == 0) {
-			return index;
-		}
-		level--;
-		word = set->words[level][index];
-	}
-}
-
-static uint64_t set_first(const struct index_set *set)
-{
-	uint64_t word = set->words[set->levels - 1][0];
-
-	return word == 0 ? NOTHING : set_descend(set, set->levels - 1, 0, word);
-}
-
-/* The first member above `index`. */
-static uint64_t set_after(const struct index_set *set, uint64_t index)
-{
-	for (unsigned level = 0; level < set->levels; level++) {
-		uint64_t above = ~UINT64_C(1) << index % WORD_BITS;
-		uint64_t word = set->words[level][index / WORD_BITS] & above;
-
-		index /= WORD_BITS;
-		if (word != 0) {
-			return set_descend(set, level, index, word);
-		}
-	}
-	return NOTHING;
-}
 
 /* ---- one region ---- */
 
@@ -269,22 +204,35 @@ static inline bool may_take(const struct frame_bitmap *frames, uint64_t count, e
 	return allowance->left >= count && frames->counts.free > kept && frames->counts.free - kept >= count;
 }
 
+static inline hpa_t account(struct frame_bitmap *frames, struct frame_bitmap_region *region, uint64_t frame,
+                            uint64_t count, enum frame_use use)
+{
+	frames->counts.free -= count;
+	frames->counts.held[use] += count;
+	frames->current = region;
+	return frame_address(region, frame);
+}
+
 /* Hands out `count` frames of the region; under the lock. */
 static hpa_t take(struct frame_bitmap *frames, struct frame_bitmap_region *region, uint64_t frame, uint64_t count,
                   enum frame_use use)
 {
 	frame_poison_check(frames, region, frame, count);
-	if (count == 1) {
-		flip_one(region, frame, (uint8_t)use);
-	} else if (count == BLOCK_FRAMES && frame % BLOCK_FRAMES == 0) {
+	if (count == BLOCK_FRAMES && frame % BLOCK_FRAMES == 0) {
 		flip_block(region, frame / BLOCK_FRAMES, (uint8_t)use);
 	} else {
 		flip(region, frame, count, (uint8_t)use);
 	}
-	frames->counts.free -= count;
-	frames->counts.held[use] += count;
-	frames->current = region;
-	return frame_address(region, frame);
+	return account(frames, region, frame, count, use);
+}
+
+/* The same for one frame. */
+static inline hpa_t take_one(struct frame_bitmap *frames, struct frame_bitmap_region *region, uint64_t frame,
+                             enum frame_use use)
+{
+	frame_poison_check(frames, region, frame, 1);
+	flip_one(region, frame, (uint8_t)use);
+	return account(frames, region, frame, 1, use);
 }
 
 /* The first frames of a whole block, or all of it. */
@@ -312,7 +260,7 @@ static hpa_t alloc_page(struct frame_bitmap *frames, enum frame_use use, struct 
 		uint64_t block = set_first(&region->broken);
 
 		if (likely(block != NOTHING)) {
-			return take(frames, region, frame_in_block(region, block), 1, use);
+			return take_one(frames, region, frame_in_block(region, block), use);
 		}
 	}
 	return alloc_from_block(frames, 1, use);

@@ -8,15 +8,14 @@
 
 #include "lib/util.h"
 #include "mm/frames.h"
+#include "mm/index_set.h"
 
-#define WORD_BITS    64U
 #define BLOCK_ORDER  9U
 #define BLOCK_FRAMES (UINT64_C(1) << BLOCK_ORDER)
 #define BLOCK_WORDS  (BLOCK_FRAMES / WORD_BITS)
 #define BLOCK_SIZE   (BLOCK_FRAMES << FRAME_SHIFT)
 #define GIB_ORDER    18U
 #define GIB_BLOCKS   (UINT64_C(1) << (GIB_ORDER - BLOCK_ORDER))
-#define SET_LEVELS   5
 
 /* What the holder of a frame may be besides an enum frame_use. */
 #define HOLDER_NOBODY 0xff /* free */
@@ -25,12 +24,6 @@
 
 _Static_assert(FRAME_SHIFT + BLOCK_ORDER == 21 && FRAME_SHIFT + GIB_ORDER == 30, "blocks are 2 MiB and 1 GiB");
 _Static_assert(FRAME_USES < HOLDER_EACH, "a holder fits a byte");
-
-/* A set of numbers below 64^SET_LEVELS: bit n of words[k + 1] is set when word n of words[k] is not 0. */
-struct index_set {
-	uint64_t *words[SET_LEVELS];
-	unsigned levels;
-};
 
 /* A run of frames without holes. Frames and blocks in it count from `first`. */
 struct frame_bitmap_region {
