@@ -8,6 +8,7 @@
 
 #include "hv/clock.h"
 #include "hv/console.h"
+#include "hv/host_memory.h"
 #include "hv/hypercall.h"
 #include "hv/vm.h"
 #include "lib/log.h"
@@ -98,6 +99,21 @@ uint64_t arch_vcpu_wake_time(struct arch_vcpu *vcpu)
 	return UINT64_MAX;
 }
 
+uint64_t arch_nmi_count(void)
+{
+	return 0;
+}
+
+uint64_t host_memory_reserve(void)
+{
+	return 0;
+}
+
+struct frame_counts host_memory_counts(void)
+{
+	return (struct frame_counts){.free = 0};
+}
+
 uint64_t arch_counter(void)
 {
 	return 0;
@@ -134,6 +150,8 @@ static struct mm_arena arena;
 static struct config_vm config;
 static struct vm vm;
 
+static struct frame_bitmap no_frames; /* behind a quota that only the report asks */
+
 static int setup(void **state)
 {
 	(void)state;
@@ -156,6 +174,7 @@ static void vm_start(const struct npt_format *format)
 	vm = (struct vm){.config = &config, .cpu_ticks_left = UINT64_MAX, .vcpu.vm = &vm};
 	vm.ram[0] = (struct vm_ram){0, MIB(8)};
 	assert_status(addr_space_init(&vm.space, 0, GIB(4), format, &arena.hal), MM_OK);
+	frame_quota_init(&vm.quota, &no_frames, 0, NULL);
 	assert_status(addr_space_map_alloc(&vm.space, 0, MIB(8), RWX, false, AREA_PAGES_AUTO), MM_OK);
 }
 
