@@ -33,8 +33,8 @@ void npt_format_amd(struct npt_format *format, const struct amd_npt_capabilities
  */
 struct arm_stage2_capabilities {
 	uint8_t ipa_bits;
-	uint8_t physical_bits;    /* at most 48: no LPA2 */
-	bool execute_never_split; /* FEAT_XNX, unused by the four permissions here; for completeness */
+	uint8_t physical_bits; /* at most 48: no LPA2 */
+	bool force_write_back; /* FEAT_S2FWB, and HCR_EL2.FWB will be set */
 };
 int npt_format_arm_stage2(struct npt_format *format, const struct arm_stage2_capabilities *capabilities);
 
