@@ -6,7 +6,7 @@
  */
 #include "mm/addr_space.h"
 
-#include "mm/backend.h"
+#include "mm/addr_space_private.h"
 
 int addr_space_init(struct addr_space *space, gpa_t base, uint64_t size, const struct npt_format *format,
                     struct mm_hal *hal)
@@ -42,7 +42,7 @@ void addr_space_destroy(struct addr_space *space)
 	area_set_destroy(&space->areas);
 }
 
-static int check_range(const struct addr_space *space, gpa_t start, uint64_t size)
+int addr_space_check_range(const struct addr_space *space, gpa_t start, uint64_t size)
 {
 	if (!is_aligned(start | size, FRAME_SIZE)) {
 		return MM_EALIGN;
@@ -56,8 +56,12 @@ static int check_range(const struct addr_space *space, gpa_t start, uint64_t siz
 	return size <= space->size - (start - space->base) ? MM_OK : MM_ERANGE;
 }
 
-/* Maps what `wanted` describes, if nothing is there. */
-static int map_area(struct addr_space *space, const struct area *wanted)
+void addr_space_layout_changed(struct addr_space *space)
+{
+	__atomic_store_n(&space->layout, space->layout + 1, __ATOMIC_RELEASE);
+}
+
+int addr_space_map_area(struct addr_space *space, const struct area *wanted)
 {
 	struct area_place place;
 	const struct area *after = area_set_find_place(&space->areas, wanted->range.start, &place);
@@ -83,15 +87,14 @@ static int map_area(struct addr_space *space, const struct area *wanted)
 		return status;
 	}
 	area_set_insert(&space->areas, area, &place);
-	__atomic_store_n(&space->layout, space->layout + 1, __ATOMIC_RELEASE);
+	addr_space_layout_changed(space);
 	return MM_OK;
 }
 
-/* `size` and the fields of `wanted` come from the caller as they are. */
-static int check_and_map(struct addr_space *space, struct area *wanted, uint64_t size)
+int addr_space_check_area(const struct addr_space *space, struct area *wanted, uint64_t size)
 {
 	const struct npt_format *format = &space->npt.format;
-	int status = check_range(space, wanted->range.start, size);
+	int status = addr_space_check_range(space, wanted->range.start, size);
 
 	if (status == MM_OK && wanted->attributes.type > MM_DEVICE) {
 		status = MM_EINVAL;
@@ -108,9 +111,18 @@ static int check_and_map(struct addr_space *space, struct area *wanted, uint64_t
 	/* A format without this type makes another of it: the area shall not claim more. */
 	wanted->attributes.type = format->attributes(npt_leaf(format, 0, 0, wanted->attributes)).type;
 	wanted->range.end = wanted->range.start + size;
-	spin_lock(&space->lock);
-	status = map_area(space, wanted);
-	spin_unlock(&space->lock);
+	return MM_OK;
+}
+
+static int check_and_map(struct addr_space *space, struct area *wanted, uint64_t size)
+{
+	int status = addr_space_check_area(space, wanted, size);
+
+	if (status == MM_OK) {
+		spin_lock(&space->lock);
+		status = addr_space_map_area(space, wanted);
+		spin_unlock(&space->lock);
+	}
 	return status;
 }
 
@@ -134,11 +146,7 @@ int addr_space_map_alloc(struct addr_space *space, gpa_t start, uint64_t size, s
 	return pages > AREA_PAGES_2M ? MM_EINVAL : check_and_map(space, &wanted, size);
 }
 
-/*
- * Takes the lock for a change that may free frames or tables. Accessors that are inside without the lock leave
- * first, later ones find `changing` and wait for the lock; caches of host pointers see a new generation.
- */
-static void begin_change(struct addr_space *space)
+void addr_space_begin_change(struct addr_space *space)
 {
 	spin_lock(&space->lock);
 	__atomic_store_n(&space->changing, true, __ATOMIC_SEQ_CST);
@@ -146,10 +154,10 @@ static void begin_change(struct addr_space *space)
 		spin_pause();
 	}
 	__atomic_store_n(&space->generation, space->generation + 1, __ATOMIC_RELEASE);
-	__atomic_store_n(&space->layout, space->layout + 1, __ATOMIC_RELEASE);
+	addr_space_layout_changed(space);
 }
 
-static void end_change(struct addr_space *space)
+void addr_space_end_change(struct addr_space *space)
 {
 	__atomic_store_n(&space->changing, false, __ATOMIC_RELEASE);
 	spin_unlock(&space->lock);
@@ -214,7 +222,7 @@ static void cut_hole(struct addr_space *space, struct area *area, gpa_t start, g
 	backend_derive(space, node);
 }
 
-static int unmap_range(struct addr_space *space, gpa_t start, gpa_t end)
+int addr_space_unmap_range(struct addr_space *space, gpa_t start, gpa_t end)
 {
 	struct area *first = area_set_at_or_after(&space->areas, start);
 	npt_release *release = space->statistics.frames_owned != 0 ? backend_release : NULL;
@@ -243,15 +251,23 @@ static int unmap_range(struct addr_space *space, gpa_t start, gpa_t end)
 
 int addr_space_unmap(struct addr_space *space, gpa_t start, uint64_t size)
 {
-	int status = check_range(space, start, size);
+	int status = addr_space_check_range(space, start, size);
 
 	if (status != MM_OK) {
 		return status == MM_EINVAL ? MM_OK : status; /* nothing to be done is no error here */
 	}
-	begin_change(space);
-	status = unmap_range(space, start, start + size);
-	end_change(space);
+	addr_space_begin_change(space);
+	status = addr_space_unmap_range(space, start, start + size);
+	addr_space_end_change(space);
 	return status;
+}
+
+void addr_space_clear(struct addr_space *space)
+{
+	addr_space_begin_change(space);
+	/* Cuts no leaf and no area, so it takes nothing. */
+	addr_space_unmap_range(space, space->base, space->base + space->size);
+	addr_space_end_change(space);
 }
 
 /* The last area of the run without holes that starts with `first` and holds [start, end), or NULL. */
@@ -312,7 +328,7 @@ static int protect_range(struct addr_space *space, gpa_t start, gpa_t end, uint8
 
 int addr_space_protect(struct addr_space *space, gpa_t start, uint64_t size, uint8_t permissions)
 {
-	int status = check_range(space, start, size);
+	int status = addr_space_check_range(space, start, size);
 
 	if (status == MM_OK) {
 		status = npt_check_permissions(&space->npt.format, permissions);
@@ -320,9 +336,9 @@ int addr_space_protect(struct addr_space *space, gpa_t start, uint64_t size, uin
 	if (status != MM_OK) {
 		return status;
 	}
-	begin_change(space);
+	addr_space_begin_change(space);
 	status = protect_range(space, start, start + size, permissions);
-	end_change(space);
+	addr_space_end_change(space);
 	return status;
 }
 
@@ -343,14 +359,14 @@ static int discard_range(struct addr_space *space, gpa_t start, gpa_t end)
 
 int addr_space_discard(struct addr_space *space, gpa_t start, uint64_t size)
 {
-	int status = check_range(space, start, size);
+	int status = addr_space_check_range(space, start, size);
 
 	if (status != MM_OK) {
 		return status;
 	}
-	begin_change(space);
+	addr_space_begin_change(space);
 	status = discard_range(space, start, start + size);
-	end_change(space);
+	addr_space_end_change(space);
 	return status;
 }
 

@@ -32,7 +32,7 @@ struct addr_space {
 	uint64_t generation;
 	/* Grows with every change of the areas: who remembers that a page has none (device registers) compares it. */
 	uint64_t layout;
-	/* Guest accessors inside without the lock, and a change that waits for them: begin_change in addr_space.c. */
+	/* Guest accessors inside without the lock, and a change that waits for them: addr_space_begin_change. */
 	uint32_t readers;
 	bool changing;
 	struct addr_space_statistics statistics;

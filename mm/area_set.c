@@ -123,3 +123,19 @@ void area_set_split(struct area_set *set, struct area *area, gpa_t at, struct ar
 	area->range.end = at;
 	area_set_insert(set, node, &place);
 }
+
+void area_set_move(struct area_set *to, struct area_set *from)
+{
+	struct area *area = area_of(rb_first(&from->tree));
+
+	while (area != NULL) {
+		struct area_place place;
+
+		rb_erase(&from->tree, &area->node);
+		area_set_find_place(to, area->range.start, &place);
+		area_set_insert(to, area, &place);
+		area = area_of(rb_first(&from->tree));
+	}
+	from->last = NULL;
+	from->count = 0;
+}

@@ -90,3 +90,6 @@ void area_set_erase(struct area_set *set, struct area *area);
 
 /* Cuts `area` at `at` inside it: `node` becomes the upper part. */
 void area_set_split(struct area_set *set, struct area *area, gpa_t at, struct area *node);
+
+/* Moves every area of `from`, whose nodes come from the slab of `to`, and none of which overlaps one there. */
+void area_set_move(struct area_set *to, struct area_set *from);

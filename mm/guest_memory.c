@@ -16,7 +16,7 @@ struct window {
 	bool locked;    /* inside by the lock, not as a reader */
 };
 
-/* Keeps changes that free frames or tables away: see begin_change in addr_space.c. */
+/* Keeps changes that free frames or tables away: see addr_space_begin_change. */
 static bool enter(struct addr_space *space)
 {
 	__atomic_fetch_add(&space->readers, 1, __ATOMIC_SEQ_CST);

@@ -193,3 +193,42 @@ char *mm_dump(struct addr_space *space)
 	addr_space_dump(space, append, &text);
 	return text.text;
 }
+
+/* True if there was an allocation to fail. */
+static bool fail_one(struct mm_arena *arena, struct addr_space *space, uint64_t n, int (*operation)(void))
+{
+	char *before = mm_dump(space);
+	uint64_t held = mm_arena_held(arena);
+	unsigned flush_calls = arena->flush_calls;
+
+	arena->fail_at = n;
+	int status = operation();
+	bool failed = arena->fail_at == 0;
+
+	arena->fail_at = 0;
+	/* Where 2 MiB cannot be had 4 KiB may do. */
+	assert_true(status == MM_OK || (failed && status == MM_ENOMEM));
+	if (status != MM_OK) {
+		char *after = mm_dump(space);
+
+		assert_string_equal(before, after);
+		assert_int_equal(mm_arena_held(arena), held);
+		assert_int_equal(arena->flush_calls, flush_calls);
+		free(after);
+	}
+	free(before);
+	return failed;
+}
+
+void mm_fail_each_allocation(struct mm_arena *arena, struct addr_space *space, void (*begin)(void),
+                             int (*operation)(void), void (*end)(void))
+{
+	bool failed = true;
+
+	/* After the first ones by larger steps: formats without large leaves take hundreds of tables. */
+	for (uint64_t n = 1; failed; n += n < 32 ? 1 : 97) {
+		begin();
+		failed = fail_one(arena, space, n, operation);
+		end();
+	}
+}
