@@ -383,14 +383,25 @@ bool addr_space_find_area(struct addr_space *space, gpa_t gpa, struct gpa_range 
 	return area != NULL;
 }
 
+/*
+ * Under the lock, where something is present. A leaf has the permissions of its area, unless the dirty log waits for
+ * this write; else someone else won the race, or a split was under way.
+ */
+static int fault_present(struct addr_space *space, gpa_t gpa, unsigned access, const struct npt_place *place)
+{
+	if ((access & MM_WRITE) == 0 || !addr_space_log_write(space, gpa, place)) {
+		space->statistics.faults_raced++;
+	}
+	return MM_OK;
+}
+
 /* Under the lock, where there is no table for the GiB yet. */
-static int fault_high(struct addr_space *space, const struct area *area, gpa_t gpa)
+static int fault_high(struct addr_space *space, const struct area *area, gpa_t gpa, unsigned access)
 {
 	struct npt_place place = npt_walk(&space->npt, gpa);
 
 	if (place.entry != 0) {
-		space->statistics.faults_raced++;
-		return MM_OK;
+		return fault_present(space, gpa, access, &place);
 	}
 	return area->backend == AREA_ALLOC ? backend_alloc_fill_high(space, area, gpa, place.slot, place.level)
 	                                   : MM_EFAULT;
@@ -416,16 +427,14 @@ static inline __attribute__((always_inline)) int fault_in(struct addr_space *spa
 	if (unlikely(table == NULL)) {
 		table = npt_find_table(npt, gpa);
 		if (table == NULL) {
-			return fault_high(space, area, gpa);
+			return fault_high(space, area, gpa, access);
 		}
 		npt_remember(npt, gpa, table);
 	}
 	struct npt_place place = npt_walk_from(npt, table, gpa);
 
 	if (unlikely(place.entry != 0)) {
-		/* A leaf has the permissions of its area: someone else won the race, or a split was under way. */
-		space->statistics.faults_raced++;
-		return MM_OK;
+		return fault_present(space, gpa, access, &place);
 	}
 	if (unlikely(area->backend != AREA_ALLOC)) {
 		return MM_EFAULT;

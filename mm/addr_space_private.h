@@ -41,3 +41,17 @@ int addr_space_begin_aside(struct addr_space *space, struct addr_space *aside);
 void addr_space_end_aside(struct addr_space *space, struct addr_space *aside);
 void addr_space_drop_aside(struct addr_space *space, struct addr_space *aside);
 void addr_space_adopt(struct addr_space *space, struct addr_space *aside, gpa_t start, gpa_t end);
+
+/* ---- dirty_log.c ---- */
+
+/* Also for accessors inside without the lock, as addr_space_log_accessor is. */
+static inline bool addr_space_is_watched(const struct addr_space *space, gpa_t gpa)
+{
+	return gpa >= space->npt.watched.start && gpa < space->npt.watched.end;
+}
+
+/* A write of the guest's met the leaf at `place`: if the log waited for it, takes note, and lets it happen. */
+bool addr_space_log_write(struct addr_space *space, gpa_t gpa, const struct npt_place *place);
+
+/* The accessor is about to write at `gpa`: takes note, and cuts what was looked up to the leaf that counts. */
+void addr_space_log_accessor(struct addr_space *space, gpa_t gpa, struct translation *found);

@@ -27,6 +27,7 @@ struct area {
 	uint8_t pages;      /* enum area_pages; alloc only */
 	bool populate;      /* alloc only */
 	uint8_t leaf_shift; /* derived: log2 of the size of every leaf; 0: alloc, or a guard, or they differ */
+	bool uneven;        /* linear: leaves may be smaller than they could be; addr_space_compact ends it */
 	union {
 		int64_t offset;      /* linear: HPA = GPA - offset */
 		uint64_t page_entry; /* alloc, derived: what a 4 KiB leaf's entry has beside the address */

@@ -11,6 +11,7 @@ int addr_space_begin_aside(struct addr_space *space, struct addr_space *aside)
 	int status = addr_space_init(aside, space->base, space->size, &space->npt.format, space->npt.hal);
 
 	aside->areas.nodes = space->areas.nodes;
+	aside->npt.watched = space->npt.watched;
 	return status;
 }
 

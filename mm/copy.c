@@ -20,7 +20,7 @@ static int copy_leaf(struct addr_space *aside, const struct area *area, gpa_t gp
 	memcpy(mm_pointer(npt->hal, frame), source, npt_span(level));
 	struct npt_place place = npt_walk(npt, gpa);
 	int status = npt_fill_hole(npt, place.slot, place.level, gpa, level,
-	                           npt_leaf(&npt->format, level, frame, area->attributes));
+	                           npt_new_leaf(npt, &area->range, level, frame, area->attributes));
 
 	if (status != MM_OK) {
 		npt->hal->free_frames(npt->hal, frame, order, FRAME_GUEST);

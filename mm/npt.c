@@ -63,6 +63,7 @@ int npt_init_range(struct npt *npt, const struct npt_format *format, struct mm_h
 	npt->flag_mask = ~format->address_mask;
 	npt->hint = NPT_HINT_NONE;
 	npt->range = range;
+	npt->watched = (struct gpa_range){0, 0};
 	npt->statistics = (struct npt_statistics){.tables = 0};
 	uint64_t *table = new_table(npt, format->root_order, &npt->root);
 
@@ -344,7 +345,8 @@ static void fill_contiguous(const struct npt_mapping *mapping, uint64_t *slot, u
 {
 	const struct npt_format *format = &mapping->npt->format;
 
-	npt_fill_run(slot, npt_leaf(format, level, address, mapping->attributes), npt_leaf_step(format, level), count);
+	npt_fill_run(slot, npt_new_leaf(mapping->npt, &mapping->leaves[0], level, address, mapping->attributes),
+	             npt_leaf_step(format, level), count);
 }
 
 static void fill_frames(struct npt_mapping *mapping, uint64_t *slot, unsigned level, size_t count)
@@ -352,7 +354,7 @@ static void fill_frames(struct npt_mapping *mapping, uint64_t *slot, unsigned le
 	const struct npt_format *format = &mapping->npt->format;
 	const struct mm_hal *hal = mapping->npt->hal;
 	struct frame_list *frames = &mapping->frames[level];
-	uint64_t template = npt_leaf(format, level, 0, mapping->attributes);
+	uint64_t template = npt_new_leaf(mapping->npt, &mapping->leaves[0], level, 0, mapping->attributes);
 	size_t bytes = npt_span(level);
 
 	for (uint64_t *end = slot + count; slot < end; slot++) {

@@ -33,6 +33,11 @@ enum npt_kind { NPT_HOLE, NPT_TABLE, NPT_LEAF };
  * An entry may be hidden: its `valid_mask` cleared and `hidden_mark` set, so that the CPU sees a hole and
  * we still see what was there. That is how a leaf without any permission (a guard) is kept, and how what
  * is being removed waits for the flush.
+ *
+ * A leaf is made dirty, and becomes clean while a dirty log runs (dirty_log.h). Where a write without dirty_flag has
+ * the CPU set it (or fault), a leaf without it is clean. Where there is no such flag (0), a clean leaf has clean_mark
+ * and cannot be written; if it could be else, writable_mark says so. Arm's writable_mark may be one on which the CPU
+ * itself makes the leaf writable: such a one is dirty, whatever its clean_mark.
  */
 struct npt_format {
 	const char *name;
@@ -49,6 +54,11 @@ struct npt_format {
 	uint64_t valid_mask;      /* an entry with none of these is a hole to the CPU */
 	uint64_t hidden_mark;     /* a bit that the CPU ignores in such a hole */
 	uint64_t permission_mask; /* bits that follow from the permissions alone; holds the two above */
+	uint64_t dirty_flag;
+	uint64_t clean_mark;
+	uint64_t writable_mark;
+	uint64_t write_mask; /* without dirty_flag: what changes when a leaf becomes, or ceases to be, writable */
+	uint64_t read_only;  /* what a leaf that cannot be written has under write_mask */
 	/* Never called with empty permissions. */
 	uint64_t (*make_leaf)(unsigned level, hpa_t address, struct npt_attributes attributes);
 	/* The permissions of a hidden leaf are not asked for, its type is. */
@@ -66,7 +76,8 @@ struct npt {
 	struct npt_format format; /* a copy: one machine's */
 	struct mm_hal *hal;       /* not owned */
 	hpa_t root;
-	struct gpa_range range; /* nothing outside can be mapped */
+	struct gpa_range range;   /* nothing outside can be mapped */
+	struct gpa_range watched; /* by the dirty log; ends at 0: none runs */
 	/*
 	 * Where every walk starts: the root, or a table below it that covers the whole range. Such a one is
 	 * made with the root and stays as long. Its level, the shift of that level, its entries less one.

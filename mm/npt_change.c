@@ -7,8 +7,6 @@
 #include "lib/string.h"
 #include "mm/npt_private.h"
 
-/* Ranges gathered for one flush; when there are more, the last one grows over the rest. */
-#define FLUSH_RANGES 8
 /* Only the leaves at the two ends of a range can be partly covered, so only two that the CPU may use break. */
 #define BROKEN_LEAVES 2
 
@@ -17,44 +15,49 @@ struct update {
 	struct npt_target target;
 	struct frame_list tables; /* for splits */
 	uint64_t permission_bits; /* protect: what goes under permission_mask */
-	bool removes;             /* unmap; else protect */
+	bool removes;             /* unmap; else one of the next three */
+	bool cleans;              /* the dirty log: leaves become clean */
+	bool dirties;             /* the dirty log: leaves become dirty; else protect */
 	bool tells;               /* unmap: somebody wants to be told of leaves */
 	bool hides;               /* something is hidden and waits for the flush */
 	bool linked;              /* the table being changed is in the CPU's reach */
-	unsigned flush_count;
 	unsigned broken_count;
-	struct gpa_range flush[FLUSH_RANGES];
+	struct npt_flush flush;
+	uint64_t *bitmap; /* cleans: a bit for each page from bitmap_start on that was dirty; or NULL */
+	gpa_t bitmap_start;
 	struct {
 		uint64_t *slot;
 		uint64_t entry; /* goes there after the flush */
 	} broken[BROKEN_LEAVES];
 };
 
-/* Called with rising starts. */
-static void gather(struct update *update, gpa_t start, gpa_t end)
+void npt_gather(struct npt_flush *flush, gpa_t start, gpa_t end)
 {
-	if (update->flush_count != 0) {
-		struct gpa_range *last = &update->flush[update->flush_count - 1];
+	if (flush->count != 0) {
+		struct gpa_range *last = &flush->ranges[flush->count - 1];
 
-		if (start <= last->end || update->flush_count == FLUSH_RANGES) {
+		if (start <= last->end || flush->count == NPT_FLUSH_RANGES) {
 			last->end = MAX(last->end, end);
 			return;
 		}
 	}
-	update->flush[update->flush_count] = (struct gpa_range){start, end};
-	update->flush_count++;
+	flush->ranges[flush->count] = (struct gpa_range){start, end};
+	flush->count++;
+}
+
+void npt_flush(struct npt *npt, const struct npt_flush *flush)
+{
+	if (flush->count != 0) {
+		npt->statistics.flushes++;
+		if (npt->hal->flush != NULL) {
+			npt->hal->flush(npt->hal, npt, flush->ranges, flush->count);
+		}
+	}
 }
 
 static void flush(struct update *update)
 {
-	struct npt *npt = update->npt;
-
-	if (update->flush_count != 0) {
-		npt->statistics.flushes++;
-		if (npt->hal->flush != NULL) {
-			npt->hal->flush(npt->hal, npt, update->flush, update->flush_count);
-		}
-	}
+	npt_flush(update->npt, &update->flush);
 	for (unsigned i = 0; i < update->broken_count; i++) {
 		npt_store(update->broken[i].slot, update->broken[i].entry);
 	}
@@ -94,12 +97,25 @@ static hpa_t split_leaf(struct update *update, unsigned level, uint64_t entry)
 	uint64_t *slot = npt_pointer(npt, table);
 	uint64_t piece = npt_leaf(format, level - 1, npt_address(format, entry), npt_leaf_attributes(format, entry));
 
+	if (npt_is_clean(format, entry)) {
+		piece = npt_clean(format, piece);
+	}
 	npt_fill_run(slot, piece, npt_leaf_step(format, level - 1), NPT_ENTRIES);
 	npt->statistics.leaves[level]--;
 	npt->statistics.leaves[level - 1] += NPT_ENTRIES;
 	npt->statistics.tables++;
 	npt->statistics.splits++;
 	return table;
+}
+
+/* The CPU has written through a clean leaf of which `table` was being made: all that is there is dirty. */
+static void dirty_pieces(const struct npt_format *format, uint64_t *table)
+{
+	for (unsigned i = 0; i < NPT_ENTRIES; i++) {
+		if (table[i] != 0) {
+			npt_mark_dirty(format, &table[i]);
+		}
+	}
 }
 
 static bool change_table(struct update *update, uint64_t *table, unsigned level, gpa_t start, gpa_t end);
@@ -115,18 +131,21 @@ static void change_part(struct update *update, uint64_t *slot, unsigned level, u
 	bool linked = update->linked;
 
 	if (in_use) {
-		gather(update, base, base + npt_span(level));
+		npt_gather(&update->flush, base, base + npt_span(level));
 	}
 	update->linked = false;
 	change_table(update, npt_pointer(update->npt, table), level - 1, start, end);
 	update->linked = linked;
-	if (in_use && format->break_before_make) {
-		npt_store(slot, 0);
+	bool breaks = in_use && format->break_before_make;
+	uint64_t last = __atomic_exchange_n(slot, breaks ? 0 : table_entry, __ATOMIC_ACQ_REL);
+
+	if (unlikely(npt_is_clean(format, entry) && !npt_is_clean(format, last))) {
+		dirty_pieces(format, npt_pointer(update->npt, table));
+	}
+	if (breaks) {
 		update->broken[update->broken_count].slot = slot;
 		update->broken[update->broken_count].entry = table_entry;
 		update->broken_count++;
-	} else {
-		npt_store(slot, table_entry);
 	}
 }
 
@@ -139,7 +158,7 @@ static void remove_entry(struct update *update, uint64_t *slot, unsigned level, 
 	struct npt *npt = update->npt;
 
 	if (!npt_is_hidden(&npt->format, entry)) {
-		gather(update, start, end);
+		npt_gather(&update->flush, start, end);
 	}
 	if (update->tells || npt_is_table(&npt->format, level, entry)) {
 		npt_store(slot, npt_hide(&npt->format, entry));
@@ -150,28 +169,57 @@ static void remove_entry(struct update *update, uint64_t *slot, unsigned level, 
 	}
 }
 
-/* Gives a leaf its new permissions. */
-static void protect_leaf(struct update *update, uint64_t *slot, uint64_t entry, gpa_t start, gpa_t end)
+/* What is to become of a leaf that stays. */
+static inline uint64_t changed_leaf(const struct update *update, uint64_t entry)
+{
+	const struct npt_format *format = &update->npt->format;
+
+	if (update->cleans) {
+		return npt_is_clean(format, entry) ? entry : npt_clean(format, entry);
+	}
+	return update->dirties ? npt_dirty(format, entry)
+	                       : npt_with_permissions(format, entry, update->permission_bits);
+}
+
+static void set_bits(uint64_t *bitmap, uint64_t first, uint64_t last)
+{
+	for (; first < last && first % 64 != 0; first++) {
+		bitmap[first / 64] |= BIT(first % 64);
+	}
+	for (; last - first >= 64; first += 64) {
+		bitmap[first / 64] = UINT64_MAX;
+	}
+	for (; first < last; first++) {
+		bitmap[first / 64] |= BIT(first % 64);
+	}
+}
+
+/* Gives a leaf its new permissions or flags. */
+static void rewrite_leaf(struct update *update, uint64_t *slot, uint64_t entry, gpa_t start, gpa_t end)
 {
 	const struct npt_format *format = &update->npt->format;
 	uint64_t changed;
 
 	do { /* again if the CPU has set the dirty flag meanwhile */
-		changed = (entry & ~format->permission_mask) | update->permission_bits;
+		changed = changed_leaf(update, entry);
 	} while (!__atomic_compare_exchange_n(slot, &entry, changed, false, __ATOMIC_RELEASE, __ATOMIC_RELAXED));
 	if (changed != entry && !npt_is_hidden(format, entry)) {
-		gather(update, start, end);
+		npt_gather(&update->flush, start, end);
+	}
+	if (changed != entry && update->cleans && update->bitmap != NULL) {
+		set_bits(update->bitmap, (start - update->bitmap_start) >> FRAME_SHIFT,
+		         (end - update->bitmap_start) >> FRAME_SHIFT);
 	}
 }
 
 /* Changes all or part of a leaf that is not removed as a whole. */
 static void change_leaf(struct update *update, uint64_t *slot, unsigned level, uint64_t entry, gpa_t start, gpa_t end)
 {
-	if (!update->removes && (entry & update->npt->format.permission_mask) == update->permission_bits) {
+	if (!update->removes && changed_leaf(update, entry) == entry) {
 		return;
 	}
 	if (end - start == npt_span(level)) {
-		protect_leaf(update, slot, entry, start, end);
+		rewrite_leaf(update, slot, entry, start, end);
 	} else {
 		change_part(update, slot, level, entry, start, end);
 	}
@@ -293,8 +341,8 @@ static void change_all(struct update *update)
 	}
 }
 
-/* Takes the tables for splits, changes, flushes. MM_ENOMEM: nothing has changed. */
-static int run_update(struct update *update)
+/* Takes the tables for splits. MM_ENOMEM: nothing has changed. */
+static int prepare_update(struct update *update)
 {
 	/* cppcheck-suppress ctuuninitvar ; its callers set what is needed, field by field */
 	struct npt *npt = update->npt;
@@ -304,17 +352,22 @@ static int run_update(struct update *update)
 	update->linked = true;
 	update->hides = false;
 	update->tables = FRAME_LIST_EMPTY;
-	update->flush_count = 0;
+	update->flush.count = 0;
 	update->broken_count = 0;
 	if (splits != 0 && frame_list_take(&update->tables, npt->hal, splits, 0, FRAME_TABLE) != MM_OK) {
 		return MM_ENOMEM;
 	}
+	return MM_OK;
+}
+
+/* Changes, flushes. */
+static void commit_update(struct update *update)
+{
 	change_all(update);
 	flush(update);
 	if (unlikely(update->tables.head != HPA_NONE)) { /* a split turned out needless */
-		frame_list_give_back(&update->tables, npt->hal, 0, FRAME_TABLE);
+		frame_list_give_back(&update->tables, update->npt->hal, 0, FRAME_TABLE);
 	}
-	return MM_OK;
 }
 
 int npt_unmap(struct npt *npt, gpa_t start, uint64_t size, npt_release *release, void *context)
@@ -335,11 +388,15 @@ int npt_unmap(struct npt *npt, gpa_t start, uint64_t size, npt_release *release,
 		return MM_OK;
 	}
 	npt_forget(npt);
-	status = run_update(&update);
-	if (status == MM_OK && update.hides) {
+	status = prepare_update(&update);
+	if (status != MM_OK) {
+		return status;
+	}
+	commit_update(&update);
+	if (update.hides) {
 		reap_table(npt, update.target.table, update.target.level, start, start + size, release, context);
 	}
-	return status;
+	return MM_OK;
 }
 
 int npt_protect(struct npt *npt, gpa_t start, uint64_t size, uint8_t permissions)
@@ -360,9 +417,48 @@ int npt_protect(struct npt *npt, gpa_t start, uint64_t size, uint8_t permissions
 	}
 	update.npt = npt;
 	update.removes = false;
+	update.cleans = false;
+	update.dirties = false;
 	update.target.start = start;
 	update.target.end = start + size;
 	npt_narrow(npt, &update.target);
 	update.permission_bits = npt_leaf(format, 0, 0, attributes) & format->permission_mask;
-	return update.target.empty ? MM_OK : run_update(&update);
+	if (update.target.empty) {
+		return MM_OK;
+	}
+	status = prepare_update(&update);
+	if (status == MM_OK) {
+		commit_update(&update);
+	}
+	return status;
+}
+
+int npt_clean_range(struct npt *npt, gpa_t start, uint64_t size, uint64_t *bitmap)
+{
+	struct update update = {.npt = npt, .cleans = true, .bitmap = bitmap, .bitmap_start = start};
+
+	update.target.start = start;
+	update.target.end = start + size;
+	npt_narrow(npt, &update.target);
+	int status = prepare_update(&update);
+
+	if (status != MM_OK) {
+		return status;
+	}
+	if (bitmap != NULL) {
+		memset(bitmap, 0, (size / FRAME_SIZE + 63) / 64 * sizeof(*bitmap));
+	}
+	commit_update(&update);
+	return MM_OK;
+}
+
+void npt_dirty_all(struct npt *npt)
+{
+	struct update update = {.npt = npt, .dirties = true};
+
+	update.target.start = npt->range.start;
+	update.target.end = npt->range.end;
+	npt_narrow(npt, &update.target);
+	(void)prepare_update(&update); /* no leaf is cut: it takes nothing */
+	commit_update(&update);
 }

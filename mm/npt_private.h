@@ -103,7 +103,74 @@ static inline struct npt_attributes npt_leaf_attributes(const struct npt_format 
 	if (npt_is_hidden(format, entry)) {
 		attributes.permissions = MM_NONE;
 	}
+	if ((entry & format->writable_mark) != 0) {
+		attributes.permissions |= MM_WRITE;
+	}
 	return attributes;
+}
+
+/* ---- the dirty log: struct npt_format tells what makes a leaf clean ---- */
+
+static inline bool npt_is_clean(const struct npt_format *format, uint64_t entry)
+{
+	return (~entry & format->dirty_flag) != 0 ||
+	       ((entry & format->clean_mark) != 0 && ((entry ^ format->read_only) & format->write_mask) == 0);
+}
+
+static inline uint64_t npt_clean(const struct npt_format *format, uint64_t entry)
+{
+	uint64_t clean = (entry & ~format->dirty_flag) | format->clean_mark;
+
+	if (((clean ^ format->read_only) & format->write_mask) != 0) {
+		clean = (clean ^ format->write_mask) | format->writable_mark;
+	}
+	return clean;
+}
+
+/* As npt_leaf makes it. */
+static inline uint64_t npt_dirty(const struct npt_format *format, uint64_t entry)
+{
+	uint64_t dirty = (entry | format->dirty_flag) & ~(format->clean_mark | format->writable_mark);
+	bool writable = ((dirty ^ format->read_only) & format->write_mask) != 0;
+
+	return (entry & format->writable_mark) != 0 && !writable ? dirty ^ format->write_mask : dirty;
+}
+
+/* `entry` with what a plain leaf with its new permissions has under permission_mask: no cleaner than before. */
+static inline uint64_t npt_with_permissions(const struct npt_format *format, uint64_t entry, uint64_t permission_bits)
+{
+	uint64_t marks = format->clean_mark | format->writable_mark;
+	uint64_t changed = (entry & ~(format->permission_mask | marks)) | permission_bits;
+
+	if (likely((entry & marks) == 0)) {
+		return changed;
+	}
+	if ((npt_dirty(format, entry) & format->permission_mask) == permission_bits) {
+		return entry; /* it has them, though the log may keep writes away */
+	}
+	return npt_is_clean(format, entry) ? npt_clean(format, changed) : changed;
+}
+
+/* What a write by other hands than the guest's does. The CPU may use the leaf meanwhile; it need not be told. */
+static inline void npt_mark_dirty(const struct npt_format *format, uint64_t *slot)
+{
+	if (format->dirty_flag != 0) {
+		__atomic_fetch_or(slot, format->dirty_flag, __ATOMIC_RELAXED);
+	} else {
+		__atomic_fetch_and(slot, ~format->clean_mark, __ATOMIC_RELAXED);
+	}
+}
+
+/* A new leaf for somewhere in `range`: clean if the log watches any of that. */
+static inline uint64_t npt_new_leaf(const struct npt *npt, const struct gpa_range *range, unsigned level, hpa_t address,
+                                    struct npt_attributes attributes)
+{
+	uint64_t entry = npt_leaf(&npt->format, level, address, attributes);
+
+	if (unlikely(range->start < npt->watched.end && range->end > npt->watched.start)) {
+		entry = npt_clean(&npt->format, entry);
+	}
+	return entry;
 }
 
 /* Where a walk ended: at a leaf, or at a hole (entry 0). */
@@ -254,6 +321,28 @@ int npt_fill_hole(struct npt *npt, uint64_t *slot, unsigned hole_level, gpa_t ad
  */
 void npt_free_tree(struct npt *npt, hpa_t table, unsigned level, gpa_t start, gpa_t end, npt_release *release,
                    void *context);
+
+/* Ranges gathered for one flush; when there are more, the last one grows over the rest. */
+#define NPT_FLUSH_RANGES 8
+
+struct npt_flush {
+	unsigned count;
+	struct gpa_range ranges[NPT_FLUSH_RANGES];
+};
+
+/* Called with rising starts. */
+void npt_gather(struct npt_flush *flush, gpa_t start, gpa_t end);
+/* Does nothing if nothing was gathered. */
+void npt_flush(struct npt *npt, const struct npt_flush *flush);
+
+/*
+ * Makes every leaf of [start, start + size) clean and sets the bits of the pages that were dirty in `bitmap` (NULL:
+ * nobody asks), clears the others; dirty leaves partly covered are split. MM_ENOMEM: nothing has changed.
+ */
+int npt_clean_range(struct npt *npt, gpa_t start, uint64_t size, uint64_t *bitmap);
+
+/* Makes every leaf dirty again, as they are when no log runs. */
+void npt_dirty_all(struct npt *npt);
 
 /* npt_destroy, but tells each leaf to `release` (may be NULL). */
 void npt_destroy_releasing(struct npt *npt, npt_release *release, void *context);

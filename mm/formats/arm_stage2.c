@@ -2,7 +2,8 @@
 /*
  * Arm stage 2 with the 4 KiB granule, Arm ARM (DDI 0487) D8.3 "Translation table descriptor formats". Data and
  * two encoders for the walker; used by arch/aarch64, which takes VTCR_EL2.SL0 and T0SZ from `levels` and
- * `input_bits`, and sets HCR_EL2.FWB if, and only if, it asked for `force_write_back`.
+ * `input_bits`, and sets HCR_EL2.FWB if, and only if, it asked for `force_write_back`; VTCR_EL2.HD if for
+ * `hardware_dirty`.
  */
 #include "lib/util.h"
 #include "mm/formats.h"
@@ -20,8 +21,10 @@
  *   9:8    SH: inner shareable if normal        ignored, 0
  *   10     AF: set in advance                   ignored, 0
  *   47:12  address                              address
+ *   51     DBM: a write sets S2AP[1] (HAFDBS)   ignored, 0
  *   54:53  XN: 0b10 for execute never           ignored, 0
- *   55     for software; ours: hidden           ignored
+ *   57:55  for software; ours: hidden, clean,   ignored
+ *          writable (where there is no DBM)
  *
  * S2AP governs data accesses and XN instruction fetches, each by itself: every permission set is legal.
  */
@@ -34,8 +37,11 @@
 #define STAGE2_INNER_SHAREABLE BITS(9, 8)
 #define STAGE2_ACCESS          BIT(10)
 #define STAGE2_ADDRESS         BITS(47, 12)
+#define STAGE2_DIRTY_MODIFIER  BIT(51)
 #define STAGE2_EXECUTE_NEVER   BIT(54)
 #define STAGE2_HIDDEN          BIT(55)
+#define STAGE2_CLEAN           BIT(56)
+#define STAGE2_WRITABLE        BIT(57)
 
 /* A root of up to 2^4 concatenated tables stands for one more level, D8.2.8. */
 #define STAGE2_CONCATENATED_BITS 4
@@ -131,6 +137,9 @@ int npt_format_arm_stage2(struct npt_format *format, const struct arm_stage2_cap
 		.valid_mask = STAGE2_VALID,
 		.hidden_mark = STAGE2_HIDDEN,
 		.permission_mask = STAGE2_VALID | STAGE2_READ | STAGE2_WRITE | STAGE2_EXECUTE_NEVER | STAGE2_HIDDEN,
+		.clean_mark = STAGE2_CLEAN,
+		.writable_mark = capabilities->hardware_dirty ? STAGE2_DIRTY_MODIFIER : STAGE2_WRITABLE,
+		.write_mask = STAGE2_WRITE,
 		.make_leaf = capabilities->force_write_back ? forced_leaf : stage2_leaf,
 		.attributes = stage2_attributes,
 	};

@@ -131,8 +131,10 @@ static void make_arm_and_riscv(struct npt_format *to)
 	stage2.ipa_bits = 39;
 	assert_status(npt_format_arm_stage2(to++, &stage2), MM_OK);
 	stage2.ipa_bits = 42;
+	stage2.hardware_dirty = true;
 	assert_status(npt_format_arm_stage2(to++, &stage2), MM_OK);
 	stage2.ipa_bits = 48;
+	stage2.hardware_dirty = false;
 	assert_status(npt_format_arm_stage2(to++, &stage2), MM_OK);
 	assert_status(npt_format_riscv(to++, &gstage), MM_OK);
 	gstage.levels = 4;
@@ -151,6 +153,7 @@ unsigned mm_format_count(void)
 		npt_format_ept(&formats[0], &ept);
 		ept.five_level = true;
 		ept.execute_only = true;
+		ept.accessed_dirty = true;
 		npt_format_ept(&formats[1], &ept);
 		ept = (struct ept_capabilities){.leaf_2m = true, .physical_bits = 39};
 		npt_format_ept(&formats[2], &ept);
