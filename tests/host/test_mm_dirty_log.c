@@ -297,6 +297,10 @@ static void what_the_accessor_writes_is_told(void **state)
 		assert_int_equal(guest_fill(&space, 30 * FRAME_SIZE, 1, FRAME_SIZE, 0), FRAME_SIZE);
 		assert_int_equal(guest_write(&space, MIB(4), bytes, 1, 0), 0); /* refused: not written */
 		assert_int_equal(guest_write(&space, MIB(5), bytes, 1, GUEST_ACCESS_FORCE), 1);
+		struct gpa_range range;
+		uint8_t permissions;
+
+		assert_true(addr_space_find_area(&space, linear, &range, &permissions));
 		assert_int_equal(guest_write(&space, MIB(6) + 2 * FRAME_SIZE - 1, bytes, FRAME_SIZE + 1, 0),
 		                 FRAME_SIZE + 1);
 		assert_told(PAGE(9), RANGE(19 * FRAME_SIZE, 22 * FRAME_SIZE), PAGE(30), PAGE(MIB(5) / FRAME_SIZE),
@@ -400,6 +404,62 @@ static void splits_unmaps_and_merges_carry_what_was_written_along(void **state)
 		assert_nothing_told();
 		addr_space_destroy(&space);
 	}
+}
+
+/* A CPU that writes once into the leaf at `target`, each time a bit later after that has appeared. */
+static uint64_t *target;
+static bool over;
+static bool wrote;
+
+static void *write_beside(void *context)
+{
+	uint64_t flag = space.npt.format.dirty_flag;
+
+	for (unsigned i = 0; !__atomic_load_n(&over, __ATOMIC_SEQ_CST); i++) {
+		uint64_t *slot = __atomic_load_n(&target, __ATOMIC_SEQ_CST);
+
+		if (slot == NULL) {
+			continue;
+		}
+		uint64_t entry = npt_load(slot);
+
+		for (unsigned wait = 0; wait < i % 256; wait++) {
+			__asm__ volatile("");
+		}
+		wrote = (entry & flag) == 0 && __atomic_compare_exchange_n(slot, &entry, entry | flag, false,
+		                                                           __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+		__atomic_store_n(&target, NULL, __ATOMIC_SEQ_CST);
+	}
+	return context;
+}
+
+static void a_write_beside_a_split_is_not_lost(void **state)
+{
+	struct npt_format format;
+	pthread_t cpu;
+
+	(void)state;
+	npt_format_amd(&format, &(struct amd_npt_capabilities){.no_execute = true, .physical_bits = 48});
+	start(&format);
+	over = false;
+	assert_int_equal(pthread_create(&cpu, NULL, write_beside, NULL), 0);
+	for (unsigned i = 0; i < 4000; i++) {
+		assert_status(addr_space_map_linear(&space, 0, MIB(2), 0, RWX), MM_OK);
+		assert_status(addr_space_dirty_log_start(&space, 0, MIB(2)), MM_OK);
+		__atomic_store_n(&target, npt_walk(&space.npt, 0).slot, __ATOMIC_SEQ_CST);
+		assert_status(addr_space_protect(&space, MIB(1), FRAME_SIZE, MM_RX), MM_OK);
+		while (__atomic_load_n(&target, __ATOMIC_SEQ_CST) != NULL) {
+			spin_pause();
+		}
+		/* Else it came too late, and found a table. */
+		assert_status(addr_space_dirty_log_collect(&space, 0, MIB(2), bitmap), MM_OK);
+		assert_int_equal(bitmap[1], wrote ? UINT64_MAX : 0);
+		addr_space_dirty_log_stop(&space);
+		addr_space_clear(&space);
+	}
+	__atomic_store_n(&over, true, __ATOMIC_SEQ_CST);
+	pthread_join(cpu, NULL);
+	addr_space_destroy(&space);
 }
 
 static void the_first_write_costs_a_fault_where_the_cpu_keeps_no_dirty_bit(void **state)
@@ -586,6 +646,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(protect_with_the_same_permissions_does_nothing_while_the_log_runs,
 	                                        setup, teardown),
 		cmocka_unit_test_setup_teardown(splits_unmaps_and_merges_carry_what_was_written_along, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_write_beside_a_split_is_not_lost, setup, teardown),
 		cmocka_unit_test_setup_teardown(the_first_write_costs_a_fault_where_the_cpu_keeps_no_dirty_bit, setup,
 	                                        teardown),
 		cmocka_unit_test_setup_teardown(a_collection_flushes_once_and_only_for_what_it_changed, setup,

@@ -268,6 +268,9 @@ static void find_free_keeps_to_hint_alignment_and_limit(void **state)
 	assert_int_equal(find(UINT64_MAX, FRAME_SIZE, BIT(63), ALL), 0);
 	assert_int_equal(find(GIB(4) - MIB(1), MIB(2), FRAME_SIZE, ALL), MIB(2));
 	assert_int_equal(find(0, FRAME_SIZE, FRAME_SIZE, (struct gpa_range){MIB(2), MIB(2)}), HPA_NONE);
+	/* No multiple of the alignment lies above: that is no wrapping round to 0, where something is. */
+	assert_status(addr_space_map_linear(&space, 0, FRAME_SIZE, 0, RW), MM_OK);
+	assert_int_equal(find(UINT64_MAX, FRAME_SIZE, BIT(63), ALL), HPA_NONE);
 	addr_space_destroy(&space);
 }
 
