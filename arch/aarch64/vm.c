@@ -35,14 +35,15 @@ bool arm_stage2_init(void)
 		.ipa_bits = arm_features.ipa_bits,
 		.physical_bits = arm_features.physical_bits,
 		.force_write_back = arm_features.force_write_back,
+		.hardware_dirty = arm_features.hardware_dirty,
 	};
 	if (npt_format_arm_stage2(&stage2, &capabilities) != MM_OK) {
 		return false;
 	}
-	sysreg_write(vtcr_el2, VTCR_RES1 | TCR_T0SZ(stage2.input_bits) |
-	                               (uint64_t)(stage2.levels - 2U) << VTCR_SL0_LOW | TCR_IRGN0_WRITE_BACK |
-	                               TCR_ORGN0_WRITE_BACK | TCR_SH0_INNER | TCR_TG0_4K |
-	                               arm_physical_size() << TCR_PS_LOW);
+	sysreg_write(vtcr_el2,
+	             VTCR_RES1 | TCR_T0SZ(stage2.input_bits) | (uint64_t)(stage2.levels - 2U) << VTCR_SL0_LOW |
+	                     TCR_IRGN0_WRITE_BACK | TCR_ORGN0_WRITE_BACK | TCR_SH0_INNER | TCR_TG0_4K |
+	                     arm_physical_size() << TCR_PS_LOW | (arm_features.hardware_dirty ? VTCR_HA | VTCR_HD : 0));
 	sysreg_write(vttbr_el2, 0);
 	isb();
 	tlbi(alle1is);
