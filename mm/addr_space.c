@@ -387,9 +387,10 @@ bool addr_space_find_area(struct addr_space *space, gpa_t gpa, struct gpa_range 
  * Under the lock, where something is present. A leaf has the permissions of its area, unless the dirty log waits for
  * this write; else someone else won the race, or a split was under way.
  */
-static int fault_present(struct addr_space *space, gpa_t gpa, unsigned access, const struct npt_place *place)
+static __attribute__((noinline)) int fault_present(struct addr_space *space, gpa_t gpa, unsigned access, uint64_t *slot,
+                                                   unsigned level)
 {
-	if ((access & MM_WRITE) == 0 || !addr_space_log_write(space, gpa, place)) {
+	if ((access & MM_WRITE) == 0 || !addr_space_log_write(space, gpa, slot, level)) {
 		space->statistics.faults_raced++;
 	}
 	return MM_OK;
@@ -401,7 +402,7 @@ static int fault_high(struct addr_space *space, const struct area *area, gpa_t g
 	struct npt_place place = npt_walk(&space->npt, gpa);
 
 	if (place.entry != 0) {
-		return fault_present(space, gpa, access, &place);
+		return fault_present(space, gpa, access, place.slot, place.level);
 	}
 	return area->backend == AREA_ALLOC ? backend_alloc_fill_high(space, area, gpa, place.slot, place.level)
 	                                   : MM_EFAULT;
@@ -434,7 +435,7 @@ static inline __attribute__((always_inline)) int fault_in(struct addr_space *spa
 	struct npt_place place = npt_walk_from(npt, table, gpa);
 
 	if (unlikely(place.entry != 0)) {
-		return fault_present(space, gpa, access, &place);
+		return fault_present(space, gpa, access, place.slot, place.level);
 	}
 	if (unlikely(area->backend != AREA_ALLOC)) {
 		return MM_EFAULT;

@@ -50,8 +50,9 @@ static inline bool addr_space_is_watched(const struct addr_space *space, gpa_t g
 	return gpa >= space->npt.watched.start && gpa < space->npt.watched.end;
 }
 
-/* A write of the guest's met the leaf at `place`: if the log waited for it, takes note, and lets it happen. */
-bool addr_space_log_write(struct addr_space *space, gpa_t gpa, const struct npt_place *place);
+/* A write of the guest's met the leaf of `level` in `slot`: if the log waited for it, takes note, and lets it happen.
+ */
+bool addr_space_log_write(struct addr_space *space, gpa_t gpa, uint64_t *slot, unsigned level);
 
 /* The accessor is about to write at `gpa`: takes note, and cuts what was looked up to the leaf that counts. */
 void addr_space_log_accessor(struct addr_space *space, gpa_t gpa, struct translation *found);

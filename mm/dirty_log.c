@@ -85,11 +85,11 @@ void addr_space_dirty_log_stop(struct addr_space *space)
 	addr_space_end_change(space);
 }
 
-bool addr_space_log_write(struct addr_space *space, gpa_t gpa, const struct npt_place *place)
+bool addr_space_log_write(struct addr_space *space, gpa_t gpa, uint64_t *slot, unsigned level)
 {
-	gpa_t start = align_down(gpa, npt_span(place->level));
-	struct npt_flush flush = {.count = 1, .ranges = {{start, start + npt_span(place->level)}}};
-	uint64_t entry = place->entry;
+	gpa_t start = align_down(gpa, npt_span(level));
+	struct npt_flush flush = {.count = 1, .ranges = {{start, start + npt_span(level)}}};
+	uint64_t entry = npt_load(slot);
 	uint64_t dirty;
 
 	do { /* again if the CPU has set a flag meanwhile */
@@ -97,7 +97,7 @@ bool addr_space_log_write(struct addr_space *space, gpa_t gpa, const struct npt_
 		if (dirty == entry) {
 			return false;
 		}
-	} while (!__atomic_compare_exchange_n(place->slot, &entry, dirty, false, __ATOMIC_RELEASE, __ATOMIC_RELAXED));
+	} while (!__atomic_compare_exchange_n(slot, &entry, dirty, false, __ATOMIC_RELEASE, __ATOMIC_RELAXED));
 	/* A CPU that has the leaf cached without the right would not look again. */
 	npt_flush(&space->npt, &flush);
 	space->statistics.faults_logged++;

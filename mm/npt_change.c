@@ -15,6 +15,7 @@ struct update {
 	struct npt_target target;
 	struct frame_list tables; /* for splits */
 	uint64_t permission_bits; /* protect: what goes under permission_mask */
+	uint64_t log_marks;       /* with any of these a leaf is the dirty log's business */
 	bool removes;             /* unmap; else one of the next three */
 	bool cleans;              /* the dirty log: leaves become clean */
 	bool dirties;             /* the dirty log: leaves become dirty; else protect */
@@ -169,8 +170,8 @@ static void remove_entry(struct update *update, uint64_t *slot, unsigned level, 
 	}
 }
 
-/* What is to become of a leaf that stays. */
-static inline uint64_t changed_leaf(const struct update *update, uint64_t entry)
+/* The same where the dirty log has a say. */
+static __attribute__((noinline)) uint64_t logged_leaf(const struct update *update, uint64_t entry)
 {
 	const struct npt_format *format = &update->npt->format;
 
@@ -179,6 +180,15 @@ static inline uint64_t changed_leaf(const struct update *update, uint64_t entry)
 	}
 	return update->dirties ? npt_dirty(format, entry)
 	                       : npt_with_permissions(format, entry, update->permission_bits);
+}
+
+/* What is to become of a leaf that stays. */
+static inline uint64_t changed_leaf(const struct update *update, uint64_t entry)
+{
+	if (unlikely((entry & update->log_marks) != 0)) {
+		return logged_leaf(update, entry);
+	}
+	return (entry & ~update->npt->format.permission_mask) | update->permission_bits;
 }
 
 static void set_bits(uint64_t *bitmap, uint64_t first, uint64_t last)
@@ -195,18 +205,16 @@ static void set_bits(uint64_t *bitmap, uint64_t first, uint64_t last)
 }
 
 /* Gives a leaf its new permissions or flags. */
-static void rewrite_leaf(struct update *update, uint64_t *slot, uint64_t entry, gpa_t start, gpa_t end)
+static void rewrite_leaf(struct update *update, uint64_t *slot, uint64_t entry, uint64_t changed, gpa_t start,
+                         gpa_t end)
 {
-	const struct npt_format *format = &update->npt->format;
-	uint64_t changed;
-
-	do { /* again if the CPU has set the dirty flag meanwhile */
-		changed = changed_leaf(update, entry);
-	} while (!__atomic_compare_exchange_n(slot, &entry, changed, false, __ATOMIC_RELEASE, __ATOMIC_RELAXED));
-	if (changed != entry && !npt_is_hidden(format, entry)) {
+	while (!__atomic_compare_exchange_n(slot, &entry, changed, false, __ATOMIC_RELEASE, __ATOMIC_RELAXED)) {
+		changed = changed_leaf(update, entry); /* the CPU has set the dirty flag meanwhile */
+	}
+	if (changed != entry && !npt_is_hidden(&update->npt->format, entry)) {
 		npt_gather(&update->flush, start, end);
 	}
-	if (changed != entry && update->cleans && update->bitmap != NULL) {
+	if (unlikely(update->bitmap != NULL) && changed != entry) {
 		set_bits(update->bitmap, (start - update->bitmap_start) >> FRAME_SHIFT,
 		         (end - update->bitmap_start) >> FRAME_SHIFT);
 	}
@@ -215,11 +223,13 @@ static void rewrite_leaf(struct update *update, uint64_t *slot, uint64_t entry, 
 /* Changes all or part of a leaf that is not removed as a whole. */
 static void change_leaf(struct update *update, uint64_t *slot, unsigned level, uint64_t entry, gpa_t start, gpa_t end)
 {
-	if (!update->removes && changed_leaf(update, entry) == entry) {
+	uint64_t changed = update->removes ? 0 : changed_leaf(update, entry);
+
+	if (changed == entry) {
 		return;
 	}
 	if (end - start == npt_span(level)) {
-		rewrite_leaf(update, slot, entry, start, end);
+		rewrite_leaf(update, slot, entry, changed, start, end);
 	} else {
 		change_part(update, slot, level, entry, start, end);
 	}
@@ -341,8 +351,8 @@ static void change_all(struct update *update)
 	}
 }
 
-/* Takes the tables for splits. MM_ENOMEM: nothing has changed. */
-static int prepare_update(struct update *update)
+/* Takes the tables for splits, changes, flushes. MM_ENOMEM: nothing has changed. */
+static int run_update(struct update *update)
 {
 	/* cppcheck-suppress ctuuninitvar ; its callers set what is needed, field by field */
 	struct npt *npt = update->npt;
@@ -357,17 +367,17 @@ static int prepare_update(struct update *update)
 	if (splits != 0 && frame_list_take(&update->tables, npt->hal, splits, 0, FRAME_TABLE) != MM_OK) {
 		return MM_ENOMEM;
 	}
-	return MM_OK;
-}
+	if (unlikely(update->bitmap != NULL)) {
+		uint64_t pages = (target->end - target->start) >> FRAME_SHIFT;
 
-/* Changes, flushes. */
-static void commit_update(struct update *update)
-{
+		memset(update->bitmap, 0, (pages + 63) / 64 * sizeof(*update->bitmap));
+	}
 	change_all(update);
 	flush(update);
 	if (unlikely(update->tables.head != HPA_NONE)) { /* a split turned out needless */
-		frame_list_give_back(&update->tables, update->npt->hal, 0, FRAME_TABLE);
+		frame_list_give_back(&update->tables, npt->hal, 0, FRAME_TABLE);
 	}
+	return MM_OK;
 }
 
 int npt_unmap(struct npt *npt, gpa_t start, uint64_t size, npt_release *release, void *context)
@@ -379,6 +389,7 @@ int npt_unmap(struct npt *npt, gpa_t start, uint64_t size, npt_release *release,
 		return status;
 	}
 	update.npt = npt;
+	update.bitmap = NULL;
 	update.removes = true;
 	update.tells = release != NULL;
 	update.target.start = start;
@@ -388,15 +399,11 @@ int npt_unmap(struct npt *npt, gpa_t start, uint64_t size, npt_release *release,
 		return MM_OK;
 	}
 	npt_forget(npt);
-	status = prepare_update(&update);
-	if (status != MM_OK) {
-		return status;
-	}
-	commit_update(&update);
-	if (update.hides) {
+	status = run_update(&update);
+	if (status == MM_OK && update.hides) {
 		reap_table(npt, update.target.table, update.target.level, start, start + size, release, context);
 	}
-	return MM_OK;
+	return status;
 }
 
 int npt_protect(struct npt *npt, gpa_t start, uint64_t size, uint8_t permissions)
@@ -416,6 +423,7 @@ int npt_protect(struct npt *npt, gpa_t start, uint64_t size, uint8_t permissions
 		return status;
 	}
 	update.npt = npt;
+	update.bitmap = NULL;
 	update.removes = false;
 	update.cleans = false;
 	update.dirties = false;
@@ -423,42 +431,27 @@ int npt_protect(struct npt *npt, gpa_t start, uint64_t size, uint8_t permissions
 	update.target.end = start + size;
 	npt_narrow(npt, &update.target);
 	update.permission_bits = npt_leaf(format, 0, 0, attributes) & format->permission_mask;
-	if (update.target.empty) {
-		return MM_OK;
-	}
-	status = prepare_update(&update);
-	if (status == MM_OK) {
-		commit_update(&update);
-	}
-	return status;
+	update.log_marks = format->clean_mark | format->writable_mark;
+	return update.target.empty ? MM_OK : run_update(&update);
 }
 
 int npt_clean_range(struct npt *npt, gpa_t start, uint64_t size, uint64_t *bitmap)
 {
-	struct update update = {.npt = npt, .cleans = true, .bitmap = bitmap, .bitmap_start = start};
+	struct update update = {
+		.npt = npt, .cleans = true, .log_marks = UINT64_MAX, .bitmap = bitmap, .bitmap_start = start};
 
 	update.target.start = start;
 	update.target.end = start + size;
 	npt_narrow(npt, &update.target);
-	int status = prepare_update(&update);
-
-	if (status != MM_OK) {
-		return status;
-	}
-	if (bitmap != NULL) {
-		memset(bitmap, 0, (size / FRAME_SIZE + 63) / 64 * sizeof(*bitmap));
-	}
-	commit_update(&update);
-	return MM_OK;
+	return run_update(&update);
 }
 
 void npt_dirty_all(struct npt *npt)
 {
-	struct update update = {.npt = npt, .dirties = true};
+	struct update update = {.npt = npt, .dirties = true, .log_marks = UINT64_MAX};
 
 	update.target.start = npt->range.start;
 	update.target.end = npt->range.end;
 	npt_narrow(npt, &update.target);
-	(void)prepare_update(&update); /* no leaf is cut: it takes nothing */
-	commit_update(&update);
+	(void)run_update(&update); /* cuts no leaf, so it takes nothing and cannot fail */
 }

@@ -136,15 +136,12 @@ static inline uint64_t npt_dirty(const struct npt_format *format, uint64_t entry
 	return (entry & format->writable_mark) != 0 && !writable ? dirty ^ format->write_mask : dirty;
 }
 
-/* `entry` with what a plain leaf with its new permissions has under permission_mask: no cleaner than before. */
+/* A marked leaf with what a plain one with its new permissions has under permission_mask: no cleaner than before. */
 static inline uint64_t npt_with_permissions(const struct npt_format *format, uint64_t entry, uint64_t permission_bits)
 {
 	uint64_t marks = format->clean_mark | format->writable_mark;
 	uint64_t changed = (entry & ~(format->permission_mask | marks)) | permission_bits;
 
-	if (likely((entry & marks) == 0)) {
-		return changed;
-	}
 	if ((npt_dirty(format, entry) & format->permission_mask) == permission_bits) {
 		return entry; /* it has them, though the log may keep writes away */
 	}
