@@ -304,6 +304,25 @@ static void a_merge_breaks_before_it_makes(void **state)
 	}
 }
 
+static void no_leaf_is_larger_than_the_table_where_walks_start_has_them(void **state)
+{
+	struct translation result;
+
+	(void)state;
+	FOR_EACH_FORMAT (format) {
+		if (format->input_bits < 40 || format->output_bits < 40 || !format->level[2].leaf) {
+			continue;
+		}
+		assert_status(addr_space_init(&space, 0, GIB(512), format, &arena.hal), MM_OK);
+		assert_status(addr_space_map_linear(&space, 0, GIB(512), 0, RWX), MM_OK);
+		assert_status(addr_space_translate(&space, GIB(3), &result), MM_OK);
+		assert_int_equal(result.leaf_shift, npt_shift(level_at(GIB(3))));
+		compact(0, GIB(512));
+		assert_int_equal(merged, 0);
+		addr_space_destroy(&space);
+	}
+}
+
 static void compact_refuses_ranges_that_make_no_sense(void **state)
 {
 	(void)state;
@@ -329,6 +348,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_merged_area_that_is_cut_later_tells_its_leaves, setup, teardown),
 		cmocka_unit_test_setup_teardown(guards_merge_and_stay_guards, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_merge_breaks_before_it_makes, setup, teardown),
+		cmocka_unit_test_setup_teardown(no_leaf_is_larger_than_the_table_where_walks_start_has_them, setup,
+	                                        teardown),
 		cmocka_unit_test_setup_teardown(compact_refuses_ranges_that_make_no_sense, setup, teardown),
 	};
 
