@@ -7,6 +7,8 @@
 
 #include <stdbool.h>
 
+#include "lib/util.h"
+
 struct spinlock {
 	bool held;
 };
@@ -27,7 +29,7 @@ static inline bool spin_try_lock(struct spinlock *lock)
 
 static inline void spin_lock(struct spinlock *lock)
 {
-	while (!spin_try_lock(lock)) {
+	while (unlikely(!spin_try_lock(lock))) {
 		while (__atomic_load_n(&lock->held, __ATOMIC_RELAXED)) {
 			spin_pause();
 		}

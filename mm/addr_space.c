@@ -367,45 +367,10 @@ bool addr_space_find_area(struct addr_space *space, gpa_t gpa, struct gpa_range 
 	return area != NULL;
 }
 
-/* Under the lock, where there is no table for the GiB yet. */
-static int fault_high(struct addr_space *space, const struct area *area, gpa_t gpa)
+/* Under the lock: `area` grants the access, and this is where the walk ended. */
+static inline __attribute__((always_inline)) int fill(struct addr_space *space, const struct area *area, gpa_t gpa,
+                                                      struct npt_place place)
 {
-	struct npt_place place = npt_walk(&space->npt, gpa);
-
-	if (place.entry != 0) {
-		space->statistics.faults_raced++;
-		return MM_OK;
-	}
-	return area->backend == AREA_ALLOC ? backend_alloc_fill_high(space, area, gpa, place.slot, place.level)
-	                                   : MM_EFAULT;
-}
-
-/* Under the lock. */
-static inline __attribute__((always_inline)) int fault_in(struct addr_space *space, gpa_t gpa, unsigned access,
-                                                          bool force)
-{
-	const struct area *area = area_set_find(&space->areas, gpa);
-
-	if (area == NULL) {
-		return MM_EFAULT;
-	}
-	unsigned permissions = area->attributes.permissions;
-
-	if (!force && ((access & ~permissions) != 0 || permissions == MM_NONE)) {
-		return MM_EACCES;
-	}
-	struct npt *npt = &space->npt;
-	uint64_t *table = npt_hinted(npt, gpa);
-
-	if (unlikely(table == NULL)) {
-		table = npt_find_table(npt, gpa);
-		if (table == NULL) {
-			return fault_high(space, area, gpa);
-		}
-		npt_remember(npt, gpa, table);
-	}
-	struct npt_place place = npt_walk_from(npt, table, gpa);
-
 	if (unlikely(place.entry != 0)) {
 		/* A leaf has the permissions of its area: someone else won the race, or a split was under way. */
 		space->statistics.faults_raced++;
@@ -416,6 +381,27 @@ static inline __attribute__((always_inline)) int fault_in(struct addr_space *spa
 	}
 	return likely(place.level == 0) ? backend_alloc_fill_page(space, area, place.slot)
 	                                : backend_alloc_fill_high(space, area, gpa, place.slot, place.level);
+}
+
+static __attribute__((noinline)) int fill_anywhere(struct addr_space *space, const struct area *area, gpa_t gpa)
+{
+	return fill(space, area, gpa, npt_walk(&space->npt, gpa));
+}
+
+/* Under the lock. */
+static inline __attribute__((always_inline)) int fault_in(struct addr_space *space, gpa_t gpa, unsigned access,
+                                                          bool force)
+{
+	const struct area *area = area_set_find(&space->areas, gpa);
+
+	if (unlikely(area == NULL)) {
+		return MM_EFAULT;
+	}
+	if (!force && unlikely(((access | AREA_ANY_ACCESS) & area->denied) != 0)) {
+		return MM_EACCES;
+	}
+	return likely(npt_has_gib(&space->npt, gpa)) ? fill(space, area, gpa, npt_walk_gib(&space->npt, gpa))
+	                                             : fill_anywhere(space, area, gpa);
 }
 
 int addr_space_fault_locked(struct addr_space *space, gpa_t gpa, unsigned access, bool force)
@@ -440,9 +426,8 @@ int addr_space_handle_fault(struct addr_space *space, const struct nested_fault 
 	return status;
 }
 
-/* The general case: any leaf, any place. `area` may be NULL; `guards`: a leaf without permissions is found too. */
-static int look_up_slowly(const struct addr_space *space, const struct area *area, gpa_t address, bool guards,
-                          struct translation *result)
+/* Any leaf, or none. `guards`: one without permissions is found too. */
+static int look_up_slowly(const struct addr_space *space, gpa_t address, struct translation *result, bool guards)
 {
 	struct npt_entry entry = npt_lookup(&space->npt, address);
 	uint64_t span = npt_span(entry.level);
@@ -452,41 +437,41 @@ static int look_up_slowly(const struct addr_space *space, const struct area *are
 	}
 	result->address = entry.address;
 	result->bytes = span - (address & (span - 1)); /* leaves never reach past their area */
-	result->attributes = area != NULL ? area->attributes : entry.attributes;
+	result->attributes = entry.attributes;
 	result->leaf_shift = (uint8_t)npt_shift(entry.level);
 	return MM_OK;
 }
 
-/* What most look-ups find: a page, behind the hinted table. */
-static int look_up_page(const struct addr_space *space, const struct area *area, gpa_t address, bool guards,
-                        struct translation *result)
+static inline __attribute__((always_inline)) int walk_to(const struct addr_space *space, gpa_t address,
+                                                         struct translation *result, bool guards)
 {
 	const struct npt *npt = &space->npt;
-	uint64_t *table = area != NULL ? npt_hinted(npt, address) : NULL;
 
-	if (table == NULL) {
-		return look_up_slowly(space, area, address, guards, result);
+	if (unlikely(!npt_has_gib(npt, address))) {
+		return look_up_slowly(space, address, result, guards);
 	}
-	struct npt_place place = npt_walk_from(npt, table, address);
+	struct npt_place place = npt_walk_gib(npt, address);
+	hpa_t frame = place.entry ^ npt->page_flags;
 
-	if (place.level != 0 || place.entry == 0 || npt_is_hidden(&npt->format, place.entry)) {
-		return look_up_slowly(space, area, address, guards, result);
+	/* A page of ordinary memory is what most walks find. */
+	if (unlikely(place.level != 0 || (frame & npt->flag_mask) != 0)) {
+		return look_up_slowly(space, address, result, guards);
 	}
-	uint64_t into = address % FRAME_SIZE;
-
-	result->address = npt_address(&npt->format, place.entry) + into;
-	result->bytes = FRAME_SIZE - into;
-	result->attributes = area->attributes; /* leaves have those of their area */
+	result->address = frame + address % FRAME_SIZE;
+	result->bytes = FRAME_SIZE - address % FRAME_SIZE;
+	result->attributes.permissions = MM_RWX;
+	result->attributes.type = MM_WRITE_BACK;
 	result->leaf_shift = FRAME_SHIFT;
 	return MM_OK;
 }
 
-static inline int look_up(const struct addr_space *space, gpa_t address, bool guards, struct translation *result)
+static inline __attribute__((always_inline)) int look_up(const struct addr_space *space, gpa_t address,
+                                                         struct translation *result, bool guards)
 {
 	const struct area *area = area_set_last(&space->areas, address);
 
-	if (area == NULL || area->leaf_shift == 0) {
-		return look_up_page(space, area, address, guards, result);
+	if (area == NULL || unlikely(area->leaf_shift == 0)) {
+		return walk_to(space, address, result, guards);
 	}
 	/* Linear, no guard, with leaves of one size: no need to walk, and contiguous as a whole. */
 	result->address = address - (uint64_t)area->offset;
@@ -498,10 +483,10 @@ static inline int look_up(const struct addr_space *space, gpa_t address, bool gu
 
 int addr_space_look_up(const struct addr_space *space, gpa_t address, struct translation *result)
 {
-	return look_up(space, address, true, result);
+	return look_up(space, address, result, true);
 }
 
 int addr_space_translate(const struct addr_space *space, gpa_t address, struct translation *result)
 {
-	return look_up(space, address, false, result);
+	return look_up(space, address, result, false);
 }

@@ -10,7 +10,7 @@
 #include "mm/npt_private.h"
 
 /* Walks start no lower than here, so that a space costs at most one or two tables more. */
-#define LOWEST_TOP 2
+#define LOWEST_TOP GIB_LEVEL
 
 static uint64_t *new_table(struct npt *npt, unsigned order, hpa_t *address)
 {
@@ -28,6 +28,16 @@ static void start_at(struct npt *npt, unsigned level, uint64_t *table)
 	npt->top = (uint8_t)level;
 	npt->shift = (uint8_t)npt_shift(level);
 	npt->index_mask = BITS(npt->format.level[level].bits - 1, 0);
+}
+
+/* Lets walks begin at the topmost table by steps instead of a loop, where that is as npt_walk_gib expects it. */
+static void start_gib_walks(struct npt *npt)
+{
+	bool fits =
+		npt->top == GIB_LEVEL && npt->range.end <= npt_span(GIB_LEVEL + 1) && npt->format.address_shift == 0;
+
+	npt->gib_table = npt->table;
+	npt->gib_count = fits ? align_up(npt->range.end, npt_span(GIB_LEVEL)) >> npt_shift(GIB_LEVEL) : 0;
 }
 
 /* Frees the tables from the root down to the one where walks start. */
@@ -60,8 +70,9 @@ int npt_init_range(struct npt *npt, const struct npt_format *format, struct mm_h
 	npt->format = *format;
 	npt->hal = hal;
 	npt->virtual_offset = hal->virtual_offset;
+	npt->table_bias = npt->virtual_offset - (uintptr_t)(format->table_bits << format->address_shift);
 	npt->flag_mask = ~format->address_mask;
-	npt->hint = NPT_HINT_NONE;
+	npt->page_flags = npt_leaf(format, 0, 0, (struct npt_attributes){MM_RWX, MM_WRITE_BACK});
 	npt->range = range;
 	npt->statistics = (struct npt_statistics){.tables = 0};
 	uint64_t *table = new_table(npt, format->root_order, &npt->root);
@@ -83,6 +94,7 @@ int npt_init_range(struct npt *npt, const struct npt_format *format, struct mm_h
 		level--;
 		start_at(npt, level, table);
 	}
+	start_gib_walks(npt);
 	return MM_OK;
 }
 
@@ -225,29 +237,17 @@ struct npt_place npt_walk(const struct npt *npt, gpa_t address)
 	struct npt_place place = {.slot = &npt->table[npt_index(npt, npt->top, address)], .level = npt->top};
 
 	place.entry = npt_load(place.slot);
-	while (npt_is_table(&npt->format, place.level, place.entry)) {
+	while (place.level > 0) {
+		uint64_t *child = npt_child(npt, place.entry);
+
+		if (!npt_is_child(child)) {
+			break;
+		}
 		place.level--;
-		place.slot = npt_table(npt, place.entry) + npt_index(npt, place.level, address);
+		place.slot = child + (address >> npt_shift(place.level)) % NPT_ENTRIES;
 		place.entry = npt_load(place.slot);
 	}
 	return place;
-}
-
-uint64_t *npt_find_table(const struct npt *npt, gpa_t address)
-{
-	uint64_t *table = npt->table;
-	unsigned level = npt->top;
-
-	for (; level > NPT_HINT_LEVEL; level--) {
-		uint64_t entry = npt_load(&table[npt_index(npt, level, address)]);
-
-		if (!npt_is_table(&npt->format, level, entry)) {
-			return NULL;
-		}
-		table = npt_table(npt, entry);
-	}
-	/* A topmost table of this level may be several in a row. */
-	return &table[align_down(npt_index(npt, level, address), NPT_ENTRIES)];
 }
 
 struct npt_entry npt_lookup(const struct npt *npt, gpa_t address)
@@ -430,16 +430,16 @@ void npt_narrow(const struct npt *npt, struct npt_target *target)
 	/* Where the range is all that an entry stands for, the entry itself is what matters. */
 	while (level > 0 && differing >> shift == 0 && size >> shift == 0) {
 		uint64_t entry = npt_load(slot);
-		uint64_t child = entry ^ npt->format.table_bits;
+		uint64_t *child = npt_child(npt, entry);
 
-		if ((child & npt->flag_mask) != 0) {
+		if (!npt_is_child(child)) {
 			target->empty = entry == 0;
 			break;
 		}
 		target->path[level] = slot;
 		level--;
 		shift -= NPT_INDEX_BITS;
-		table = npt_pointer(npt, child << npt->format.address_shift);
+		table = child;
 		slot = &table[(target->start >> shift) % NPT_ENTRIES];
 	}
 	target->table = table;

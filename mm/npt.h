@@ -75,8 +75,15 @@ struct npt {
 	uint8_t top;
 	uint8_t shift;
 	uint64_t index_mask;
+	/*
+	 * `table` again and how many of its entries lie in the range's 1 GiB each, from address 0 on. 0: not of that
+	 * kind (another level, another start, shifted addresses), so that walks go the long way.
+	 */
+	uint64_t *gib_table;
+	uint64_t gib_count;
 	uint64_t flag_mask;       /* all that is not in address_mask */
-	uint64_t hint;            /* where the last fault's walk can be cut short: npt_private.h */
+	uint64_t page_flags;      /* what the leaf of a page of ordinary memory has there: all rights, write-back */
+	uintptr_t table_bias;     /* from a table's entry to a pointer: npt_child in npt_private.h */
 	uintptr_t virtual_offset; /* the hal's */
 	struct npt_statistics statistics;
 };

@@ -334,7 +334,6 @@ int npt_unmap(struct npt *npt, gpa_t start, uint64_t size, npt_release *release,
 	if (update.target.empty) {
 		return MM_OK;
 	}
-	npt_forget(npt);
 	status = run_update(&update);
 	if (status == MM_OK && update.hides) {
 		reap_table(npt, update.target.table, update.target.level, start, start + size, release, context);

@@ -13,6 +13,7 @@
 
 #define NPT_INDEX_BITS 9
 #define NPT_ENTRIES    (1U << NPT_INDEX_BITS)
+#define GIB_LEVEL      2U /* its entries stand for 1 GiB each */
 
 /* Every format that mm/ has uses 4 KiB tables of 64-bit entries: only the root may be larger. */
 _Static_assert(NPT_ENTRIES * sizeof(uint64_t) == FRAME_SIZE, "a table is one frame");
@@ -106,6 +107,32 @@ static inline struct npt_attributes npt_leaf_attributes(const struct npt_format 
 	return attributes;
 }
 
+/* npt_child, where address_shift is 0. */
+static inline uint64_t *npt_child_unshifted(const struct npt *npt, uint64_t entry)
+{
+	return (uint64_t *)(uintptr_t)(entry + npt->table_bias); /* NOLINT(performance-no-int-to-ptr) */
+}
+
+/*
+ * What an entry of a level above 0 leads to, if it is a table's: a pointer to that table, so one aligned to a frame. In
+ * every other entry (hole, leaf, hidden) the low bits differ from a table's, and what comes out is not aligned.
+ */
+static inline uint64_t *npt_child(const struct npt *npt, uint64_t entry)
+{
+	return npt_child_unshifted(npt, entry << npt->format.address_shift);
+}
+
+static inline bool npt_is_child(const uint64_t *child)
+{
+	return is_aligned((uintptr_t)child, FRAME_SIZE);
+}
+
+/* The index in its table of the entry for `address`; that of the topmost table may exceed NPT_ENTRIES. */
+static inline size_t npt_index(const struct npt *npt, unsigned level, gpa_t address)
+{
+	return address >> npt_shift(level) & (level == npt->top ? npt->index_mask : NPT_ENTRIES - 1);
+}
+
 /* Where a walk ended: at a leaf, or at a hole (entry 0). */
 struct npt_place {
 	uint64_t *slot;
@@ -113,69 +140,35 @@ struct npt_place {
 	unsigned level;
 };
 
-/*
- * The hint leads straight to the table for one GiB, the last that a fault went to: bits 63:40 are the GiB's number,
- * 39:0 the table's frame number. One word, so that walks without the lock may use it; whoever frees tables
- * forgets it first.
- */
-#define NPT_HINT_SHIFT 40
-#define NPT_HINT_LEVEL 1
-#define NPT_HINT_NONE  UINT64_MAX
-
-static inline void npt_forget(struct npt *npt)
-{
-	__atomic_store_n(&npt->hint, NPT_HINT_NONE, __ATOMIC_RELEASE);
-}
-
-static inline void npt_remember(struct npt *npt, gpa_t address, const uint64_t *table)
-{
-	uint64_t gib = address >> npt_shift(NPT_HINT_LEVEL + 1);
-	uint64_t frame = ((uintptr_t)table - npt->virtual_offset) >> FRAME_SHIFT;
-
-	if (gib < BITS(63, NPT_HINT_SHIFT) >> NPT_HINT_SHIFT && frame < BIT(NPT_HINT_SHIFT)) {
-		__atomic_store_n(&npt->hint, gib << NPT_HINT_SHIFT | frame, __ATOMIC_RELEASE);
-	}
-}
-
-/* The hinted table, if it is the one for `address`, else NULL. */
-static inline uint64_t *npt_hinted(const struct npt *npt, gpa_t address)
-{
-	uint64_t hint = __atomic_load_n(&npt->hint, __ATOMIC_ACQUIRE);
-
-	if (unlikely(hint >> NPT_HINT_SHIFT != address >> npt_shift(NPT_HINT_LEVEL + 1))) {
-		return NULL;
-	}
-	return npt_pointer(npt, hint << (64 - NPT_HINT_SHIFT) >> (64 - NPT_HINT_SHIFT - FRAME_SHIFT));
-}
-
-/* Walks to the table for the GiB of `address`; NULL if the walk ends above. */
-uint64_t *npt_find_table(const struct npt *npt, gpa_t address);
-
-/* Walks on from there. */
-static inline struct npt_place npt_walk_from(const struct npt *npt, uint64_t *table, gpa_t address)
-{
-	struct npt_place place = {.slot = &table[(address >> npt_shift(NPT_HINT_LEVEL)) % NPT_ENTRIES]};
-
-	place.entry = npt_load(place.slot);
-	uint64_t low_table = place.entry ^ npt->format.table_bits;
-
-	if ((low_table & npt->flag_mask) != 0) {
-		place.level = NPT_HINT_LEVEL;
-		return place;
-	}
-	place.slot = npt_pointer(npt, low_table << npt->format.address_shift) + (address >> FRAME_SHIFT) % NPT_ENTRIES;
-	place.entry = npt_load(place.slot);
-	place.level = 0;
-	return place;
-}
-
 /* The whole walk, from the top. `address` must be in the npt's range. */
 struct npt_place npt_walk(const struct npt *npt, gpa_t address);
 
-/* The index in its table of the entry for `address`; that of the topmost table may exceed NPT_ENTRIES. */
-static inline size_t npt_index(const struct npt *npt, unsigned level, gpa_t address)
+static inline struct npt_place npt_place_in(uint64_t *table, unsigned level, gpa_t address)
 {
-	return address >> npt_shift(level) & (level == npt->top ? npt->index_mask : NPT_ENTRIES - 1);
+	uint64_t *slot = &table[(address >> npt_shift(level)) % NPT_ENTRIES];
+
+	return (struct npt_place){slot, npt_load(slot), level};
+}
+
+/* True if npt_walk_gib may be used. */
+static inline bool npt_has_gib(const struct npt *npt, gpa_t address)
+{
+	return address >> npt_shift(GIB_LEVEL) < npt->gib_count;
+}
+
+/* The same in steps, for the three levels that most spaces have. */
+static inline __attribute__((always_inline)) struct npt_place npt_walk_gib(const struct npt *npt, gpa_t address)
+{
+	uint64_t *slot = &npt->gib_table[address >> npt_shift(GIB_LEVEL)];
+	struct npt_place place = {slot, npt_load(slot), GIB_LEVEL};
+	uint64_t *child = npt_child_unshifted(npt, place.entry);
+
+	if (unlikely(!npt_is_child(child))) {
+		return place;
+	}
+	place = npt_place_in(child, 1, address);
+	child = npt_child_unshifted(npt, place.entry);
+	return likely(npt_is_child(child)) ? npt_place_in(child, 0, address) : place;
 }
 
 static inline bool npt_in_range(const struct npt *npt, gpa_t address)

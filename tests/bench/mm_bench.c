@@ -35,14 +35,14 @@
 /* The image's objects ask for it; here it guards nothing. */
 uintptr_t __stack_chk_guard = 1; /* NOLINT(bugprone-reserved-identifier) */
 
-/* ---- the arena: frames given back are used first, the last one at the head ---- */
+/* ---- the arena: pages from a stack in its upper half, larger frames from its lower half one after the other ---- */
 
 static struct {
 	struct mm_hal hal;
 	char *memory;
-	uint64_t next; /* the first byte never given out */
-	uint64_t freed_count;
-	hpa_t freed[ARENA_FRAMES];
+	hpa_t next; /* the first byte of the lower half never given out */
+	uint64_t page_count;
+	hpa_t pages[ARENA_FRAMES / 2];
 	bool pages_only; /* memory in pieces: nothing larger is to be had */
 } arena;
 
@@ -58,24 +58,25 @@ static hpa_t alloc_frames(struct mm_hal *hal, unsigned order, enum frame_use use
 {
 	(void)hal;
 	(void)use;
-	if (order == 0 && arena.freed_count != 0) {
-		return arena.freed[--arena.freed_count];
+	if (order == 0) {
+		return arena.page_count != 0 ? arena.pages[--arena.page_count] : HPA_NONE;
 	}
-	hpa_t frame = align_up(arena.next, FRAME_SIZE << order);
+	hpa_t frames = align_up(arena.next, FRAME_SIZE << order);
 
-	if ((order != 0 && arena.pages_only) || frame + (FRAME_SIZE << order) > ARENA_BYTES) {
+	if (arena.pages_only || frames + (FRAME_SIZE << order) > ARENA_BYTES / 2) {
 		return HPA_NONE;
 	}
-	arena.next = frame + (FRAME_SIZE << order);
-	return frame;
+	arena.next = frames + (FRAME_SIZE << order);
+	return frames;
 }
 
 static void free_frames(struct mm_hal *hal, hpa_t frames, unsigned order, enum frame_use use)
 {
 	(void)hal;
+	(void)order;
 	(void)use;
-	if (order == 0) {
-		arena.freed[arena.freed_count++] = frames;
+	if (frames >= ARENA_BYTES / 2) { /* what is below comes back with the space's end */
+		arena.pages[arena.page_count++] = frames;
 	}
 }
 
@@ -89,6 +90,10 @@ static void init_arena(void)
 	arena.hal.alloc_frames = alloc_frames;
 	arena.hal.free_frames = free_frames;
 	arena.hal.virtual_offset = (uintptr_t)arena.memory;
+	arena.next = FRAME_SIZE; /* frame 0 is never given out */
+	for (; arena.page_count < ARRAY_SIZE(arena.pages); arena.page_count++) {
+		arena.pages[arena.page_count] = ARENA_BYTES - ((arena.page_count + 1) << FRAME_SHIFT);
+	}
 }
 
 /* ---- what the rows work on ---- */
@@ -121,14 +126,14 @@ static void shuffle(void)
 
 static void make_space(void)
 {
-	arena.next = FRAME_SIZE; /* frame 0 is never given out */
-	arena.freed_count = 0;
 	check(addr_space_init(&space, 0, SPACE_BYTES, &format, &arena.hal) == MM_OK, "no space");
 }
 
 static void end_space(void)
 {
 	addr_space_destroy(&space);
+	check(arena.page_count == ARRAY_SIZE(arena.pages), "a page was not given back");
+	arena.next = FRAME_SIZE; /* frame 0 is never given out */
 }
 
 static void map_linear(gpa_t start, uint64_t size, uint64_t above)
@@ -330,8 +335,10 @@ static void make_lazy_64g(void)
 
 static void create_destroy(void)
 {
-	make_space();
-	end_space();
+	if (addr_space_init(&space, 0, SPACE_BYTES, &format, &arena.hal) != MM_OK) {
+		abort();
+	}
+	addr_space_destroy(&space);
 }
 
 /* ---- the frame allocator ---- */
@@ -389,12 +396,13 @@ static const struct row rows[] = {
 	{"mm.linear4k.map", GIB(1) / FRAME_SIZE, false, 0, make_space, map_4k, unmap_and_end},
 	{"mm.linear4k.unmap", GIB(1) / FRAME_SIZE, false, 0, make_4k, unmap_1g, end_space},
 	{"mm.linear2m.map", GIB(1) / MIB(2), false, 0, make_space, map_2m, unmap_and_end},
-	{"mm.populate4k", PAGES, false, PAGES, make_in_pieces, populate, end_in_pieces},
-	{"mm.populate4k.blocks", PAGES, false, 0, make_space, populate, end_space},
+	{"mm.populate4k.pieces", PAGES, false, PAGES, make_in_pieces, populate, end_in_pieces},
+	{"mm.populate4k", PAGES, false, 0, make_space, populate, end_space},
 	{"mm.lazy64g.map", 1, false, 0, make_space, map_lazy, end_lazy},
 	{"mm.fault4k", PAGES, true, PAGES, make_lazy, fault_all, end_space},
 	{"mm.fault4k.1024areas", PAGES, true, PAGES, make_lazy_areas, fault_all, end_space},
 	{"mm.translate4k", PAGES, true, 0, make_faulted, translate_all, end_space},
+	{"mm.translate4k.linear", PAGES, true, 0, make_4k, translate_all, end_space},
 	{"mm.translate4k.1024areas", PAGES, true, 0, make_faulted_areas, translate_all, end_space},
 	{"mm.translate4k.populated", PAGES, true, 0, make_populated, translate_all, end_space},
 	{"mm.churn.16384areas", 1, false, 0, make_areas, churn_between, end_space},
