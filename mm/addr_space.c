@@ -105,8 +105,10 @@ static int check_and_map(struct addr_space *space, struct area *wanted, uint64_t
 	if (status != MM_OK) {
 		return status;
 	}
-	/* A format without this type makes another of it: the area shall not claim more. */
-	wanted->attributes.type = format->attributes(npt_leaf(format, 0, 0, wanted->attributes)).type;
+	if (wanted->attributes.type != MM_WRITE_BACK) {
+		/* A format without this type makes another of it: the area shall not claim more. */
+		wanted->attributes.type = format->attributes(npt_leaf(format, 0, 0, wanted->attributes)).type;
+	}
 	wanted->range.end = wanted->range.start + size;
 	spin_lock(&space->lock);
 	status = map_area(space, wanted);
@@ -214,6 +216,23 @@ static void cut_hole(struct addr_space *space, struct area *area, gpa_t start, g
 	backend_derive(space, node);
 }
 
+/* [start, end), of whose areas `first` is the first, and what lies between it and the areas beside it. */
+static struct gpa_range find_room(struct area *first, gpa_t start, gpa_t end)
+{
+	struct gpa_range room = {start, end};
+	const struct area *area = first->range.start < start ? NULL : area_set_previous(first);
+
+	if (first->range.start >= start) {
+		room.start = area == NULL ? 0 : area->range.end;
+	}
+	for (area = first; area != NULL && area->range.end <= end; area = area_set_next(area)) {
+	}
+	if (area == NULL || area->range.start >= end) {
+		room.end = area == NULL ? UINT64_MAX : area->range.start;
+	}
+	return room;
+}
+
 static int unmap_range(struct addr_space *space, gpa_t start, gpa_t end)
 {
 	struct area *first = area_set_at_or_after(&space->areas, start);
@@ -229,7 +248,8 @@ static int unmap_range(struct addr_space *space, gpa_t start, gpa_t end)
 			return MM_ENOMEM;
 		}
 	}
-	int status = npt_unmap(&space->npt, start, end - start, release, space);
+	struct gpa_range room = find_room(first, start, end);
+	int status = npt_unmap_checked(&space->npt, start, end, room, release, space);
 
 	if (status != MM_OK) {
 		give_back_nodes(space, &node, node != NULL);

@@ -102,6 +102,11 @@ struct area *area_set_next(const struct area *area)
 	return area_of(rb_next(&area->node));
 }
 
+struct area *area_set_previous(const struct area *area)
+{
+	return area_of(rb_previous(&area->node));
+}
+
 void area_set_insert(struct area_set *set, struct area *area, const struct area_place *place)
 {
 	rb_insert(&set->tree, &area->node, place->parent, place->side);

@@ -62,6 +62,7 @@ struct area *area_set_at_or_after(const struct area_set *set, gpa_t address);
 /* The same, and the place for an area that starts at `address` and overlaps none. */
 struct area *area_set_find_place(const struct area_set *set, gpa_t address, struct area_place *place);
 struct area *area_set_next(const struct area *area);
+struct area *area_set_previous(const struct area *area);
 
 static inline bool area_holds(const struct area *area, gpa_t address)
 {

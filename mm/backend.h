@@ -25,7 +25,7 @@ static inline void backend_derive(const struct addr_space *space, struct area *a
 	}
 }
 
-/* Maps the whole area. MM_EALIGN, MM_ERANGE, MM_EPERM, MM_ENOMEM. */
+/* Maps the whole area, which has been checked. MM_EEXIST, MM_ENOMEM. */
 int backend_linear_map(struct addr_space *space, const struct area *area);
 
 /* Fills the whole area, in which nothing is filled yet, with zeroed frames. MM_ENOMEM. */

@@ -479,42 +479,6 @@ struct gpa_range npt_leaf_range(const struct npt_format *format, unsigned level,
 	return inner;
 }
 
-int npt_map(struct npt *npt, gpa_t start, hpa_t address, uint64_t size, struct npt_attributes attributes,
-            unsigned largest_level)
-{
-	struct npt_mapping mapping;
-	int status = npt_check_range(npt, start, size);
-
-	if (status == MM_OK && size == 0) {
-		status = MM_EINVAL;
-	}
-	if (status == MM_OK) {
-		status = npt_check_target(npt, address, size);
-	}
-	if (status == MM_OK) {
-		status = npt_check_permissions(&npt->format, attributes.permissions);
-	}
-	if (status != MM_OK) {
-		return status;
-	}
-	mapping.npt = npt;
-	mapping.attributes = attributes;
-	mapping.contiguous = true;
-	mapping.to_address = address - start;
-	mapping.target.start = start;
-	mapping.target.end = start + size;
-	npt_narrow(npt, &mapping.target);
-	mapping.leaves[0] = (struct gpa_range){start, start + size};
-	for (unsigned level = 1; level < NPT_MAX_LEVELS; level++) {
-		mapping.leaves[level] = (struct gpa_range){start + size, start + size};
-		if (level <= largest_level && level <= mapping.target.level) {
-			mapping.leaves[level] =
-				npt_leaf_range(&npt->format, level, &mapping.leaves[0], mapping.to_address);
-		}
-	}
-	return npt_map_prepared(&mapping);
-}
-
 int npt_fill_hole(struct npt *npt, uint64_t *slot, unsigned hole_level, gpa_t address, unsigned level, uint64_t entry)
 {
 	struct frame_list tables = FRAME_LIST_EMPTY;
@@ -535,4 +499,57 @@ int npt_fill_hole(struct npt *npt, uint64_t *slot, unsigned hole_level, gpa_t ad
 	}
 	npt_store(slot, entry);
 	return MM_OK;
+}
+
+/* A single page needs no plan. */
+static int map_page(struct npt *npt, gpa_t start, hpa_t address, struct npt_attributes attributes)
+{
+	struct npt_place place = npt_walk(npt, start);
+
+	return place.entry != 0 ? MM_EEXIST
+	                        : npt_fill_hole(npt, place.slot, place.level, start, 0,
+	                                        npt_leaf(&npt->format, 0, address, attributes));
+}
+
+int npt_map_checked(struct npt *npt, gpa_t start, hpa_t address, uint64_t size, struct npt_attributes attributes,
+                    unsigned largest_level)
+{
+	struct npt_mapping mapping;
+
+	if (size == FRAME_SIZE) {
+		return map_page(npt, start, address, attributes);
+	}
+	mapping.npt = npt;
+	mapping.attributes = attributes;
+	mapping.contiguous = true;
+	mapping.to_address = address - start;
+	mapping.target.start = start;
+	mapping.target.end = start + size;
+	npt_narrow(npt, &mapping.target);
+	mapping.leaves[0] = (struct gpa_range){start, start + size};
+	for (unsigned level = 1; level < NPT_MAX_LEVELS; level++) {
+		mapping.leaves[level] = (struct gpa_range){start + size, start + size};
+		if (level <= largest_level && level <= mapping.target.level) {
+			mapping.leaves[level] =
+				npt_leaf_range(&npt->format, level, &mapping.leaves[0], mapping.to_address);
+		}
+	}
+	return npt_map_prepared(&mapping);
+}
+
+int npt_map(struct npt *npt, gpa_t start, hpa_t address, uint64_t size, struct npt_attributes attributes,
+            unsigned largest_level)
+{
+	int status = npt_check_range(npt, start, size);
+
+	if (status == MM_OK && size == 0) {
+		status = MM_EINVAL;
+	}
+	if (status == MM_OK) {
+		status = npt_check_target(npt, address, size);
+	}
+	if (status == MM_OK) {
+		status = npt_check_permissions(&npt->format, attributes.permissions);
+	}
+	return status == MM_OK ? npt_map_checked(npt, start, address, size, attributes, largest_level) : status;
 }

@@ -15,6 +15,7 @@
 struct update {
 	struct npt *npt;
 	struct npt_target target;
+	struct gpa_range room;    /* unmap: holds the range, and nothing else is mapped in it */
 	struct frame_list tables; /* for splits */
 	uint64_t permission_bits; /* protect: what goes under permission_mask */
 	bool removes;             /* unmap; else protect */
@@ -63,16 +64,23 @@ static void flush(struct update *update)
 /* The level of the leaf that holds `address` inside it, or 0: nothing to split there. */
 static unsigned cut_level(const struct npt *npt, gpa_t address)
 {
-	struct npt_entry entry = npt_lookup(npt, address);
+	struct npt_place place;
 
-	return entry.kind == NPT_LEAF && !is_aligned(address, npt_span(entry.level)) ? entry.level : 0;
+	if (!npt_in_range(npt, address)) {
+		return 0;
+	}
+	place = npt_walk(npt, address);
+	return place.entry != 0 && !is_aligned(address, npt_span(place.level)) ? place.level : 0;
 }
 
-/* How many tables it takes to have leaf boundaries at both `start` and `end`. */
-static unsigned count_splits(const struct npt *npt, gpa_t start, gpa_t end)
+/* How many tables it takes to have leaf boundaries at both ends. A leaf that goes on there leaves no room. */
+static unsigned count_splits(const struct update *update)
 {
-	unsigned start_level = cut_level(npt, start);
-	unsigned end_level = cut_level(npt, end);
+	const struct npt *npt = update->npt;
+	gpa_t start = update->target.start;
+	gpa_t end = update->target.end;
+	unsigned start_level = start > update->room.start ? 0 : cut_level(npt, start);
+	unsigned end_level = end < update->room.end ? 0 : cut_level(npt, end);
 	unsigned count = 0;
 
 	for (unsigned level = 1; level <= MAX(start_level, end_level); level++) {
@@ -208,6 +216,14 @@ static bool only_holes_beside(const struct npt *npt, unsigned level, const uint6
 	/* NOLINTEND(performance-no-int-to-ptr) */
 }
 
+/* True if an entry of `level` for `address` is removed as a whole. */
+static inline bool is_removed(const struct update *update, unsigned level, gpa_t address)
+{
+	gpa_t base = align_down(address, npt_span(level));
+
+	return update->removes && base >= update->room.start && base + npt_span(level) <= update->room.end;
+}
+
 /*
  * Changes [start, end), which lies inside `table` of `level`. True if all that the table holds is being
  * removed, so that the table itself can go. Recurses once per level.
@@ -229,7 +245,7 @@ static bool change_table(struct update *update, uint64_t *table, unsigned level,
 		if (entry == 0) {
 			continue;
 		}
-		if ((update->removes && next - at == span) ||
+		if (is_removed(update, level, at) ||
 		    (is_table && change_table(update, npt_table(npt, entry), level - 1, at, next))) {
 			remove_entry(update, slot, level, entry, at, next);
 			continue;
@@ -275,6 +291,16 @@ static void reap_table(struct npt *npt, uint64_t *table, unsigned level, gpa_t s
 	}
 }
 
+/* One level up; answers the slot that led down. */
+static uint64_t *rise(const struct npt *npt, struct npt_target *target)
+{
+	target->level++;
+	uint64_t *slot = target->path[target->level];
+
+	target->table = slot - npt_index(npt, target->level, target->start);
+	return slot;
+}
+
 /* Changes the entries; where a table dies that was all that its own table held, that one goes too. */
 static void change_all(struct update *update)
 {
@@ -283,12 +309,9 @@ static void change_all(struct update *update)
 	bool dies = change_table(update, target->table, target->level, target->start, target->end);
 
 	while (dies) {
-		target->level++;
-		uint64_t *slot = target->path[target->level];
+		uint64_t *slot = rise(npt, target); /* reaping starts at the table that stays */
 
 		remove_entry(update, slot, target->level, npt_load(slot), target->start, target->end);
-		/* Reaping starts at the table that stays. */
-		target->table = slot - npt_index(npt, target->level, target->start);
 		dies = only_holes_beside(npt, target->level, slot, slot + 1);
 	}
 }
@@ -299,7 +322,7 @@ static int run_update(struct update *update)
 	/* cppcheck-suppress ctuuninitvar ; its callers set what is needed, field by field */
 	struct npt *npt = update->npt;
 	const struct npt_target *target = &update->target;
-	unsigned splits = target->level > 0 ? count_splits(npt, target->start, target->end) : 0;
+	unsigned splits = target->level > 0 ? count_splits(update) : 0;
 
 	update->linked = true;
 	update->hides = false;
@@ -317,28 +340,40 @@ static int run_update(struct update *update)
 	return MM_OK;
 }
 
-int npt_unmap(struct npt *npt, gpa_t start, uint64_t size, npt_release *release, void *context)
+int npt_unmap_checked(struct npt *npt, gpa_t start, gpa_t end, struct gpa_range room, npt_release *release,
+                      void *context)
 {
 	struct update update;
-	int status = npt_check_range(npt, start, size);
+	struct npt_target *target = &update.target;
 
-	if (status != MM_OK || size == 0) {
-		return status;
-	}
 	update.npt = npt;
 	update.removes = true;
 	update.tells = release != NULL;
-	update.target.start = start;
-	update.target.end = start + size;
-	npt_narrow(npt, &update.target);
-	if (update.target.empty) {
+	update.room = room;
+	target->start = start;
+	target->end = end;
+	npt_narrow(npt, target);
+	if (target->empty) {
 		return MM_OK;
 	}
-	status = run_update(&update);
+	while (target->level < npt->top && is_removed(&update, target->level + 1, start)) {
+		rise(npt, target);
+	}
+	int status = run_update(&update);
+
 	if (status == MM_OK && update.hides) {
-		reap_table(npt, update.target.table, update.target.level, start, start + size, release, context);
+		reap_table(npt, target->table, target->level, start, end, release, context);
 	}
 	return status;
+}
+
+int npt_unmap(struct npt *npt, gpa_t start, uint64_t size, npt_release *release, void *context)
+{
+	struct gpa_range range = {start, start + size};
+	int status = npt_check_range(npt, start, size);
+
+	return status != MM_OK || size == 0 ? status
+	                                    : npt_unmap_checked(npt, start, start + size, range, release, context);
 }
 
 int npt_protect(struct npt *npt, gpa_t start, uint64_t size, uint8_t permissions)
@@ -359,6 +394,7 @@ int npt_protect(struct npt *npt, gpa_t start, uint64_t size, uint8_t permissions
 	}
 	update.npt = npt;
 	update.removes = false;
+	update.room = (struct gpa_range){start, start + size};
 	update.target.start = start;
 	update.target.end = start + size;
 	npt_narrow(npt, &update.target);

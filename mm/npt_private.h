@@ -235,6 +235,16 @@ struct gpa_range npt_leaf_range(const struct npt_format *format, unsigned level,
 /* `count` entries from `slot` on, each `step` more than the one before. */
 void npt_fill_run(uint64_t *slot, uint64_t entry, uint64_t step, size_t count);
 
+/* npt_map and npt_unmap for who has checked the arguments. */
+int npt_map_checked(struct npt *npt, gpa_t start, hpa_t address, uint64_t size, struct npt_attributes attributes,
+                    unsigned largest_level);
+/*
+ * `room` holds [start, end), which is not empty, and nothing is mapped in the rest of it: tables that lie in it go
+ * without a look at what else they hold.
+ */
+int npt_unmap_checked(struct npt *npt, gpa_t start, gpa_t end, struct gpa_range room, npt_release *release,
+                      void *context);
+
 /* All or nothing; leaves frames[] to its owner on failure. Wants the target narrowed. MM_EEXIST, MM_ENOMEM. */
 int npt_map_prepared(struct npt_mapping *mapping);
 
