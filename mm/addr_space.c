@@ -216,26 +216,30 @@ static void cut_hole(struct addr_space *space, struct area *area, gpa_t start, g
 	backend_derive(space, node);
 }
 
-/* [start, end), of whose areas `first` is the first, and what lies between it and the areas beside it. */
-static struct gpa_range find_room(struct area *first, gpa_t start, gpa_t end)
+/* [start, end), of whose areas `first` is the first, and what is free beside it; these two are beside `first`. */
+static struct gpa_range find_room(const struct area *first, gpa_t start, gpa_t end, const struct area *below,
+                                  const struct area *above)
 {
 	struct gpa_range room = {start, end};
-	const struct area *area = first->range.start < start ? NULL : area_set_previous(first);
 
 	if (first->range.start >= start) {
-		room.start = area == NULL ? 0 : area->range.end;
+		room.start = below == NULL ? 0 : below->range.end;
 	}
-	for (area = first; area != NULL && area->range.end <= end; area = area_set_next(area)) {
+	while (above != NULL && above->range.start < end) {
+		first = above;
+		above = area_set_next(above);
 	}
-	if (area == NULL || area->range.start >= end) {
-		room.end = area == NULL ? UINT64_MAX : area->range.start;
+	if (first->range.end <= end) {
+		room.end = above == NULL ? UINT64_MAX : above->range.start;
 	}
 	return room;
 }
 
 static int unmap_range(struct addr_space *space, gpa_t start, gpa_t end)
 {
-	struct area *first = area_set_at_or_after(&space->areas, start);
+	struct area *below;
+	struct area *above;
+	struct area *first = area_set_find_between(&space->areas, start, &below, &above);
 	npt_release *release = space->statistics.frames_owned != 0 ? backend_release : NULL;
 	struct area *node = NULL;
 
@@ -248,7 +252,7 @@ static int unmap_range(struct addr_space *space, gpa_t start, gpa_t end)
 			return MM_ENOMEM;
 		}
 	}
-	struct gpa_range room = find_room(first, start, end);
+	struct gpa_range room = find_room(first, start, end, below, above);
 	int status = npt_unmap_checked(&space->npt, start, end, room, release, space);
 
 	if (status != MM_OK) {

@@ -97,14 +97,31 @@ struct area *area_set_at_or_after(const struct area_set *set, gpa_t address)
 	return best;
 }
 
+struct area *area_set_find_between(const struct area_set *set, gpa_t address, struct area **below, struct area **above)
+{
+	struct area *area = area_of(set->tree.root);
+	struct area *left = NULL;
+	struct area *best = NULL;
+	struct area *right = NULL;
+
+	while (area != NULL) {
+		if (address < area->range.end) {
+			right = best;
+			best = area;
+			area = area_of(area->node.child[0]);
+		} else {
+			left = area;
+			area = area_of(area->node.child[1]);
+		}
+	}
+	*below = left;
+	*above = best != NULL && best->node.child[1] != NULL ? area_set_next(best) : right;
+	return best;
+}
+
 struct area *area_set_next(const struct area *area)
 {
 	return area_of(rb_next(&area->node));
-}
-
-struct area *area_set_previous(const struct area *area)
-{
-	return area_of(rb_previous(&area->node));
 }
 
 void area_set_insert(struct area_set *set, struct area *area, const struct area_place *place)

@@ -61,8 +61,9 @@ struct area_place {
 struct area *area_set_at_or_after(const struct area_set *set, gpa_t address);
 /* The same, and the place for an area that starts at `address` and overlaps none. */
 struct area *area_set_find_place(const struct area_set *set, gpa_t address, struct area_place *place);
+/* The same, and the areas beside it, or NULL. */
+struct area *area_set_find_between(const struct area_set *set, gpa_t address, struct area **below, struct area **above);
 struct area *area_set_next(const struct area *area);
-struct area *area_set_previous(const struct area *area);
 
 static inline bool area_holds(const struct area *area, gpa_t address)
 {

@@ -417,18 +417,18 @@ static void fill_table(struct npt_mapping *mapping, uint64_t *table, unsigned le
 	}
 }
 
-void npt_narrow(const struct npt *npt, struct npt_target *target)
+void npt_narrow_in(const struct npt *npt, struct npt_target *target, const struct gpa_range *room)
 {
-	uint64_t differing = target->start ^ (target->end - 1);
-	uint64_t size = target->end - target->start;
-	uint64_t *slot = &npt->table[target->start >> npt->shift & npt->index_mask];
+	gpa_t start = target->start;
+	uint64_t differing = start ^ (target->end - 1);
+	uint64_t size = room->end - room->start;
 	uint64_t *table = npt->table;
+	uint64_t *slot = &table[start >> npt->shift & npt->index_mask];
 	unsigned level = npt->top;
 	unsigned shift = npt->shift;
 
 	target->empty = false;
-	/* Where the range is all that an entry stands for, the entry itself is what matters. */
-	while (level > 0 && differing >> shift == 0 && size >> shift == 0) {
+	while (level > 0 && differing >> shift == 0 && (size >> shift == 0 || !npt_holds_entry(room, level, start))) {
 		uint64_t entry = npt_load(slot);
 		uint64_t *child = npt_child(npt, entry);
 
@@ -440,10 +440,16 @@ void npt_narrow(const struct npt *npt, struct npt_target *target)
 		level--;
 		shift -= NPT_INDEX_BITS;
 		table = child;
-		slot = &table[(target->start >> shift) % NPT_ENTRIES];
+		slot = &table[(start >> shift) % NPT_ENTRIES];
 	}
 	target->table = table;
 	target->level = level;
+}
+
+void npt_narrow(const struct npt *npt, struct npt_target *target)
+{
+	/* Where the range is all that an entry stands for, the entry itself is what matters. */
+	npt_narrow_in(npt, target, &(struct gpa_range){target->start, target->end});
 }
 
 int npt_map_prepared(struct npt_mapping *mapping)
@@ -479,25 +485,37 @@ struct gpa_range npt_leaf_range(const struct npt_format *format, unsigned level,
 	return inner;
 }
 
+/* Frees `count` tables, each of which holds nothing but the next one; `entry` leads to the first. */
+static void free_chain(struct npt *npt, uint64_t entry, unsigned level, gpa_t address, unsigned count)
+{
+	for (; count != 0; count--) {
+		hpa_t table = npt_address(&npt->format, entry);
+
+		level--;
+		entry = npt_pointer(npt, table)[npt_index(npt, level, address)];
+		npt->hal->free_frames(npt->hal, table, 0, FRAME_TABLE);
+	}
+}
+
 int npt_fill_hole(struct npt *npt, uint64_t *slot, unsigned hole_level, gpa_t address, unsigned level, uint64_t entry)
 {
-	struct frame_list tables = FRAME_LIST_EMPTY;
-	unsigned needed = hole_level - level;
+	struct mm_hal *hal = npt->hal;
 
-	if (needed != 0 && frame_list_take(&tables, npt->hal, needed, 0, FRAME_TABLE) != MM_OK) {
-		return MM_ENOMEM;
-	}
-	npt->statistics.tables += needed;
-	npt->statistics.leaves[level]++;
-	for (; level < hole_level; level++) {
-		hpa_t table = frame_list_pop(&tables, npt->hal);
-		uint64_t *entries = npt_pointer(npt, table);
+	for (unsigned at = level; at < hole_level; at++) {
+		hpa_t table = hal->alloc_frames(hal, 0, FRAME_TABLE);
 
-		memset(entries, 0, FRAME_SIZE);
-		entries[npt_index(npt, level, address)] = entry;
+		if (table == HPA_NONE) {
+			free_chain(npt, entry, at, address, at - level);
+			return MM_ENOMEM;
+		}
+		uint64_t *entries = memset(npt_pointer(npt, table), 0, FRAME_SIZE);
+
+		entries[(address >> npt_shift(at)) % NPT_ENTRIES] = entry;
 		entry = npt_table_entry(&npt->format, table);
 	}
 	npt_store(slot, entry);
+	npt->statistics.tables += hole_level - level;
+	npt->statistics.leaves[level]++;
 	return MM_OK;
 }
 

@@ -216,14 +216,6 @@ static bool only_holes_beside(const struct npt *npt, unsigned level, const uint6
 	/* NOLINTEND(performance-no-int-to-ptr) */
 }
 
-/* True if an entry of `level` for `address` is removed as a whole. */
-static inline bool is_removed(const struct update *update, unsigned level, gpa_t address)
-{
-	gpa_t base = align_down(address, npt_span(level));
-
-	return update->removes && base >= update->room.start && base + npt_span(level) <= update->room.end;
-}
-
 /*
  * Changes [start, end), which lies inside `table` of `level`. True if all that the table holds is being
  * removed, so that the table itself can go. Recurses once per level.
@@ -245,7 +237,7 @@ static bool change_table(struct update *update, uint64_t *table, unsigned level,
 		if (entry == 0) {
 			continue;
 		}
-		if (is_removed(update, level, at) ||
+		if ((update->removes && npt_holds_entry(&update->room, level, at)) ||
 		    (is_table && change_table(update, npt_table(npt, entry), level - 1, at, next))) {
 			remove_entry(update, slot, level, entry, at, next);
 			continue;
@@ -291,16 +283,6 @@ static void reap_table(struct npt *npt, uint64_t *table, unsigned level, gpa_t s
 	}
 }
 
-/* One level up; answers the slot that led down. */
-static uint64_t *rise(const struct npt *npt, struct npt_target *target)
-{
-	target->level++;
-	uint64_t *slot = target->path[target->level];
-
-	target->table = slot - npt_index(npt, target->level, target->start);
-	return slot;
-}
-
 /* Changes the entries; where a table dies that was all that its own table held, that one goes too. */
 static void change_all(struct update *update)
 {
@@ -309,9 +291,12 @@ static void change_all(struct update *update)
 	bool dies = change_table(update, target->table, target->level, target->start, target->end);
 
 	while (dies) {
-		uint64_t *slot = rise(npt, target); /* reaping starts at the table that stays */
+		target->level++;
+		uint64_t *slot = target->path[target->level];
 
 		remove_entry(update, slot, target->level, npt_load(slot), target->start, target->end);
+		/* Reaping starts at the table that stays. */
+		target->table = slot - npt_index(npt, target->level, target->start);
 		dies = only_holes_beside(npt, target->level, slot, slot + 1);
 	}
 }
@@ -352,12 +337,9 @@ int npt_unmap_checked(struct npt *npt, gpa_t start, gpa_t end, struct gpa_range 
 	update.room = room;
 	target->start = start;
 	target->end = end;
-	npt_narrow(npt, target);
+	npt_narrow_in(npt, target, &room);
 	if (target->empty) {
 		return MM_OK;
-	}
-	while (target->level < npt->top && is_removed(&update, target->level + 1, start)) {
-		rise(npt, target);
 	}
 	int status = run_update(&update);
 

@@ -210,6 +210,16 @@ struct npt_target {
 
 /* Fills in all but start and end. */
 void npt_narrow(const struct npt *npt, struct npt_target *target);
+/* The same, but goes no further down than to an entry all of which lies in `room`. */
+void npt_narrow_in(const struct npt *npt, struct npt_target *target, const struct gpa_range *room);
+
+/* True if `range` holds all that an entry of `level` stands for, the one for `address`. */
+static inline bool npt_holds_entry(const struct gpa_range *range, unsigned level, gpa_t address)
+{
+	gpa_t base = align_down(address, npt_span(level));
+
+	return base >= range->start && base + npt_span(level) <= range->end;
+}
 
 /*
  * A mapping about to be made: which leaves go where, and what they lead to. In the range of leaves[level]
