@@ -11,6 +11,9 @@ int backend_linear_map(struct addr_space *space, const struct area *area)
 	hpa_t address = area->range.start - (uint64_t)area->offset;
 	uint64_t size = area->range.end - area->range.start;
 
+	if (size == FRAME_SIZE) {
+		return npt_map_page(&space->npt, area->range.start, address, area->attributes);
+	}
 	return npt_map_checked(&space->npt, area->range.start, address, size, area->attributes, NPT_MAX_LEVELS);
 }
 

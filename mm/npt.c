@@ -222,20 +222,13 @@ int npt_check_range(const struct npt *npt, gpa_t start, uint64_t size)
 	return start >= range->start && start <= range->end && size <= range->end - start ? MM_OK : MM_ERANGE;
 }
 
-int npt_check_target(const struct npt *npt, hpa_t address, uint64_t size)
-{
-	uint64_t limit = BIT(npt->format.output_bits);
-
-	if (!is_aligned(address, FRAME_SIZE)) {
-		return MM_EALIGN;
-	}
-	return address <= limit && size <= limit - address ? MM_OK : MM_ERANGE;
-}
-
 struct npt_place npt_walk(const struct npt *npt, gpa_t address)
 {
 	struct npt_place place = {.slot = &npt->table[npt_index(npt, npt->top, address)], .level = npt->top};
 
+	if (npt_has_gib(npt, address)) {
+		return npt_walk_gib(npt, address);
+	}
 	place.entry = npt_load(place.slot);
 	while (place.level > 0) {
 		uint64_t *child = npt_child(npt, place.entry);
@@ -519,8 +512,7 @@ int npt_fill_hole(struct npt *npt, uint64_t *slot, unsigned hole_level, gpa_t ad
 	return MM_OK;
 }
 
-/* A single page needs no plan. */
-static int map_page(struct npt *npt, gpa_t start, hpa_t address, struct npt_attributes attributes)
+int npt_map_page(struct npt *npt, gpa_t start, hpa_t address, struct npt_attributes attributes)
 {
 	struct npt_place place = npt_walk(npt, start);
 
@@ -534,9 +526,6 @@ int npt_map_checked(struct npt *npt, gpa_t start, hpa_t address, uint64_t size, 
 {
 	struct npt_mapping mapping;
 
-	if (size == FRAME_SIZE) {
-		return map_page(npt, start, address, attributes);
-	}
 	mapping.npt = npt;
 	mapping.attributes = attributes;
 	mapping.contiguous = true;

@@ -15,6 +15,7 @@
 struct update {
 	struct npt *npt;
 	struct npt_target target;
+	uint64_t *slot;           /* unmap: the one entry that is removed, or that leads to all that is; or NULL */
 	struct gpa_range room;    /* unmap: holds the range, and nothing else is mapped in it */
 	struct frame_list tables; /* for splits */
 	uint64_t permission_bits; /* protect: what goes under permission_mask */
@@ -250,37 +251,57 @@ static bool change_table(struct update *update, uint64_t *table, unsigned level,
 	return dies && only_holes_beside(npt, level, first, slot);
 }
 
-/* After the flush: frees what [start, end) hides, and makes holes of it. */
 static void reap_table(struct npt *npt, uint64_t *table, unsigned level, gpa_t start, gpa_t end, npt_release *release,
+                       void *context);
+
+/* After the flush: frees what the entry for [start, end) hides, and makes a hole of it. */
+static void reap_entry(struct npt *npt, uint64_t *slot, unsigned level, gpa_t start, gpa_t end, npt_release *release,
                        void *context)
 {
 	const struct npt_format *format = &npt->format;
-	uint64_t span = npt_span(level);
+	uint64_t entry = npt_load(slot);
+	uint64_t was = npt_unhide(format, entry);
+
+	if (npt_is_table(format, level, entry)) {
+		reap_table(npt, npt_table(npt, entry), level - 1, start, end, release, context);
+		return;
+	}
+	npt_store(slot, 0);
+	if (npt_is_table(format, level, was)) {
+		npt_free_tree(npt, npt_address(format, was), level - 1, start, end, release, context);
+		return;
+	}
+	npt->statistics.leaves[level]--;
+	if (release != NULL) {
+		release(context, start, npt_address(format, was), level);
+	}
+}
+
+static void reap_table(struct npt *npt, uint64_t *table, unsigned level, gpa_t start, gpa_t end, npt_release *release,
+                       void *context)
+{
 	uint64_t *slot = &table[npt_index(npt, level, start)];
 	gpa_t next;
 
 	for (gpa_t at = start; at < end; at = next, slot++) {
-		uint64_t entry = npt_load(slot);
-		uint64_t was = npt_unhide(format, entry);
-
-		next = MIN(align_down(at, span) + span, end);
-		if (entry == 0) {
-			continue;
-		}
-		if (npt_is_table(format, level, entry)) {
-			reap_table(npt, npt_table(npt, entry), level - 1, at, next, release, context);
-			continue;
-		}
-		npt_store(slot, 0);
-		if (npt_is_table(format, level, was)) {
-			npt_free_tree(npt, npt_address(format, was), level - 1, at, next, release, context);
-			continue;
-		}
-		npt->statistics.leaves[level]--;
-		if (release != NULL) {
-			release(context, at, npt_address(format, was), level);
+		next = MIN(align_down(at, npt_span(level)) + npt_span(level), end);
+		if (npt_load(slot) != 0) {
+			reap_entry(npt, slot, level, at, next, release, context);
 		}
 	}
+}
+
+/* The same for an entry that is all there is to remove. */
+static bool change_entry(struct update *update, uint64_t *slot)
+{
+	const struct npt_target *target = &update->target;
+	uint64_t entry = npt_load(slot);
+
+	if (entry == 0) {
+		return false;
+	}
+	remove_entry(update, slot, target->level, entry, target->start, target->end);
+	return only_holes_beside(update->npt, target->level, slot, slot + 1);
 }
 
 /* Changes the entries; where a table dies that was all that its own table held, that one goes too. */
@@ -288,16 +309,15 @@ static void change_all(struct update *update)
 {
 	const struct npt *npt = update->npt;
 	struct npt_target *target = &update->target;
-	bool dies = change_table(update, target->table, target->level, target->start, target->end);
+	bool dies = update->slot != NULL
+	                    ? change_entry(update, update->slot)
+	                    : change_table(update, target->table, target->level, target->start, target->end);
 
 	while (dies) {
 		target->level++;
-		uint64_t *slot = target->path[target->level];
-
-		remove_entry(update, slot, target->level, npt_load(slot), target->start, target->end);
-		/* Reaping starts at the table that stays. */
-		target->table = slot - npt_index(npt, target->level, target->start);
-		dies = only_holes_beside(npt, target->level, slot, slot + 1);
+		update->slot = target->path[target->level]; /* reaping starts here */
+		remove_entry(update, update->slot, target->level, npt_load(update->slot), target->start, target->end);
+		dies = only_holes_beside(npt, target->level, update->slot, update->slot + 1);
 	}
 }
 
@@ -307,7 +327,7 @@ static int run_update(struct update *update)
 	/* cppcheck-suppress ctuuninitvar ; its callers set what is needed, field by field */
 	struct npt *npt = update->npt;
 	const struct npt_target *target = &update->target;
-	unsigned splits = target->level > 0 ? count_splits(update) : 0;
+	unsigned splits = target->level > 0 && update->slot == NULL ? count_splits(update) : 0;
 
 	update->linked = true;
 	update->hides = false;
@@ -341,12 +361,21 @@ int npt_unmap_checked(struct npt *npt, gpa_t start, gpa_t end, struct gpa_range 
 	if (target->empty) {
 		return MM_OK;
 	}
+	update.slot = NULL;
+	if ((start ^ (end - 1)) >> npt_shift(target->level) == 0 && npt_holds_entry(&room, target->level, start)) {
+		update.slot = &target->table[npt_index(npt, target->level, start)];
+	}
 	int status = run_update(&update);
 
-	if (status == MM_OK && update.hides) {
+	if (status != MM_OK || !update.hides) {
+		return status;
+	}
+	if (update.slot != NULL) {
+		reap_entry(npt, update.slot, target->level, start, end, release, context);
+	} else {
 		reap_table(npt, target->table, target->level, start, end, release, context);
 	}
-	return status;
+	return MM_OK;
 }
 
 int npt_unmap(struct npt *npt, gpa_t start, uint64_t size, npt_release *release, void *context)
@@ -376,6 +405,7 @@ int npt_protect(struct npt *npt, gpa_t start, uint64_t size, uint8_t permissions
 	}
 	update.npt = npt;
 	update.removes = false;
+	update.slot = NULL;
 	update.room = (struct gpa_range){start, start + size};
 	update.target.start = start;
 	update.target.end = start + size;

@@ -248,6 +248,8 @@ void npt_fill_run(uint64_t *slot, uint64_t entry, uint64_t step, size_t count);
 /* npt_map and npt_unmap for who has checked the arguments. */
 int npt_map_checked(struct npt *npt, gpa_t start, hpa_t address, uint64_t size, struct npt_attributes attributes,
                     unsigned largest_level);
+/* The same for one page, which needs no plan. */
+int npt_map_page(struct npt *npt, gpa_t start, hpa_t address, struct npt_attributes attributes);
 /*
  * `room` holds [start, end), which is not empty, and nothing is mapped in the rest of it: tables that lie in it go
  * without a look at what else they hold.
@@ -273,7 +275,16 @@ void npt_destroy_releasing(struct npt *npt, npt_release *release, void *context)
 
 /* MM_EALIGN, MM_ERANGE, MM_EPERM as in npt.h; size 0 passes. */
 int npt_check_range(const struct npt *npt, gpa_t start, uint64_t size);
-int npt_check_target(const struct npt *npt, hpa_t address, uint64_t size);
+
+static inline int npt_check_target(const struct npt *npt, hpa_t address, uint64_t size)
+{
+	uint64_t limit = BIT(npt->format.output_bits);
+
+	if (!is_aligned(address, FRAME_SIZE)) {
+		return MM_EALIGN;
+	}
+	return address <= limit && size <= limit - address ? MM_OK : MM_ERANGE;
+}
 
 static inline int npt_check_permissions(const struct npt_format *format, unsigned permissions)
 {

@@ -444,6 +444,7 @@ static void count_by_perf(int counter, const struct row *row)
 static void count_by_callgrind(const struct row *row)
 {
 	CALLGRIND_START_INSTRUMENTATION;
+	CALLGRIND_ZERO_STATS;
 	row->run();
 	CALLGRIND_DUMP_STATS_AT(row->name);
 	CALLGRIND_STOP_INSTRUMENTATION;
