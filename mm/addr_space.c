@@ -391,10 +391,11 @@ bool addr_space_find_area(struct addr_space *space, gpa_t gpa, struct gpa_range 
 	return area != NULL;
 }
 
-/* Under the lock: `area` grants the access, and this is where the walk ended. */
-static inline __attribute__((always_inline)) int fill(struct addr_space *space, const struct area *area, gpa_t gpa,
-                                                      struct npt_place place)
+/* Under the lock: `area` grants the access. */
+static __attribute__((noinline)) int fill_anywhere(struct addr_space *space, const struct area *area, gpa_t gpa)
 {
+	struct npt_place place = npt_walk(&space->npt, gpa);
+
 	if (unlikely(place.entry != 0)) {
 		/* A leaf has the permissions of its area: someone else won the race, or a split was under way. */
 		space->statistics.faults_raced++;
@@ -403,13 +404,8 @@ static inline __attribute__((always_inline)) int fill(struct addr_space *space, 
 	if (unlikely(area->backend != AREA_ALLOC)) {
 		return MM_EFAULT;
 	}
-	return likely(place.level == 0) ? backend_alloc_fill_page(space, area, place.slot)
-	                                : backend_alloc_fill_high(space, area, gpa, place.slot, place.level);
-}
-
-static __attribute__((noinline)) int fill_anywhere(struct addr_space *space, const struct area *area, gpa_t gpa)
-{
-	return fill(space, area, gpa, npt_walk(&space->npt, gpa));
+	return place.level == 0 ? backend_alloc_fill_page(space, area, place.slot)
+	                        : backend_alloc_fill_high(space, area, gpa, place.slot, place.level);
 }
 
 /* Under the lock. */
@@ -424,8 +420,15 @@ static inline __attribute__((always_inline)) int fault_in(struct addr_space *spa
 	if (!force && unlikely(((access | AREA_ANY_ACCESS) & area->denied) != 0)) {
 		return MM_EACCES;
 	}
-	return likely(npt_has_gib(&space->npt, gpa)) ? fill(space, area, gpa, npt_walk_gib(&space->npt, gpa))
-	                                             : fill_anywhere(space, area, gpa);
+	if (likely(npt_has_gib(&space->npt, gpa))) {
+		struct npt_place place = npt_walk_gib(&space->npt, gpa);
+
+		/* What most faults are: a page's, beside others that are there. */
+		if (likely(place.level == 0 && place.entry == 0 && area->backend == AREA_ALLOC)) {
+			return backend_alloc_fill_page(space, area, place.slot);
+		}
+	}
+	return fill_anywhere(space, area, gpa);
 }
 
 int addr_space_fault_locked(struct addr_space *space, gpa_t gpa, unsigned access, bool force)

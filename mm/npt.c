@@ -120,9 +120,10 @@ static uint64_t count_entries(const uint64_t *slot, uint64_t count)
 	return entries;
 }
 
-/* Recurses once per level. */
-static void free_entries(struct npt *npt, const uint64_t *slot, unsigned level, gpa_t start, gpa_t end,
-                         npt_release *release, void *context)
+/* Recurses once per level, by way of npt_free_tree. */
+static inline __attribute__((always_inline)) void free_entries(struct npt *npt, const uint64_t *slot, unsigned level,
+                                                               gpa_t start, gpa_t end, npt_release *release,
+                                                               void *context)
 {
 	const struct npt_format *format = &npt->format;
 	uint64_t leaves = 0;
@@ -514,7 +515,7 @@ int npt_fill_hole(struct npt *npt, uint64_t *slot, unsigned hole_level, gpa_t ad
 
 int npt_map_page(struct npt *npt, gpa_t start, hpa_t address, struct npt_attributes attributes)
 {
-	struct npt_place place = npt_walk(npt, start);
+	struct npt_place place = npt_has_gib(npt, start) ? npt_walk_gib(npt, start) : npt_walk(npt, start);
 
 	return place.entry != 0 ? MM_EEXIST
 	                        : npt_fill_hole(npt, place.slot, place.level, start, 0,
