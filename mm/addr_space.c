@@ -71,7 +71,7 @@ static int map_area(struct addr_space *space, const struct area *wanted)
 	if (area == NULL) {
 		return MM_ENOMEM;
 	}
-	*area = *wanted;
+	area_copy(area, wanted);
 	backend_derive(space, area);
 	if (area->backend == AREA_LINEAR) {
 		status = backend_linear_map(space, area);
@@ -241,6 +241,7 @@ static int unmap_range(struct addr_space *space, gpa_t start, gpa_t end)
 	struct area *above;
 	struct area *first = area_set_find_between(&space->areas, start, &below, &above);
 	npt_release *release = space->statistics.frames_owned != 0 ? backend_release : NULL;
+	struct gpa_range room = {start, end};
 	struct area *node = NULL;
 
 	if (first == NULL || first->range.start >= end) {
@@ -251,9 +252,10 @@ static int unmap_range(struct addr_space *space, gpa_t start, gpa_t end)
 		if (node == NULL) {
 			return MM_ENOMEM;
 		}
+	} else {
+		room = find_room(first, start, end, below, above);
 	}
-	struct gpa_range room = find_room(first, start, end, below, above);
-	int status = npt_unmap_checked(&space->npt, start, end, room, release, space);
+	int status = npt_unmap_checked(&space->npt, start, end, &room, release, space);
 
 	if (status != MM_OK) {
 		give_back_nodes(space, &node, node != NULL);

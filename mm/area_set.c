@@ -149,7 +149,7 @@ void area_set_split(struct area_set *set, struct area *area, gpa_t at, struct ar
 	if (area->node.child[1] != NULL) {
 		place = (struct area_place){rb_next(&area->node), 0};
 	}
-	*node = *area;
+	area_copy(node, area);
 	node->range.start = at;
 	area->range.end = at;
 	area_set_insert(set, node, &place);

@@ -65,6 +65,12 @@ struct area *area_set_find_place(const struct area_set *set, gpa_t address, stru
 struct area *area_set_find_between(const struct area_set *set, gpa_t address, struct area **below, struct area **above);
 struct area *area_set_next(const struct area *area);
 
+/* Copies all but the place in the tree. */
+static inline void area_copy(struct area *to, const struct area *from)
+{
+	__builtin_memcpy(&to->range, &from->range, sizeof(*to) - offsetof(struct area, range));
+}
+
 static inline bool area_holds(const struct area *area, gpa_t address)
 {
 	return address >= area->range.start && address < area->range.end;

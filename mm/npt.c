@@ -414,15 +414,17 @@ static void fill_table(struct npt_mapping *mapping, uint64_t *table, unsigned le
 void npt_narrow_in(const struct npt *npt, struct npt_target *target, const struct gpa_range *room)
 {
 	gpa_t start = target->start;
-	uint64_t differing = start ^ (target->end - 1);
-	uint64_t size = room->end - room->start;
+	/* An entry of `shift` holds the range if that is not below `range_bits`; below `room_bits` it may lie in room.
+	 */
+	unsigned range_bits = bit_width(start ^ (target->end - 1));
+	unsigned room_bits = bit_width(room->end - room->start);
 	uint64_t *table = npt->table;
-	uint64_t *slot = &table[start >> npt->shift & npt->index_mask];
 	unsigned level = npt->top;
 	unsigned shift = npt->shift;
+	uint64_t *slot = &table[start >> shift & npt->index_mask];
 
 	target->empty = false;
-	while (level > 0 && differing >> shift == 0 && (size >> shift == 0 || !npt_holds_entry(room, level, start))) {
+	while (level > 0 && shift >= range_bits && (shift >= room_bits || !npt_holds_entry(room, level, start))) {
 		uint64_t entry = npt_load(slot);
 		uint64_t *child = npt_child(npt, entry);
 

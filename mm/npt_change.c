@@ -47,7 +47,7 @@ static void gather(struct update *update, gpa_t start, gpa_t end)
 	update->flush_count++;
 }
 
-static void flush(struct update *update)
+static inline void flush(struct update *update)
 {
 	struct npt *npt = update->npt;
 
@@ -251,21 +251,13 @@ static bool change_table(struct update *update, uint64_t *table, unsigned level,
 	return dies && only_holes_beside(npt, level, first, slot);
 }
 
-static void reap_table(struct npt *npt, uint64_t *table, unsigned level, gpa_t start, gpa_t end, npt_release *release,
-                       void *context);
-
 /* After the flush: frees what the entry for [start, end) hides, and makes a hole of it. */
-static void reap_entry(struct npt *npt, uint64_t *slot, unsigned level, gpa_t start, gpa_t end, npt_release *release,
-                       void *context)
+static inline void reap_entry(struct npt *npt, uint64_t *slot, unsigned level, gpa_t start, gpa_t end,
+                              npt_release *release, void *context)
 {
 	const struct npt_format *format = &npt->format;
-	uint64_t entry = npt_load(slot);
-	uint64_t was = npt_unhide(format, entry);
+	uint64_t was = npt_unhide(format, npt_load(slot));
 
-	if (npt_is_table(format, level, entry)) {
-		reap_table(npt, npt_table(npt, entry), level - 1, start, end, release, context);
-		return;
-	}
 	npt_store(slot, 0);
 	if (npt_is_table(format, level, was)) {
 		npt_free_tree(npt, npt_address(format, was), level - 1, start, end, release, context);
@@ -277,6 +269,7 @@ static void reap_entry(struct npt *npt, uint64_t *slot, unsigned level, gpa_t st
 	}
 }
 
+/* The same for all of a table's in [start, end). Recurses once per level. */
 static void reap_table(struct npt *npt, uint64_t *table, unsigned level, gpa_t start, gpa_t end, npt_release *release,
                        void *context)
 {
@@ -284,14 +277,18 @@ static void reap_table(struct npt *npt, uint64_t *table, unsigned level, gpa_t s
 	gpa_t next;
 
 	for (gpa_t at = start; at < end; at = next, slot++) {
+		uint64_t entry = npt_load(slot);
+
 		next = MIN(align_down(at, npt_span(level)) + npt_span(level), end);
-		if (npt_load(slot) != 0) {
+		if (npt_is_table(&npt->format, level, entry)) {
+			reap_table(npt, npt_table(npt, entry), level - 1, at, next, release, context);
+		} else if (entry != 0) {
 			reap_entry(npt, slot, level, at, next, release, context);
 		}
 	}
 }
 
-/* The same for an entry that is all there is to remove. */
+/* Removes the one entry that is all there is to remove. True as change_table. */
 static bool change_entry(struct update *update, uint64_t *slot)
 {
 	const struct npt_target *target = &update->target;
@@ -305,7 +302,7 @@ static bool change_entry(struct update *update, uint64_t *slot)
 }
 
 /* Changes the entries; where a table dies that was all that its own table held, that one goes too. */
-static void change_all(struct update *update)
+static inline __attribute__((always_inline)) void change_all(struct update *update)
 {
 	const struct npt *npt = update->npt;
 	struct npt_target *target = &update->target;
@@ -322,7 +319,7 @@ static void change_all(struct update *update)
 }
 
 /* Takes the tables for splits, changes, flushes. MM_ENOMEM: nothing has changed. */
-static int run_update(struct update *update)
+static inline __attribute__((always_inline)) int run_update(struct update *update)
 {
 	/* cppcheck-suppress ctuuninitvar ; its callers set what is needed, field by field */
 	struct npt *npt = update->npt;
@@ -345,7 +342,7 @@ static int run_update(struct update *update)
 	return MM_OK;
 }
 
-int npt_unmap_checked(struct npt *npt, gpa_t start, gpa_t end, struct gpa_range room, npt_release *release,
+int npt_unmap_checked(struct npt *npt, gpa_t start, gpa_t end, const struct gpa_range *room, npt_release *release,
                       void *context)
 {
 	struct update update;
@@ -354,15 +351,15 @@ int npt_unmap_checked(struct npt *npt, gpa_t start, gpa_t end, struct gpa_range 
 	update.npt = npt;
 	update.removes = true;
 	update.tells = release != NULL;
-	update.room = room;
+	update.room = *room;
 	target->start = start;
 	target->end = end;
-	npt_narrow_in(npt, target, &room);
+	npt_narrow_in(npt, target, room);
 	if (target->empty) {
 		return MM_OK;
 	}
 	update.slot = NULL;
-	if ((start ^ (end - 1)) >> npt_shift(target->level) == 0 && npt_holds_entry(&room, target->level, start)) {
+	if ((start ^ (end - 1)) >> npt_shift(target->level) == 0 && npt_holds_entry(room, target->level, start)) {
 		update.slot = &target->table[npt_index(npt, target->level, start)];
 	}
 	int status = run_update(&update);
@@ -384,7 +381,7 @@ int npt_unmap(struct npt *npt, gpa_t start, uint64_t size, npt_release *release,
 	int status = npt_check_range(npt, start, size);
 
 	return status != MM_OK || size == 0 ? status
-	                                    : npt_unmap_checked(npt, start, start + size, range, release, context);
+	                                    : npt_unmap_checked(npt, start, start + size, &range, release, context);
 }
 
 int npt_protect(struct npt *npt, gpa_t start, uint64_t size, uint8_t permissions)

@@ -254,7 +254,7 @@ int npt_map_page(struct npt *npt, gpa_t start, hpa_t address, struct npt_attribu
  * `room` holds [start, end), which is not empty, and nothing is mapped in the rest of it: tables that lie in it go
  * without a look at what else they hold.
  */
-int npt_unmap_checked(struct npt *npt, gpa_t start, gpa_t end, struct gpa_range room, npt_release *release,
+int npt_unmap_checked(struct npt *npt, gpa_t start, gpa_t end, const struct gpa_range *room, npt_release *release,
                       void *context);
 
 /* All or nothing; leaves frames[] to its owner on failure. Wants the target narrowed. MM_EEXIST, MM_ENOMEM. */
