@@ -140,7 +140,7 @@ int addr_space_map_alloc(struct addr_space *space, gpa_t start, uint64_t size, s
  * Takes the lock for a change that may free frames or tables. Accessors that are inside without the lock leave
  * first, later ones find `changing` and wait for the lock; caches of host pointers see a new generation.
  */
-static void begin_change(struct addr_space *space)
+static inline void begin_change(struct addr_space *space)
 {
 	spin_lock(&space->lock);
 	__atomic_store_n(&space->changing, true, __ATOMIC_SEQ_CST);
@@ -425,9 +425,12 @@ static inline __attribute__((always_inline)) int fault_in(struct addr_space *spa
 	if (likely(npt_has_gib(&space->npt, gpa))) {
 		struct npt_place place = npt_walk_gib(&space->npt, gpa);
 
-		/* What most faults are: a page's, beside others that are there. */
+		/* What most faults are: a page's, beside others that are there, or one for 2 MiB. */
 		if (likely(place.level == 0 && place.entry == 0 && area->backend == AREA_ALLOC)) {
 			return backend_alloc_fill_page(space, area, place.slot);
+		}
+		if (place.level == 1 && place.entry == 0 && area->backend == AREA_ALLOC) {
+			return backend_alloc_fill_high(space, area, gpa, place.slot, 1);
 		}
 	}
 	return fill_anywhere(space, area, gpa);

@@ -148,18 +148,30 @@ static inline __attribute__((always_inline)) void free_entries(struct npt *npt, 
 	npt->statistics.leaves[level] -= leaves;
 }
 
+static void free_table(struct npt *npt, hpa_t table)
+{
+	npt->statistics.tables--;
+	npt->hal->free_frames(npt->hal, table, 0, FRAME_TABLE);
+}
+
+/* npt_free_tree for a table of level 0 of whose leaves nobody wants to be told. */
+static __attribute__((noinline)) void free_last_table(struct npt *npt, hpa_t table, gpa_t start, gpa_t end)
+{
+	const uint64_t *slot = npt_pointer(npt, table) + npt_index(npt, 0, start);
+
+	npt->statistics.leaves[0] -= count_entries(slot, (end - start) >> FRAME_SHIFT);
+	free_table(npt, table);
+}
+
 void npt_free_tree(struct npt *npt, hpa_t table, unsigned level, gpa_t start, gpa_t end, npt_release *release,
                    void *context)
 {
-	const uint64_t *slot = npt_pointer(npt, table) + npt_index(npt, level, start);
-
 	if (level == 0 && release == NULL) {
-		npt->statistics.leaves[0] -= count_entries(slot, (end - start) >> FRAME_SHIFT);
-	} else {
-		free_entries(npt, slot, level, start, end, release, context);
+		free_last_table(npt, table, start, end);
+		return;
 	}
-	npt->statistics.tables--;
-	npt->hal->free_frames(npt->hal, table, 0, FRAME_TABLE);
+	free_entries(npt, npt_pointer(npt, table) + npt_index(npt, level, start), level, start, end, release, context);
+	free_table(npt, table);
 }
 
 void npt_destroy_releasing(struct npt *npt, npt_release *release, void *context)
@@ -493,7 +505,8 @@ static void free_chain(struct npt *npt, uint64_t entry, unsigned level, gpa_t ad
 	}
 }
 
-int npt_fill_hole(struct npt *npt, uint64_t *slot, unsigned hole_level, gpa_t address, unsigned level, uint64_t entry)
+int npt_fill_hole_below(struct npt *npt, uint64_t *slot, unsigned hole_level, gpa_t address, unsigned level,
+                        uint64_t entry)
 {
 	struct mm_hal *hal = npt->hal;
 
@@ -517,11 +530,10 @@ int npt_fill_hole(struct npt *npt, uint64_t *slot, unsigned hole_level, gpa_t ad
 
 int npt_map_page(struct npt *npt, gpa_t start, hpa_t address, struct npt_attributes attributes)
 {
+	uint64_t leaf = npt_leaf(&npt->format, 0, address, attributes);
 	struct npt_place place = npt_has_gib(npt, start) ? npt_walk_gib(npt, start) : npt_walk(npt, start);
 
-	return place.entry != 0 ? MM_EEXIST
-	                        : npt_fill_hole(npt, place.slot, place.level, start, 0,
-	                                        npt_leaf(&npt->format, 0, address, attributes));
+	return place.entry != 0 ? MM_EEXIST : npt_fill_hole(npt, place.slot, place.level, start, 0, leaf);
 }
 
 int npt_map_checked(struct npt *npt, gpa_t start, hpa_t address, uint64_t size, struct npt_attributes attributes,

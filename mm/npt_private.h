@@ -260,8 +260,21 @@ int npt_unmap_checked(struct npt *npt, gpa_t start, gpa_t end, const struct gpa_
 /* All or nothing; leaves frames[] to its owner on failure. Wants the target narrowed. MM_EEXIST, MM_ENOMEM. */
 int npt_map_prepared(struct npt_mapping *mapping);
 
+/* npt_fill_hole where tables lack. */
+int npt_fill_hole_below(struct npt *npt, uint64_t *slot, unsigned hole_level, gpa_t address, unsigned level,
+                        uint64_t entry);
+
 /* Puts a leaf's `entry` for `level` at the hole in `slot` of `hole_level`, adding tables. MM_ENOMEM. */
-int npt_fill_hole(struct npt *npt, uint64_t *slot, unsigned hole_level, gpa_t address, unsigned level, uint64_t entry);
+static inline int npt_fill_hole(struct npt *npt, uint64_t *slot, unsigned hole_level, gpa_t address, unsigned level,
+                                uint64_t entry)
+{
+	if (level != hole_level) {
+		return npt_fill_hole_below(npt, slot, hole_level, address, level, entry);
+	}
+	npt_store(slot, entry);
+	npt->statistics.leaves[level]++;
+	return MM_OK;
+}
 
 /*
  * Frees `table` of `level`, which no CPU reaches any more and which holds nothing outside [start, end), and all below

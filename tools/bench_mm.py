@@ -47,6 +47,7 @@ ROWS = (
     Row("mm.lazy64g.tables", "table memory that it takes", 128 << 20, 0, unit="bytes"),
     Row("mm.fault4k", "lazy fault, 4 KiB, random order", 144, 90),
     Row("mm.fault4k.1024areas", "the same among 1,024 areas", 338, 160),
+    Row("mm.fault2m", "lazy fault, 2 MiB"),
     Row("mm.translate4k", "translate, random, 4 KiB leaves", 46, 25),
     Row("mm.translate4k.linear", "the same in a linear area", 46, 25),
     Row("mm.translate4k.1024areas", "the same among 1,024 areas"),

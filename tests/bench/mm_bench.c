@@ -232,6 +232,24 @@ static void end_lazy(void)
 	end_space();
 }
 
+static void make_lazy_blocks(void)
+{
+	make_space();
+	map_alloc(0, BLOCKS * MIB(2), false, AREA_PAGES_AUTO);
+}
+
+static void fault_blocks(void)
+{
+	struct nested_fault fault = {.access = MM_WRITE};
+
+	for (uint64_t i = 0; i < BLOCKS; i++) {
+		fault.gpa = i * MIB(2) + FRAME_SIZE;
+		if (addr_space_handle_fault(&space, &fault) != MM_OK) {
+			abort();
+		}
+	}
+}
+
 static void make_lazy(void)
 {
 	make_space();
@@ -401,6 +419,7 @@ static const struct row rows[] = {
 	{"mm.populate4k", PAGES, false, 0, make_space, populate, end_space},
 	{"mm.lazy64g.map", 1, false, 0, make_space, map_lazy, end_lazy},
 	{"mm.fault4k", PAGES, true, PAGES, make_lazy, fault_all, end_space},
+	{"mm.fault2m", BLOCKS, false, BLOCKS, make_lazy_blocks, fault_blocks, end_space},
 	{"mm.fault4k.1024areas", PAGES, true, PAGES, make_lazy_areas, fault_all, end_space},
 	{"mm.translate4k", PAGES, true, 0, make_faulted, translate_all, end_space},
 	{"mm.translate4k.linear", PAGES, true, 0, make_4k, translate_all, end_space},
