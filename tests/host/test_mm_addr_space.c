@@ -299,6 +299,32 @@ static void mapping_a_lazy_tebibyte_takes_no_table(void **state)
 	}
 }
 
+static void an_address_outside_the_space_is_no_alias_of_one_inside(void **state)
+{
+	const struct nested_fault inside = {.gpa = GIB(3) + MIB(5), .access = MM_WRITE};
+	struct translation to;
+
+	(void)state;
+	FOR_EACH_FORMAT (format) {
+		assert_status(addr_space_init(&space, GIB(2), GIB(2), format, &arena.hal), MM_OK);
+		assert_status(addr_space_map_alloc(&space, GIB(3), MIB(8), RWX, false, AREA_PAGES_4K), MM_OK);
+		assert_status(addr_space_map_linear(&space, GIB(2), MIB(8), -(int64_t)MM_ARENA_BASE, RWX), MM_OK);
+		assert_status(addr_space_handle_fault(&space, &inside), MM_OK);
+		assert_status(addr_space_translate(&space, inside.gpa, &to), MM_OK);
+		assert_status(addr_space_translate(&space, GIB(2), &to), MM_OK);
+		for (unsigned bit = 32; bit < 64; bit++) {
+			struct nested_fault outside = {.gpa = inside.gpa | BIT(bit), .access = MM_WRITE};
+
+			assert_status(addr_space_translate(&space, outside.gpa, &to), MM_EFAULT);
+			assert_status(addr_space_translate(&space, GIB(2) | BIT(bit), &to), MM_EFAULT);
+			assert_status(addr_space_handle_fault(&space, &outside), MM_EFAULT);
+		}
+		assert_status(addr_space_translate(&space, inside.gpa - GIB(2), &to), MM_EFAULT);
+		assert_status(addr_space_translate(&space, UINT64_MAX, &to), MM_EFAULT);
+		addr_space_destroy(&space);
+	}
+}
+
 static void memory_types_survive_splits_and_protect(void **state)
 {
 	struct translation result;
@@ -387,6 +413,8 @@ int main(void)
 	                                        teardown),
 		cmocka_unit_test_setup_teardown(the_last_page_of_the_widest_space_works, setup, teardown),
 		cmocka_unit_test_setup_teardown(mapping_a_lazy_tebibyte_takes_no_table, setup, teardown),
+		cmocka_unit_test_setup_teardown(an_address_outside_the_space_is_no_alias_of_one_inside, setup,
+	                                        teardown),
 		cmocka_unit_test_setup_teardown(memory_types_survive_splits_and_protect, setup, teardown),
 		cmocka_unit_test_setup_teardown(the_dump_tells_areas_leaves_and_counts, setup, teardown),
 		cmocka_unit_test_setup_teardown(layout_grows_with_every_change_of_the_areas_and_with_no_fault, setup,
