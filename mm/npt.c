@@ -30,14 +30,27 @@ static void start_at(struct npt *npt, unsigned level, uint64_t *table)
 	npt->index_mask = BITS(npt->format.level[level].bits - 1, 0);
 }
 
-/* Lets walks begin at the topmost table by steps instead of a loop, where that is as npt_walk_gib expects it. */
-static void start_gib_walks(struct npt *npt)
+void npt_find_gib(struct npt *npt)
 {
-	bool fits =
-		npt->top == GIB_LEVEL && npt->range.end <= npt_span(GIB_LEVEL + 1) && npt->format.address_shift == 0;
+	uint64_t *table = npt->table;
+	uint64_t entries = npt->index_mask + 1;
+	unsigned level = npt->top;
 
-	npt->gib_table = npt->table;
-	npt->gib_count = fits ? align_up(npt->range.end, npt_span(GIB_LEVEL)) >> npt_shift(GIB_LEVEL) : 0;
+	/* The topmost table must start at address 0. */
+	if (npt->format.address_shift != 0 || npt->range.end > entries << npt_shift(level)) {
+		return;
+	}
+	for (; level > GIB_LEVEL; level--) {
+		table = npt_child(npt, npt_load(table));
+		entries = NPT_ENTRIES;
+		if (!npt_is_child(table)) {
+			return;
+		}
+	}
+	if (level == GIB_LEVEL) {
+		npt->gib_table = table;
+		__atomic_store_n(&npt->gib_count, entries, __ATOMIC_RELEASE);
+	}
 }
 
 /* Frees the tables from the root down to the one where walks start. */
@@ -73,6 +86,7 @@ int npt_init_range(struct npt *npt, const struct npt_format *format, struct mm_h
 	npt->table_bias = npt->virtual_offset - (uintptr_t)(format->table_bits << format->address_shift);
 	npt->flag_mask = ~format->address_mask;
 	npt->page_flags = npt_leaf(format, 0, 0, (struct npt_attributes){MM_RWX, MM_WRITE_BACK});
+	npt->gib_count = 0;
 	npt->range = range;
 	npt->statistics = (struct npt_statistics){.tables = 0};
 	uint64_t *table = new_table(npt, format->root_order, &npt->root);
@@ -94,7 +108,7 @@ int npt_init_range(struct npt *npt, const struct npt_format *format, struct mm_h
 		level--;
 		start_at(npt, level, table);
 	}
-	start_gib_walks(npt);
+	npt_find_gib(npt);
 	return MM_OK;
 }
 
@@ -478,6 +492,9 @@ int npt_map_prepared(struct npt_mapping *mapping)
 	}
 	fill_table(mapping, target->table, target->level, target->start, target->end);
 	npt->statistics.tables += mapping->tables_needed;
+	if (target->level > GIB_LEVEL) {
+		npt_find_gib(npt);
+	}
 	return MM_OK;
 }
 
@@ -525,6 +542,9 @@ int npt_fill_hole_below(struct npt *npt, uint64_t *slot, unsigned hole_level, gp
 	npt_store(slot, entry);
 	npt->statistics.tables += hole_level - level;
 	npt->statistics.leaves[level]++;
+	if (hole_level > GIB_LEVEL) {
+		npt_find_gib(npt);
+	}
 	return MM_OK;
 }
 

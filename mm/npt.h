@@ -76,8 +76,8 @@ struct npt {
 	uint8_t shift;
 	uint64_t index_mask;
 	/*
-	 * `table` again and how many of its entries lie in the range's 1 GiB each, from address 0 on. 0: not of that
-	 * kind (another level, another start, shifted addresses), so that walks go the long way.
+	 * The table of level 2 for the addresses from 0 on, and for how many GiB: walks there go by steps from it. 0:
+	 * there is none (yet), or the format is not made for it. Set under the owner's lock, read without.
 	 */
 	uint64_t *gib_table;
 	uint64_t gib_count;

@@ -367,10 +367,16 @@ int npt_unmap_checked(struct npt *npt, gpa_t start, gpa_t end, const struct gpa_
 	if (status != MM_OK || !update.hides) {
 		return status;
 	}
+	if (target->level > GIB_LEVEL) {
+		npt->gib_count = 0; /* that table may go; npt_find_gib looks again below */
+	}
 	if (update.slot != NULL) {
 		reap_entry(npt, update.slot, target->level, start, end, release, context);
 	} else {
 		reap_table(npt, target->table, target->level, start, end, release, context);
+	}
+	if (target->level > GIB_LEVEL) {
+		npt_find_gib(npt);
 	}
 	return MM_OK;
 }

@@ -150,10 +150,13 @@ static inline struct npt_place npt_place_in(uint64_t *table, unsigned level, gpa
 	return (struct npt_place){slot, npt_load(slot), level};
 }
 
+/* Sets gib_table once there is one; after tables of its level were added. */
+void npt_find_gib(struct npt *npt);
+
 /* True if npt_walk_gib may be used. */
 static inline bool npt_has_gib(const struct npt *npt, gpa_t address)
 {
-	return address >> npt_shift(GIB_LEVEL) < npt->gib_count;
+	return address >> npt_shift(GIB_LEVEL) < __atomic_load_n(&npt->gib_count, __ATOMIC_ACQUIRE);
 }
 
 /* The same in steps, for the three levels that most spaces have. */
