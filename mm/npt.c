@@ -30,26 +30,44 @@ static void start_at(struct npt *npt, unsigned level, uint64_t *table)
 	npt->index_mask = BITS(npt->format.level[level].bits - 1, 0);
 }
 
-void npt_find_gib(struct npt *npt)
+/* Makes the table for walks from GiB on, where there may be one, and those that lead to it. */
+static int make_gib_table(struct npt *npt)
 {
-	uint64_t *table = npt->table;
+	const struct npt_format *format = &npt->format;
 	uint64_t entries = npt->index_mask + 1;
+	uint64_t *table = npt->table;
 	unsigned level = npt->top;
 
-	/* The topmost table must start at address 0. */
-	if (npt->format.address_shift != 0 || npt->range.end > entries << npt_shift(level)) {
-		return;
+	if (format->address_shift != 0 || level < GIB_LEVEL || npt->range.start >= npt_span(GIB_LEVEL + 1) ||
+	    npt->range.end > entries << npt_shift(level) || (level > GIB_LEVEL && format->level[level].leaf)) {
+		return MM_OK;
 	}
 	for (; level > GIB_LEVEL; level--) {
-		table = npt_child(npt, npt_load(table));
-		entries = NPT_ENTRIES;
-		if (!npt_is_child(table)) {
-			return;
+		hpa_t address;
+		uint64_t *child = new_table(npt, 0, &address);
+
+		if (child == NULL) {
+			return MM_ENOMEM;
 		}
+		npt_store(table, npt_table_entry(format, address));
+		table = child;
+		entries = NPT_ENTRIES;
 	}
-	if (level == GIB_LEVEL) {
-		npt->gib_table = table;
-		__atomic_store_n(&npt->gib_count, entries, __ATOMIC_RELEASE);
+	npt->gib_table = table;
+	npt->gib_count = entries;
+	return MM_OK;
+}
+
+/* Frees what make_gib_table has made, all or part of it. */
+static void free_gib_table(struct npt *npt)
+{
+	uint64_t entry = *npt->table;
+
+	for (unsigned level = npt->top; level > GIB_LEVEL && npt_is_table(&npt->format, level, entry); level--) {
+		hpa_t address = npt_address(&npt->format, entry);
+
+		entry = *npt_pointer(npt, address);
+		npt->hal->free_frames(npt->hal, address, 0, FRAME_TABLE);
 	}
 }
 
@@ -108,7 +126,11 @@ int npt_init_range(struct npt *npt, const struct npt_format *format, struct mm_h
 		level--;
 		start_at(npt, level, table);
 	}
-	npt_find_gib(npt);
+	if (make_gib_table(npt) != MM_OK) {
+		free_gib_table(npt);
+		free_trunk(npt);
+		return MM_ENOMEM;
+	}
 	return MM_OK;
 }
 
@@ -196,9 +218,11 @@ void npt_destroy_releasing(struct npt *npt, npt_release *release, void *context)
 	for (unsigned level = 0; level < NPT_MAX_LEVELS; level++) {
 		leaves += npt->statistics.leaves[level];
 	}
-	if (leaves != 0) { /* no leaf, no table */
+	if (leaves != 0) { /* no leaf, no table but those of the init */
 		free_entries(npt, &npt->table[npt_index(npt, npt->top, range->start)], npt->top, range->start,
 		             range->end, release, context);
+	} else {
+		free_gib_table(npt);
 	}
 	free_trunk(npt);
 }
@@ -444,13 +468,14 @@ void npt_narrow_in(const struct npt *npt, struct npt_target *target, const struc
 	 */
 	unsigned range_bits = bit_width(start ^ (target->end - 1));
 	unsigned room_bits = bit_width(room->end - room->start);
-	uint64_t *table = npt->table;
-	unsigned level = npt->top;
-	unsigned shift = npt->shift;
-	uint64_t *slot = &table[start >> shift & npt->index_mask];
+	bool low = npt_has_gib(npt, target->end - 1);
+	uint64_t *table = low ? npt->gib_table : npt->table;
+	unsigned level = low ? GIB_LEVEL : npt->top;
+	unsigned shift = npt_shift(level);
+	uint64_t *slot = &table[start >> shift & (low ? UINT64_MAX : npt->index_mask)];
 
 	target->empty = false;
-	while (level > 0 && shift >= range_bits && (shift >= room_bits || !npt_holds_entry(room, level, start))) {
+	while (level > 0 && shift >= range_bits && (shift >= room_bits || !npt_may_remove(npt, room, level, start))) {
 		uint64_t entry = npt_load(slot);
 		uint64_t *child = npt_child(npt, entry);
 
@@ -492,9 +517,6 @@ int npt_map_prepared(struct npt_mapping *mapping)
 	}
 	fill_table(mapping, target->table, target->level, target->start, target->end);
 	npt->statistics.tables += mapping->tables_needed;
-	if (target->level > GIB_LEVEL) {
-		npt_find_gib(npt);
-	}
 	return MM_OK;
 }
 
@@ -542,9 +564,6 @@ int npt_fill_hole_below(struct npt *npt, uint64_t *slot, unsigned hole_level, gp
 	npt_store(slot, entry);
 	npt->statistics.tables += hole_level - level;
 	npt->statistics.leaves[level]++;
-	if (hole_level > GIB_LEVEL) {
-		npt_find_gib(npt);
-	}
 	return MM_OK;
 }
 

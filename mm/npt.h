@@ -76,8 +76,8 @@ struct npt {
 	uint8_t shift;
 	uint64_t index_mask;
 	/*
-	 * The table of level 2 for the addresses from 0 on, and for how many GiB: walks there go by steps from it. 0:
-	 * there is none (yet), or the format is not made for it. Set under the owner's lock, read without.
+	 * The table of level 2 for the addresses from 0 on, made with the root too, and for how many GiB: walks there
+	 * go by steps from it. 0: the format or the range is not made for that.
 	 */
 	uint64_t *gib_table;
 	uint64_t gib_count;

@@ -206,13 +206,13 @@ static bool all_holes(const uint64_t *from, const uint64_t *to)
 	return true;
 }
 
-/* True if the table of `level` has nothing but holes outside [from, to). The topmost one always stays. */
+/* True if the table of `level` has nothing but holes outside [from, to). The topmost one and that of GiB stay. */
 static bool only_holes_beside(const struct npt *npt, unsigned level, const uint64_t *from, const uint64_t *to)
 {
 	uintptr_t start = align_down((uintptr_t)from, FRAME_SIZE);
 
 	/* NOLINTBEGIN(performance-no-int-to-ptr) */
-	return level != npt->top && all_holes((const uint64_t *)start, from) &&
+	return level != npt->top && start != (uintptr_t)npt->gib_table && all_holes((const uint64_t *)start, from) &&
 	       all_holes(to, (const uint64_t *)(start + FRAME_SIZE));
 	/* NOLINTEND(performance-no-int-to-ptr) */
 }
@@ -238,7 +238,7 @@ static bool change_table(struct update *update, uint64_t *table, unsigned level,
 		if (entry == 0) {
 			continue;
 		}
-		if ((update->removes && npt_holds_entry(&update->room, level, at)) ||
+		if ((update->removes && npt_may_remove(npt, &update->room, level, at)) ||
 		    (is_table && change_table(update, npt_table(npt, entry), level - 1, at, next))) {
 			remove_entry(update, slot, level, entry, at, next);
 			continue;
@@ -359,7 +359,7 @@ int npt_unmap_checked(struct npt *npt, gpa_t start, gpa_t end, const struct gpa_
 		return MM_OK;
 	}
 	update.slot = NULL;
-	if ((start ^ (end - 1)) >> npt_shift(target->level) == 0 && npt_holds_entry(room, target->level, start)) {
+	if ((start ^ (end - 1)) >> npt_shift(target->level) == 0 && npt_may_remove(npt, room, target->level, start)) {
 		update.slot = &target->table[npt_index(npt, target->level, start)];
 	}
 	int status = run_update(&update);
@@ -367,16 +367,10 @@ int npt_unmap_checked(struct npt *npt, gpa_t start, gpa_t end, const struct gpa_
 	if (status != MM_OK || !update.hides) {
 		return status;
 	}
-	if (target->level > GIB_LEVEL) {
-		npt->gib_count = 0; /* that table may go; npt_find_gib looks again below */
-	}
 	if (update.slot != NULL) {
 		reap_entry(npt, update.slot, target->level, start, end, release, context);
 	} else {
 		reap_table(npt, target->table, target->level, start, end, release, context);
-	}
-	if (target->level > GIB_LEVEL) {
-		npt_find_gib(npt);
 	}
 	return MM_OK;
 }

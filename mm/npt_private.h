@@ -150,13 +150,10 @@ static inline struct npt_place npt_place_in(uint64_t *table, unsigned level, gpa
 	return (struct npt_place){slot, npt_load(slot), level};
 }
 
-/* Sets gib_table once there is one; after tables of its level were added. */
-void npt_find_gib(struct npt *npt);
-
 /* True if npt_walk_gib may be used. */
 static inline bool npt_has_gib(const struct npt *npt, gpa_t address)
 {
-	return address >> npt_shift(GIB_LEVEL) < __atomic_load_n(&npt->gib_count, __ATOMIC_ACQUIRE);
+	return address >> npt_shift(GIB_LEVEL) < npt->gib_count;
 }
 
 /* The same in steps, for the three levels that most spaces have. */
@@ -216,12 +213,13 @@ void npt_narrow(const struct npt *npt, struct npt_target *target);
 /* The same, but goes no further down than to an entry all of which lies in `room`. */
 void npt_narrow_in(const struct npt *npt, struct npt_target *target, const struct gpa_range *room);
 
-/* True if `range` holds all that an entry of `level` stands for, the one for `address`. */
-static inline bool npt_holds_entry(const struct gpa_range *range, unsigned level, gpa_t address)
+/* True if `room` holds all that an entry of `level` stands for, and it does not lead to the table of GiB. */
+static inline bool npt_may_remove(const struct npt *npt, const struct gpa_range *room, unsigned level, gpa_t address)
 {
 	gpa_t base = align_down(address, npt_span(level));
 
-	return base >= range->start && base + npt_span(level) <= range->end;
+	return base >= room->start && base + npt_span(level) <= room->end &&
+	       (level <= GIB_LEVEL || !npt_has_gib(npt, base));
 }
 
 /*

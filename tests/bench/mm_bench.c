@@ -229,7 +229,7 @@ static void map_lazy(void)
 
 static void end_lazy(void)
 {
-	printf("value mm.lazy64g.tables %llu\n", (unsigned long long)(space.npt.statistics.tables - 1) << FRAME_SHIFT);
+	printf("value mm.lazy64g.tables %llu\n", (unsigned long long)(space.npt.statistics.tables - 2) << FRAME_SHIFT);
 	end_space();
 }
 
