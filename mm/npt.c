@@ -472,10 +472,15 @@ void npt_narrow_in(const struct npt *npt, struct npt_target *target, const struc
 	uint64_t *table = low ? npt->gib_table : npt->table;
 	unsigned level = low ? GIB_LEVEL : npt->top;
 	unsigned shift = npt_shift(level);
-	uint64_t *slot = &table[start >> shift & (low ? UINT64_MAX : npt->index_mask)];
+	uint64_t *slot = &table[start >> shift & npt->index_mask];
 
 	target->empty = false;
-	while (level > 0 && shift >= range_bits && (shift >= room_bits || !npt_may_remove(npt, room, level, start))) {
+	target->slot = NULL;
+	while (shift >= range_bits) {
+		if (level == 0 || (shift < room_bits && npt_may_remove(npt, room, level, start))) {
+			target->slot = slot;
+			break;
+		}
 		uint64_t entry = npt_load(slot);
 		uint64_t *child = npt_child(npt, entry);
 

@@ -358,10 +358,7 @@ int npt_unmap_checked(struct npt *npt, gpa_t start, gpa_t end, const struct gpa_
 	if (target->empty) {
 		return MM_OK;
 	}
-	update.slot = NULL;
-	if ((start ^ (end - 1)) >> npt_shift(target->level) == 0 && npt_may_remove(npt, room, target->level, start)) {
-		update.slot = &target->table[npt_index(npt, target->level, start)];
-	}
+	update.slot = target->slot;
 	int status = run_update(&update);
 
 	if (status != MM_OK || !update.hides) {

@@ -204,6 +204,7 @@ struct npt_target {
 	gpa_t start, end;
 	uint64_t *table;
 	unsigned level;
+	uint64_t *slot;                 /* of the one entry that the range is all of, if npt_narrow_in stopped at one */
 	bool empty;                     /* there is nothing in the range */
 	uint64_t *path[NPT_MAX_LEVELS]; /* from level + 1 up: the slots that lead to it */
 };
