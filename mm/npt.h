@@ -28,7 +28,8 @@ enum npt_kind { NPT_HOLE, NPT_TABLE, NPT_LEAF };
 /*
  * A format is masks and two encoders. A hole is an entry of 0 in every format. A table's entry is its
  * address and exactly `table_bits` beside it (what the CPU would set there is set in advance). A leaf is
- * all else; no leaf above level 0 ever looks like a table.
+ * all else; no leaf above level 0 ever looks like a table, not even in the low bits alone that lie below a
+ * frame's address (npt_child).
  *
  * An entry may be hidden: its `valid_mask` cleared and `hidden_mark` set, so that the CPU sees a hole and
  * we still see what was there. That is how a leaf without any permission (a guard) is kept, and how what

@@ -163,6 +163,7 @@ static void permissions_that_a_format_lacks_are_refused(void **state)
 static void a_guard_always_faults_and_can_be_lifted(void **state)
 {
 	struct npt_attributes guard = {MM_NONE, MM_WRITE_BACK};
+	const struct nested_fault nothing = {.gpa = MIB(4), .access = MM_NONE};
 	struct nested_fault fault = {.access = MM_READ};
 	struct translation result;
 
@@ -176,6 +177,7 @@ static void a_guard_always_faults_and_can_be_lifted(void **state)
 			assert_status(addr_space_handle_fault(&space, &fault), MM_EACCES);
 			assert_status(addr_space_translate(&space, fault.gpa, &result), MM_EFAULT);
 		}
+		assert_status(addr_space_handle_fault(&space, &nothing), MM_EACCES);
 		assert_status(addr_space_protect(&space, 0, MIB(6), MM_RWX), MM_OK);
 		assert_int_equal(arena.flush_calls, 0);
 		assert_status(addr_space_translate(&space, FRAME_SIZE, &result), MM_OK);
