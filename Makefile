@@ -16,7 +16,7 @@ MAKEFLAGS += --no-builtin-rules --no-builtin-variables
 .SUFFIXES:
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: all usb run test bench lint check-layers host-tests host-test-programs fuzz-programs firmware guests deps clean help FORCE
+.PHONY: all usb run test bench bench-mm lint check-layers host-tests host-test-programs fuzz-programs firmware guests deps clean help FORCE
 
 all: $(ISAS:%=$(BUILD)/%/caisson.efi) usb ## both EFI files and both disk images (the default); DEBUG=1 for debug builds
 
@@ -231,6 +231,14 @@ fuzz-%: $(BUILD)/host/fuzz_% ## fuzz-NAME: run tests/host/fuzz_NAME.c for FUZZ_S
 	$(Q)$(BUILD)/host/fuzz_$* -max_total_time=$(FUZZ_SECONDS) -timeout=10 -print_final_stats=1 \
 		-artifact_prefix=$(BUILD)/fuzz/$*- $(BUILD)/fuzz/$* $(wildcard tests/host/corpus_$*)
 
+# What mm/ costs: the image's own objects on the host, counted by tools/bench_mm.py. Addresses are those of the file.
+MM_BENCH := $(patsubst %,$(BUILD)/x86_64/%.o,$(wildcard mm/*.c mm/formats/*.c) lib/rbtree.c lib/printf.c lib/string.c \
+	lib/x86_64/memset.S lib/x86_64/memcpy.S)
+$(BUILD)/host/mm_bench: tests/bench/mm_bench.c $(MM_BENCH)
+	@mkdir -p $(@D)
+	$(call say,HOSTLD,$@)
+	$(Q)gcc -std=gnu11 -O2 -g $(WARNINGS) -I. -no-pie -fno-pie -o $@ $^
+
 # ---- doors ----
 
 deps: ## install what building and running need (as root; else print the apt-get line)
@@ -241,12 +249,16 @@ run: deps ## boot the demo on the best rig of this machine; RIG=vmx|svm|svm-boch
 	@./run-qemu.sh $(if $(RIG),--rig $(RIG))
 
 test: deps ## everything on all rigs; T=PATTERN runs some
-	@$(MAKE) --no-print-directory QUIET=1 -j$(JOBS) all host-test-programs fuzz-programs firmware
+	@$(MAKE) --no-print-directory QUIET=1 -j$(JOBS) all host-test-programs fuzz-programs firmware $(BUILD)/host/mm_bench
 	@tests/run.py $(if $(T),'$(T)')
 
 bench: deps ## instruction counts on the rigs: a table and build/bench.json
 	@$(MAKE) --no-print-directory QUIET=1 -j$(JOBS) all
 	@tools/bench.py
+
+bench-mm: deps ## what mm/ costs in instructions, beside its model: a table and build/bench.json
+	@$(MAKE) --no-print-directory QUIET=1 -j$(JOBS) $(BUILD)/host/mm_bench
+	@tools/bench_mm.py
 
 # ---- checks of the source ----
 
@@ -285,7 +297,7 @@ lint-tidy-boot:
 
 lint-cppcheck-x86_64:
 	@$(CPPCHECK) -j$(JOBS) -D__x86_64__ -Iarch/x86_64 $(filter %.c,$(SOURCES_x86_64)) \
-		$(wildcard tests/host/*.c tests/firmware/*.c tests/firmware/x86_64/*.c)
+		$(wildcard tests/host/*.c tests/bench/*.c tests/firmware/*.c tests/firmware/x86_64/*.c)
 
 lint-cppcheck-aarch64:
 	@$(CPPCHECK) -j$(JOBS) -D__aarch64__ -Iarch/aarch64 $(TIDY_aarch64)

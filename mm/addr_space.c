@@ -75,7 +75,7 @@ int addr_space_map_area(struct addr_space *space, const struct area *wanted)
 	if (area == NULL) {
 		return MM_ENOMEM;
 	}
-	*area = *wanted;
+	area_copy(area, wanted);
 	backend_derive(space, area);
 	if (area->backend == AREA_LINEAR) {
 		status = backend_linear_map(space, area);
@@ -108,8 +108,10 @@ int addr_space_check_area(const struct addr_space *space, struct area *wanted, u
 	if (status != MM_OK) {
 		return status;
 	}
-	/* A format without this type makes another of it: the area shall not claim more. */
-	wanted->attributes.type = format->attributes(npt_leaf(format, 0, 0, wanted->attributes)).type;
+	if (wanted->attributes.type != MM_WRITE_BACK) {
+		/* A format without this type makes another of it: the area shall not claim more. */
+		wanted->attributes.type = format->attributes(npt_leaf(format, 0, 0, wanted->attributes)).type;
+	}
 	wanted->range.end = wanted->range.start + size;
 	return MM_OK;
 }
@@ -222,10 +224,32 @@ static void cut_hole(struct addr_space *space, struct area *area, gpa_t start, g
 	backend_derive(space, node);
 }
 
+/* [start, end), of whose areas `first` is the first, and what is free beside it; these two are beside `first`. */
+static struct gpa_range find_room(const struct area *first, gpa_t start, gpa_t end, const struct area *below,
+                                  const struct area *above)
+{
+	struct gpa_range room = {start, end};
+
+	if (first->range.start >= start) {
+		room.start = below == NULL ? 0 : below->range.end;
+	}
+	while (above != NULL && above->range.start < end) {
+		first = above;
+		above = area_set_next(above);
+	}
+	if (first->range.end <= end) {
+		room.end = above == NULL ? UINT64_MAX : above->range.start;
+	}
+	return room;
+}
+
 int addr_space_unmap_range(struct addr_space *space, gpa_t start, gpa_t end)
 {
-	struct area *first = area_set_at_or_after(&space->areas, start);
+	struct area *below;
+	struct area *above;
+	struct area *first = area_set_find_between(&space->areas, start, &below, &above);
 	npt_release *release = space->statistics.frames_owned != 0 ? backend_release : NULL;
+	struct gpa_range room = {start, end};
 	struct area *node = NULL;
 
 	if (first == NULL || first->range.start >= end) {
@@ -236,8 +260,10 @@ int addr_space_unmap_range(struct addr_space *space, gpa_t start, gpa_t end)
 		if (node == NULL) {
 			return MM_ENOMEM;
 		}
+	} else {
+		room = find_room(first, start, end, below, above);
 	}
-	int status = npt_unmap(&space->npt, start, end - start, release, space);
+	int status = npt_unmap_checked(&space->npt, start, end, &room, release, space);
 
 	if (status != MM_OK) {
 		give_back_nodes(space, &node, node != NULL);
@@ -387,25 +413,28 @@ bool addr_space_find_area(struct addr_space *space, gpa_t gpa, struct gpa_range 
  * Under the lock, where something is present. A leaf has the permissions of its area, unless the dirty log waits for
  * this write; else someone else won the race, or a split was under way.
  */
-static __attribute__((noinline)) int fault_present(struct addr_space *space, gpa_t gpa, unsigned access, uint64_t *slot,
-                                                   unsigned level)
+static int fault_present(struct addr_space *space, gpa_t gpa, unsigned access, const struct npt_place *place)
 {
-	if ((access & MM_WRITE) == 0 || !addr_space_log_write(space, gpa, slot, level)) {
+	if ((access & MM_WRITE) == 0 || !addr_space_log_write(space, gpa, place->slot, place->level)) {
 		space->statistics.faults_raced++;
 	}
 	return MM_OK;
 }
 
-/* Under the lock, where there is no table for the GiB yet. */
-static int fault_high(struct addr_space *space, const struct area *area, gpa_t gpa, unsigned access)
+/* Under the lock: `area` grants the access. */
+static __attribute__((noinline)) int fill_anywhere(struct addr_space *space, const struct area *area, gpa_t gpa,
+                                                   unsigned access)
 {
 	struct npt_place place = npt_walk(&space->npt, gpa);
 
-	if (place.entry != 0) {
-		return fault_present(space, gpa, access, place.slot, place.level);
+	if (unlikely(place.entry != 0)) {
+		return fault_present(space, gpa, access, &place);
 	}
-	return area->backend == AREA_ALLOC ? backend_alloc_fill_high(space, area, gpa, place.slot, place.level)
-	                                   : MM_EFAULT;
+	if (unlikely(area->backend != AREA_ALLOC)) {
+		return MM_EFAULT;
+	}
+	return place.level == 0 ? backend_alloc_fill_page(space, area, place.slot)
+	                        : backend_alloc_fill_high(space, area, gpa, place.slot, place.level);
 }
 
 /* Under the lock. */
@@ -414,34 +443,24 @@ static inline __attribute__((always_inline)) int fault_in(struct addr_space *spa
 {
 	const struct area *area = area_set_find(&space->areas, gpa);
 
-	if (area == NULL) {
+	if (unlikely(area == NULL)) {
 		return MM_EFAULT;
 	}
-	unsigned permissions = area->attributes.permissions;
-
-	if (!force && ((access & ~permissions) != 0 || permissions == MM_NONE)) {
+	if (!force && unlikely(((access | AREA_ANY_ACCESS) & area->denied) != 0)) {
 		return MM_EACCES;
 	}
-	struct npt *npt = &space->npt;
-	uint64_t *table = npt_hinted(npt, gpa);
+	if (likely(npt_has_gib(&space->npt, gpa))) {
+		struct npt_place place = npt_walk_gib(&space->npt, gpa);
 
-	if (unlikely(table == NULL)) {
-		table = npt_find_table(npt, gpa);
-		if (table == NULL) {
-			return fault_high(space, area, gpa, access);
+		/* What most faults are: a page's, beside others that are there, or one for 2 MiB. */
+		if (likely(place.level == 0 && place.entry == 0 && area->backend == AREA_ALLOC)) {
+			return backend_alloc_fill_page(space, area, place.slot);
 		}
-		npt_remember(npt, gpa, table);
+		if (place.level == 1 && place.entry == 0 && area->backend == AREA_ALLOC) {
+			return backend_alloc_fill_high(space, area, gpa, place.slot, 1);
+		}
 	}
-	struct npt_place place = npt_walk_from(npt, table, gpa);
-
-	if (unlikely(place.entry != 0)) {
-		return fault_present(space, gpa, access, place.slot, place.level);
-	}
-	if (unlikely(area->backend != AREA_ALLOC)) {
-		return MM_EFAULT;
-	}
-	return likely(place.level == 0) ? backend_alloc_fill_page(space, area, place.slot)
-	                                : backend_alloc_fill_high(space, area, gpa, place.slot, place.level);
+	return fill_anywhere(space, area, gpa, access);
 }
 
 int addr_space_fault_locked(struct addr_space *space, gpa_t gpa, unsigned access, bool force)
@@ -466,9 +485,8 @@ int addr_space_handle_fault(struct addr_space *space, const struct nested_fault 
 	return status;
 }
 
-/* The general case: any leaf, any place. `area` may be NULL; `guards`: a leaf without permissions is found too. */
-static int look_up_slowly(const struct addr_space *space, const struct area *area, gpa_t address, bool guards,
-                          struct translation *result)
+/* Any leaf, or none. `guards`: one without permissions is found too. */
+static int look_up_slowly(const struct addr_space *space, gpa_t address, struct translation *result, bool guards)
 {
 	struct npt_entry entry = npt_lookup(&space->npt, address);
 	uint64_t span = npt_span(entry.level);
@@ -478,41 +496,41 @@ static int look_up_slowly(const struct addr_space *space, const struct area *are
 	}
 	result->address = entry.address;
 	result->bytes = span - (address & (span - 1)); /* leaves never reach past their area */
-	result->attributes = area != NULL ? area->attributes : entry.attributes;
+	result->attributes = entry.attributes;
 	result->leaf_shift = (uint8_t)npt_shift(entry.level);
 	return MM_OK;
 }
 
-/* What most look-ups find: a page, behind the hinted table. */
-static int look_up_page(const struct addr_space *space, const struct area *area, gpa_t address, bool guards,
-                        struct translation *result)
+static inline __attribute__((always_inline)) int walk_to(const struct addr_space *space, gpa_t address,
+                                                         struct translation *result, bool guards)
 {
 	const struct npt *npt = &space->npt;
-	uint64_t *table = area != NULL ? npt_hinted(npt, address) : NULL;
 
-	if (table == NULL) {
-		return look_up_slowly(space, area, address, guards, result);
+	if (unlikely(!npt_has_gib(npt, address))) {
+		return look_up_slowly(space, address, result, guards);
 	}
-	struct npt_place place = npt_walk_from(npt, table, address);
+	struct npt_place place = npt_walk_gib(npt, address);
+	hpa_t frame = place.entry ^ npt->page_flags;
 
-	if (place.level != 0 || place.entry == 0 || npt_is_hidden(&npt->format, place.entry)) {
-		return look_up_slowly(space, area, address, guards, result);
+	/* A page of ordinary memory is what most walks find. */
+	if (unlikely(place.level != 0 || (frame & npt->flag_mask) != 0)) {
+		return look_up_slowly(space, address, result, guards);
 	}
-	uint64_t into = address % FRAME_SIZE;
-
-	result->address = npt_address(&npt->format, place.entry) + into;
-	result->bytes = FRAME_SIZE - into;
-	result->attributes = area->attributes; /* leaves have those of their area */
+	result->address = frame + address % FRAME_SIZE;
+	result->bytes = FRAME_SIZE - address % FRAME_SIZE;
+	result->attributes.permissions = MM_RWX;
+	result->attributes.type = MM_WRITE_BACK;
 	result->leaf_shift = FRAME_SHIFT;
 	return MM_OK;
 }
 
-static inline int look_up(const struct addr_space *space, gpa_t address, bool guards, struct translation *result)
+static inline __attribute__((always_inline)) int look_up(const struct addr_space *space, gpa_t address,
+                                                         struct translation *result, bool guards)
 {
 	const struct area *area = area_set_last(&space->areas, address);
 
-	if (area == NULL || area->leaf_shift == 0) {
-		return look_up_page(space, area, address, guards, result);
+	if (area == NULL || unlikely(area->leaf_shift == 0)) {
+		return walk_to(space, address, result, guards);
 	}
 	/* Linear, no guard, with leaves of one size: no need to walk, and contiguous as a whole. */
 	result->address = address - (uint64_t)area->offset;
@@ -524,10 +542,10 @@ static inline int look_up(const struct addr_space *space, gpa_t address, bool gu
 
 int addr_space_look_up(const struct addr_space *space, gpa_t address, struct translation *result)
 {
-	return look_up(space, address, true, result);
+	return look_up(space, address, result, true);
 }
 
 int addr_space_translate(const struct addr_space *space, gpa_t address, struct translation *result)
 {
-	return look_up(space, address, false, result);
+	return look_up(space, address, result, false);
 }

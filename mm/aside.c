@@ -31,7 +31,7 @@ void addr_space_drop_aside(struct addr_space *space, struct addr_space *aside)
  * Moves the entries of `from` for [start, end) into `to`, both tables of `level`, in which nothing is mapped there.
  * Where each has a table, that of `from` is freed. Answers how many were. Recurses once per level.
  */
-static uint64_t graft(struct npt *npt, uint64_t *to, const uint64_t *from, unsigned level, gpa_t start, gpa_t end)
+static uint64_t graft(struct npt *npt, uint64_t *to, uint64_t *from, unsigned level, gpa_t start, gpa_t end)
 {
 	uint64_t freed = 0;
 	gpa_t next;
@@ -45,6 +45,7 @@ static uint64_t graft(struct npt *npt, uint64_t *to, const uint64_t *from, unsig
 		if (entry == 0) {
 			continue;
 		}
+		from[index] = 0;
 		if (there == 0) {
 			npt_store(&to[index], entry);
 			continue;
@@ -62,8 +63,13 @@ void addr_space_adopt(struct addr_space *space, struct addr_space *aside, gpa_t 
 	/* The root, and the tables down to where walks start: those stay behind. */
 	uint64_t trunk = BIT(npt->format.root_order) + npt->format.levels - 1U - npt->top;
 
-	npt->statistics.tables += added->tables - trunk;
-	npt->statistics.tables -= graft(npt, npt->table, aside->npt.table, npt->top, start, end);
+	uint64_t freed = graft(npt, npt->table, aside->npt.table, npt->top, start, end);
+
+	/* So do the tables down to that of GiB, if nothing was below them. */
+	if (aside->npt.gib_count != 0 && npt_load(aside->npt.table) != 0) {
+		trunk += npt->top - GIB_LEVEL;
+	}
+	npt->statistics.tables += added->tables - trunk - freed;
 	for (unsigned level = 0; level < NPT_MAX_LEVELS; level++) {
 		npt->statistics.leaves[level] += added->leaves[level];
 		added->leaves[level] = 0;

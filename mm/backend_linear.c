@@ -7,11 +7,14 @@
 
 int backend_linear_map(struct addr_space *space, const struct area *area)
 {
-	/* Modulo 2^64: what would wrap is far above any HPA, and npt_map refuses it. */
+	/* Modulo 2^64: what would wrap is far above any HPA, and addr_space.c has refused it. */
 	hpa_t address = area->range.start - (uint64_t)area->offset;
 	uint64_t size = area->range.end - area->range.start;
 
-	return npt_map(&space->npt, area->range.start, address, size, area->attributes, NPT_MAX_LEVELS);
+	if (size == FRAME_SIZE) {
+		return npt_map_page(&space->npt, area->range.start, address, area->attributes);
+	}
+	return npt_map_checked(&space->npt, area->range.start, address, size, area->attributes, NPT_MAX_LEVELS);
 }
 
 /*

@@ -151,7 +151,6 @@ static uint64_t compact_range(struct addr_space *space, gpa_t start, gpa_t end)
 		            MIN(area->range.end, end));
 	}
 	if (compaction.merged != 0) {
-		npt_forget(npt);
 		npt_flush(npt, &compaction.flush);
 		put_leaves(npt, npt->table, npt->top, start, end);
 	}

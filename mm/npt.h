@@ -28,7 +28,8 @@ enum npt_kind { NPT_HOLE, NPT_TABLE, NPT_LEAF };
 /*
  * A format is masks and two encoders. A hole is an entry of 0 in every format. A table's entry is its
  * address and exactly `table_bits` beside it (what the CPU would set there is set in advance). A leaf is
- * all else; no leaf above level 0 ever looks like a table.
+ * all else; no leaf above level 0 ever looks like a table, not even in the low bits alone that lie below a
+ * frame's address (npt_child).
  *
  * An entry may be hidden: its `valid_mask` cleared and `hidden_mark` set, so that the CPU sees a hole and
  * we still see what was there. That is how a leaf without any permission (a guard) is kept, and how what
@@ -86,8 +87,15 @@ struct npt {
 	uint8_t top;
 	uint8_t shift;
 	uint64_t index_mask;
+	/*
+	 * The table of level 2 for the addresses from 0 on, made with the root too, and for how many GiB: walks there
+	 * go by steps from it. 0: the format or the range is not made for that.
+	 */
+	uint64_t *gib_table;
+	uint64_t gib_count;
 	uint64_t flag_mask;       /* all that is not in address_mask */
-	uint64_t hint;            /* where the last fault's walk can be cut short: npt_private.h */
+	uint64_t page_flags;      /* what the leaf of a page of ordinary memory has there: all rights, write-back */
+	uintptr_t table_bias;     /* from a table's entry to a pointer: npt_child in npt_private.h */
 	uintptr_t virtual_offset; /* the hal's */
 	struct npt_statistics statistics;
 };

@@ -13,6 +13,8 @@
 struct update {
 	struct npt *npt;
 	struct npt_target target;
+	uint64_t *slot;           /* unmap: the one entry that is removed, or that leads to all that is; or NULL */
+	struct gpa_range room;    /* unmap: holds the range, and nothing else is mapped in it */
 	struct frame_list tables; /* for splits */
 	uint64_t permission_bits; /* protect: what goes under permission_mask */
 	uint64_t log_marks;       /* with any of these a leaf is the dirty log's business */
@@ -56,7 +58,7 @@ void npt_flush(struct npt *npt, const struct npt_flush *flush)
 	}
 }
 
-static void flush(struct update *update)
+static inline void flush(struct update *update)
 {
 	npt_flush(update->npt, &update->flush);
 	for (unsigned i = 0; i < update->broken_count; i++) {
@@ -67,16 +69,23 @@ static void flush(struct update *update)
 /* The level of the leaf that holds `address` inside it, or 0: nothing to split there. */
 static unsigned cut_level(const struct npt *npt, gpa_t address)
 {
-	struct npt_entry entry = npt_lookup(npt, address);
+	struct npt_place place;
 
-	return entry.kind == NPT_LEAF && !is_aligned(address, npt_span(entry.level)) ? entry.level : 0;
+	if (!npt_in_range(npt, address)) {
+		return 0;
+	}
+	place = npt_walk(npt, address);
+	return place.entry != 0 && !is_aligned(address, npt_span(place.level)) ? place.level : 0;
 }
 
-/* How many tables it takes to have leaf boundaries at both `start` and `end`. */
-static unsigned count_splits(const struct npt *npt, gpa_t start, gpa_t end)
+/* How many tables it takes to have leaf boundaries at both ends. A leaf that goes on there leaves no room. */
+static unsigned count_splits(const struct update *update)
 {
-	unsigned start_level = cut_level(npt, start);
-	unsigned end_level = cut_level(npt, end);
+	const struct npt *npt = update->npt;
+	gpa_t start = update->target.start;
+	gpa_t end = update->target.end;
+	unsigned start_level = start > update->room.start ? 0 : cut_level(npt, start);
+	unsigned end_level = end < update->room.end ? 0 : cut_level(npt, end);
 	unsigned count = 0;
 
 	for (unsigned level = 1; level <= MAX(start_level, end_level); level++) {
@@ -255,13 +264,13 @@ static bool all_holes(const uint64_t *from, const uint64_t *to)
 	return true;
 }
 
-/* True if the table of `level` has nothing but holes outside [from, to). The topmost one always stays. */
+/* True if the table of `level` has nothing but holes outside [from, to). The topmost one and that of GiB stay. */
 static bool only_holes_beside(const struct npt *npt, unsigned level, const uint64_t *from, const uint64_t *to)
 {
 	uintptr_t start = align_down((uintptr_t)from, FRAME_SIZE);
 
 	/* NOLINTBEGIN(performance-no-int-to-ptr) */
-	return level != npt->top && all_holes((const uint64_t *)start, from) &&
+	return level != npt->top && start != (uintptr_t)npt->gib_table && all_holes((const uint64_t *)start, from) &&
 	       all_holes(to, (const uint64_t *)(start + FRAME_SIZE));
 	/* NOLINTEND(performance-no-int-to-ptr) */
 }
@@ -287,7 +296,7 @@ static bool change_table(struct update *update, uint64_t *table, unsigned level,
 		if (entry == 0) {
 			continue;
 		}
-		if ((update->removes && next - at == span) ||
+		if ((update->removes && npt_may_remove(npt, &update->room, level, at)) ||
 		    (is_table && change_table(update, npt_table(npt, entry), level - 1, at, next))) {
 			remove_entry(update, slot, level, entry, at, next);
 			continue;
@@ -300,64 +309,80 @@ static bool change_table(struct update *update, uint64_t *table, unsigned level,
 	return dies && only_holes_beside(npt, level, first, slot);
 }
 
-/* After the flush: frees what [start, end) hides, and makes holes of it. */
+/* After the flush: frees what the entry for [start, end) hides, and makes a hole of it. */
+static inline void reap_entry(struct npt *npt, uint64_t *slot, unsigned level, gpa_t start, gpa_t end,
+                              npt_release *release, void *context)
+{
+	const struct npt_format *format = &npt->format;
+	uint64_t was = npt_unhide(format, npt_load(slot));
+
+	npt_store(slot, 0);
+	if (npt_is_table(format, level, was)) {
+		npt_free_tree(npt, npt_address(format, was), level - 1, start, end, release, context);
+		return;
+	}
+	npt->statistics.leaves[level]--;
+	if (release != NULL) {
+		release(context, start, npt_address(format, was), level);
+	}
+}
+
+/* The same for all of a table's in [start, end). Recurses once per level. */
 static void reap_table(struct npt *npt, uint64_t *table, unsigned level, gpa_t start, gpa_t end, npt_release *release,
                        void *context)
 {
-	const struct npt_format *format = &npt->format;
-	uint64_t span = npt_span(level);
 	uint64_t *slot = &table[npt_index(npt, level, start)];
 	gpa_t next;
 
 	for (gpa_t at = start; at < end; at = next, slot++) {
 		uint64_t entry = npt_load(slot);
-		uint64_t was = npt_unhide(format, entry);
 
-		next = MIN(align_down(at, span) + span, end);
-		if (entry == 0) {
-			continue;
-		}
-		if (npt_is_table(format, level, entry)) {
+		next = MIN(align_down(at, npt_span(level)) + npt_span(level), end);
+		if (npt_is_table(&npt->format, level, entry)) {
 			reap_table(npt, npt_table(npt, entry), level - 1, at, next, release, context);
-			continue;
-		}
-		npt_store(slot, 0);
-		if (npt_is_table(format, level, was)) {
-			npt_free_tree(npt, npt_address(format, was), level - 1, at, next, release, context);
-			continue;
-		}
-		npt->statistics.leaves[level]--;
-		if (release != NULL) {
-			release(context, at, npt_address(format, was), level);
+		} else if (entry != 0) {
+			reap_entry(npt, slot, level, at, next, release, context);
 		}
 	}
 }
 
+/* Removes the one entry that is all there is to remove. True as change_table. */
+static bool change_entry(struct update *update, uint64_t *slot)
+{
+	const struct npt_target *target = &update->target;
+	uint64_t entry = npt_load(slot);
+
+	if (entry == 0) {
+		return false;
+	}
+	remove_entry(update, slot, target->level, entry, target->start, target->end);
+	return only_holes_beside(update->npt, target->level, slot, slot + 1);
+}
+
 /* Changes the entries; where a table dies that was all that its own table held, that one goes too. */
-static void change_all(struct update *update)
+static inline __attribute__((always_inline)) void change_all(struct update *update)
 {
 	const struct npt *npt = update->npt;
 	struct npt_target *target = &update->target;
-	bool dies = change_table(update, target->table, target->level, target->start, target->end);
+	bool dies = update->slot != NULL
+	                    ? change_entry(update, update->slot)
+	                    : change_table(update, target->table, target->level, target->start, target->end);
 
 	while (dies) {
 		target->level++;
-		uint64_t *slot = target->path[target->level];
-
-		remove_entry(update, slot, target->level, npt_load(slot), target->start, target->end);
-		/* Reaping starts at the table that stays. */
-		target->table = slot - npt_index(npt, target->level, target->start);
-		dies = only_holes_beside(npt, target->level, slot, slot + 1);
+		update->slot = target->path[target->level]; /* reaping starts here */
+		remove_entry(update, update->slot, target->level, npt_load(update->slot), target->start, target->end);
+		dies = only_holes_beside(npt, target->level, update->slot, update->slot + 1);
 	}
 }
 
 /* Takes the tables for splits, changes, flushes. MM_ENOMEM: nothing has changed. */
-static int run_update(struct update *update)
+static inline __attribute__((always_inline)) int run_update(struct update *update)
 {
 	/* cppcheck-suppress ctuuninitvar ; its callers set what is needed, field by field */
 	struct npt *npt = update->npt;
 	const struct npt_target *target = &update->target;
-	unsigned splits = target->level > 0 ? count_splits(npt, target->start, target->end) : 0;
+	unsigned splits = target->level > 0 && update->slot == NULL ? count_splits(update) : 0;
 
 	update->linked = true;
 	update->hides = false;
@@ -380,30 +405,44 @@ static int run_update(struct update *update)
 	return MM_OK;
 }
 
-int npt_unmap(struct npt *npt, gpa_t start, uint64_t size, npt_release *release, void *context)
+int npt_unmap_checked(struct npt *npt, gpa_t start, gpa_t end, const struct gpa_range *room, npt_release *release,
+                      void *context)
 {
 	struct update update;
-	int status = npt_check_range(npt, start, size);
+	struct npt_target *target = &update.target;
 
-	if (status != MM_OK || size == 0) {
-		return status;
-	}
 	update.npt = npt;
 	update.bitmap = NULL;
 	update.removes = true;
 	update.tells = release != NULL;
-	update.target.start = start;
-	update.target.end = start + size;
-	npt_narrow(npt, &update.target);
-	if (update.target.empty) {
+	update.room = *room;
+	target->start = start;
+	target->end = end;
+	npt_narrow_in(npt, target, room);
+	if (target->empty) {
 		return MM_OK;
 	}
-	npt_forget(npt);
-	status = run_update(&update);
-	if (status == MM_OK && update.hides) {
-		reap_table(npt, update.target.table, update.target.level, start, start + size, release, context);
+	update.slot = target->slot;
+	int status = run_update(&update);
+
+	if (status != MM_OK || !update.hides) {
+		return status;
 	}
-	return status;
+	if (update.slot != NULL) {
+		reap_entry(npt, update.slot, target->level, start, end, release, context);
+	} else {
+		reap_table(npt, target->table, target->level, start, end, release, context);
+	}
+	return MM_OK;
+}
+
+int npt_unmap(struct npt *npt, gpa_t start, uint64_t size, npt_release *release, void *context)
+{
+	struct gpa_range range = {start, start + size};
+	int status = npt_check_range(npt, start, size);
+
+	return status != MM_OK || size == 0 ? status
+	                                    : npt_unmap_checked(npt, start, start + size, &range, release, context);
 }
 
 int npt_protect(struct npt *npt, gpa_t start, uint64_t size, uint8_t permissions)
@@ -427,6 +466,8 @@ int npt_protect(struct npt *npt, gpa_t start, uint64_t size, uint8_t permissions
 	update.removes = false;
 	update.cleans = false;
 	update.dirties = false;
+	update.slot = NULL;
+	update.room = (struct gpa_range){start, start + size};
 	update.target.start = start;
 	update.target.end = start + size;
 	npt_narrow(npt, &update.target);

@@ -231,6 +231,37 @@ static void hiding_keeps_kind_and_address_and_hides_from_the_cpu(void **state)
 	}
 }
 
+/* What npt_child relies on. */
+static void nothing_but_the_entry_of_a_table_leads_to_a_table(void **state)
+{
+	struct mm_arena arena;
+	struct npt npt;
+
+	(void)state;
+	mm_arena_init(&arena, MIB(1));
+	FOR_EACH_FORMAT (format) {
+		assert_status(npt_init(&npt, format, &arena.hal), MM_OK);
+		uint64_t table = npt_table_entry(format, MM_ARENA_BASE);
+
+		assert_ptr_equal(npt_child(&npt, table), arena.memory);
+		assert_true(npt_is_child(npt_child(&npt, table)));
+		assert_false(npt_is_child(npt_child(&npt, npt_hide(format, table))));
+		assert_false(npt_is_child(npt_child(&npt, 0)));
+		for (unsigned i = 0; i < (MM_RWX + 1) * (MM_DEVICE + 1); i++) {
+			struct npt_attributes attributes = {i % (MM_RWX + 1), (uint8_t)(i / (MM_RWX + 1))};
+
+			for (unsigned level = 1; level < format->levels; level++) {
+				uint64_t entry = npt_leaf(format, level, MM_ARENA_BASE, attributes);
+
+				assert_false(npt_is_child(npt_child(&npt, entry)));
+				assert_false(npt_is_child(npt_child(&npt, npt_hide(format, entry))));
+			}
+		}
+		npt_destroy(&npt);
+	}
+	mm_arena_fini(&arena);
+}
+
 static void levels_fit_together(void **state)
 {
 	(void)state;
@@ -288,6 +319,7 @@ int main(void)
 		cmocka_unit_test(riscv_entries_are_as_the_privileged_specification_has_them),
 		cmocka_unit_test(every_legal_leaf_reads_back_as_it_was_made),
 		cmocka_unit_test(hiding_keeps_kind_and_address_and_hides_from_the_cpu),
+		cmocka_unit_test(nothing_but_the_entry_of_a_table_leads_to_a_table),
 		cmocka_unit_test(levels_fit_together),
 		cmocka_unit_test(a_leaf_size_that_the_cpu_lacks_is_cleared),
 		cmocka_unit_test(every_status_has_its_name),
