@@ -61,7 +61,7 @@ void addr_space_layout_changed(struct addr_space *space)
 	__atomic_store_n(&space->layout, space->layout + 1, __ATOMIC_RELEASE);
 }
 
-int addr_space_map_area(struct addr_space *space, const struct area *wanted)
+inline int addr_space_map_area(struct addr_space *space, const struct area *wanted)
 {
 	struct area_place place;
 	const struct area *after = area_set_find_place(&space->areas, wanted->range.start, &place);
@@ -91,7 +91,7 @@ int addr_space_map_area(struct addr_space *space, const struct area *wanted)
 	return MM_OK;
 }
 
-int addr_space_check_area(const struct addr_space *space, struct area *wanted, uint64_t size)
+inline int addr_space_check_area(const struct addr_space *space, struct area *wanted, uint64_t size)
 {
 	const struct npt_format *format = &space->npt.format;
 	int status = addr_space_check_range(space, wanted->range.start, size);
@@ -148,7 +148,7 @@ int addr_space_map_alloc(struct addr_space *space, gpa_t start, uint64_t size, s
 	return pages > AREA_PAGES_2M ? MM_EINVAL : check_and_map(space, &wanted, size);
 }
 
-void addr_space_begin_change(struct addr_space *space)
+inline void addr_space_begin_change(struct addr_space *space)
 {
 	spin_lock(&space->lock);
 	__atomic_store_n(&space->changing, true, __ATOMIC_SEQ_CST);
@@ -159,7 +159,7 @@ void addr_space_begin_change(struct addr_space *space)
 	addr_space_layout_changed(space);
 }
 
-void addr_space_end_change(struct addr_space *space)
+inline void addr_space_end_change(struct addr_space *space)
 {
 	__atomic_store_n(&space->changing, false, __ATOMIC_RELEASE);
 	spin_unlock(&space->lock);
@@ -243,7 +243,7 @@ static struct gpa_range find_room(const struct area *first, gpa_t start, gpa_t e
 	return room;
 }
 
-int addr_space_unmap_range(struct addr_space *space, gpa_t start, gpa_t end)
+inline int addr_space_unmap_range(struct addr_space *space, gpa_t start, gpa_t end)
 {
 	struct area *below;
 	struct area *above;
@@ -437,6 +437,18 @@ static __attribute__((noinline)) int fill_anywhere(struct addr_space *space, con
 	                        : backend_alloc_fill_high(space, area, gpa, place.slot, place.level);
 }
 
+/* Under the lock: what `area` does not grant, and all that concerns guards and linear areas. */
+static __attribute__((noinline)) int fault_specially(struct addr_space *space, const struct area *area, gpa_t gpa,
+                                                     unsigned access, bool force)
+{
+	unsigned permissions = area->attributes.permissions;
+
+	if (!force && ((access & ~permissions) != 0 || permissions == MM_NONE)) {
+		return MM_EACCES;
+	}
+	return fill_anywhere(space, area, gpa, access);
+}
+
 /* Under the lock. */
 static inline __attribute__((always_inline)) int fault_in(struct addr_space *space, gpa_t gpa, unsigned access,
                                                           bool force)
@@ -446,17 +458,17 @@ static inline __attribute__((always_inline)) int fault_in(struct addr_space *spa
 	if (unlikely(area == NULL)) {
 		return MM_EFAULT;
 	}
-	if (!force && unlikely(((access | AREA_ANY_ACCESS) & area->denied) != 0)) {
-		return MM_EACCES;
+	if (force ? area->backend != AREA_ALLOC : ((access | AREA_ANY_ACCESS) & area->denied) != 0) {
+		return fault_specially(space, area, gpa, access, force);
 	}
 	if (likely(npt_has_gib(&space->npt, gpa))) {
 		struct npt_place place = npt_walk_gib(&space->npt, gpa);
 
 		/* What most faults are: a page's, beside others that are there, or one for 2 MiB. */
-		if (likely(place.level == 0 && place.entry == 0 && area->backend == AREA_ALLOC)) {
+		if (likely(place.level == 0 && place.entry == 0)) {
 			return backend_alloc_fill_page(space, area, place.slot);
 		}
-		if (place.level == 1 && place.entry == 0 && area->backend == AREA_ALLOC) {
+		if (place.level == 1 && place.entry == 0) {
 			return backend_alloc_fill_high(space, area, gpa, place.slot, 1);
 		}
 	}

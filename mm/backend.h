@@ -16,8 +16,9 @@ void backend_alloc_derive(const struct addr_space *space, struct area *area);
 static inline void backend_derive(const struct addr_space *space, struct area *area)
 {
 	unsigned permissions = area->attributes.permissions;
+	bool special = permissions == MM_NONE || area->backend == AREA_LINEAR;
 
-	area->denied = permissions == MM_NONE ? MM_RWX | AREA_ANY_ACCESS : MM_RWX & ~permissions;
+	area->denied = (uint8_t)((MM_RWX & ~permissions) | (special ? AREA_ANY_ACCESS : 0));
 	if (area->backend == AREA_LINEAR) {
 		backend_linear_derive(space, area);
 	} else {

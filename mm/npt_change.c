@@ -376,8 +376,8 @@ static inline __attribute__((always_inline)) void change_all(struct update *upda
 	}
 }
 
-/* Takes the tables for splits, changes, flushes. MM_ENOMEM: nothing has changed. */
-static inline __attribute__((always_inline)) int run_update(struct update *update)
+/* Takes the tables for splits, clears `bitmap` (or NULL), changes, flushes. MM_ENOMEM: nothing has changed. */
+static inline __attribute__((always_inline)) int run_update(struct update *update, uint64_t *bitmap)
 {
 	/* cppcheck-suppress ctuuninitvar ; its callers set what is needed, field by field */
 	struct npt *npt = update->npt;
@@ -392,10 +392,10 @@ static inline __attribute__((always_inline)) int run_update(struct update *updat
 	if (splits != 0 && frame_list_take(&update->tables, npt->hal, splits, 0, FRAME_TABLE) != MM_OK) {
 		return MM_ENOMEM;
 	}
-	if (unlikely(update->bitmap != NULL)) {
+	if (bitmap != NULL) {
 		uint64_t pages = (target->end - target->start) >> FRAME_SHIFT;
 
-		memset(update->bitmap, 0, (pages + 63) / 64 * sizeof(*update->bitmap));
+		memset(bitmap, 0, (pages + 63) / 64 * sizeof(*bitmap));
 	}
 	change_all(update);
 	flush(update);
@@ -412,7 +412,6 @@ int npt_unmap_checked(struct npt *npt, gpa_t start, gpa_t end, const struct gpa_
 	struct npt_target *target = &update.target;
 
 	update.npt = npt;
-	update.bitmap = NULL;
 	update.removes = true;
 	update.tells = release != NULL;
 	update.room = *room;
@@ -423,7 +422,7 @@ int npt_unmap_checked(struct npt *npt, gpa_t start, gpa_t end, const struct gpa_
 		return MM_OK;
 	}
 	update.slot = target->slot;
-	int status = run_update(&update);
+	int status = run_update(&update, NULL);
 
 	if (status != MM_OK || !update.hides) {
 		return status;
@@ -473,26 +472,30 @@ int npt_protect(struct npt *npt, gpa_t start, uint64_t size, uint8_t permissions
 	npt_narrow(npt, &update.target);
 	update.permission_bits = npt_leaf(format, 0, 0, attributes) & format->permission_mask;
 	update.log_marks = format->clean_mark | format->writable_mark;
-	return update.target.empty ? MM_OK : run_update(&update);
+	return update.target.empty ? MM_OK : run_update(&update, NULL);
 }
 
 int npt_clean_range(struct npt *npt, gpa_t start, uint64_t size, uint64_t *bitmap)
 {
-	struct update update = {
-		.npt = npt, .cleans = true, .log_marks = UINT64_MAX, .bitmap = bitmap, .bitmap_start = start};
+	struct update update = {.npt = npt,
+	                        .cleans = true,
+	                        .log_marks = UINT64_MAX,
+	                        .room = {start, start + size},
+	                        .bitmap = bitmap,
+	                        .bitmap_start = start};
 
 	update.target.start = start;
 	update.target.end = start + size;
 	npt_narrow(npt, &update.target);
-	return run_update(&update);
+	return run_update(&update, bitmap);
 }
 
 void npt_dirty_all(struct npt *npt)
 {
-	struct update update = {.npt = npt, .dirties = true, .log_marks = UINT64_MAX};
+	struct update update = {.npt = npt, .dirties = true, .log_marks = UINT64_MAX, .room = npt->range};
 
 	update.target.start = npt->range.start;
 	update.target.end = npt->range.end;
 	npt_narrow(npt, &update.target);
-	(void)run_update(&update); /* cuts no leaf, so it takes nothing and cannot fail */
+	(void)run_update(&update, NULL); /* cuts no leaf, so it takes nothing and cannot fail */
 }
