@@ -185,7 +185,7 @@ FUZZERS := $(patsubst tests/host/fuzz_%.c,%,$(wildcard tests/host/fuzz_*.c))
 
 # $(1): the test's name; answers the sources that its comment names. Those of mm/ all stand on the same arena.
 comment_names = $(wildcard $(shell sed -nE '20q;s,^(//|/\*) sources: ,,;T;s, *\*/ *$$,,;p' tests/host/$(1).c))
-named_sources = $(sort $(call comment_names,$(1)) $(if $(filter test_mm_% fuzz_mm_%,$(1)),$(MM_TEST_SOURCES)))
+named_sources = $(sort $(call comment_names,$(1)) $(if $(filter test_mm_% fuzz_mm% race_mm%,$(1)),$(MM_TEST_SOURCES)))
 MM_TEST_SOURCES := tests/host/mm_arena.c $(wildcard mm/*.c mm/formats/*.c) lib/rbtree.c
 
 define host_test_rules
