@@ -224,11 +224,11 @@ struct npt_place npt_walk(const struct npt *npt, gpa_t address)
 {
 	struct npt_place place = {.slot = &npt->table[npt_index(npt, npt->top, address)], .level = npt->top};
 
-	place.entry = npt_load(place.slot);
+	place.entry = npt_load_to_follow(place.slot);
 	while (npt_is_table(&npt->format, place.level, place.entry)) {
 		place.level--;
 		place.slot = npt_table(npt, place.entry) + npt_index(npt, place.level, address);
-		place.entry = npt_load(place.slot);
+		place.entry = npt_load_to_follow(place.slot);
 	}
 	return place;
 }
@@ -239,7 +239,7 @@ uint64_t *npt_find_table(const struct npt *npt, gpa_t address)
 	unsigned level = npt->top;
 
 	for (; level > NPT_HINT_LEVEL; level--) {
-		uint64_t entry = npt_load(&table[npt_index(npt, level, address)]);
+		uint64_t entry = npt_load_to_follow(&table[npt_index(npt, level, address)]);
 
 		if (!npt_is_table(&npt->format, level, entry)) {
 			return NULL;

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What the files of mm/ that touch entries share: npt.c, npt_change.c, addr_space.c, backend_alloc.c,
- * guest_memory.c, dump.c. Entries are read and written here and nowhere else: relaxed loads (a table is reached
- * through the address that was loaded, which orders the two), release stores (what an entry leads to is
- * complete before the entry is seen). Nothing here takes a lock.
+ * guest_memory.c, dump.c. Entries are read and written here and nowhere else: release stores (what an entry leads to
+ * is complete before the entry is seen), acquire loads in walks, which may run without the lock, and relaxed loads
+ * under it. Nothing here takes a lock.
  */
 #pragma once
 
@@ -31,6 +31,12 @@ static inline uint64_t npt_span(unsigned level)
 static inline uint64_t npt_load(const uint64_t *slot)
 {
 	return __atomic_load_n(slot, __ATOMIC_RELAXED);
+}
+
+/* What the entry leads to is seen as it was when the entry was stored. */
+static inline uint64_t npt_load_to_follow(const uint64_t *slot)
+{
+	return __atomic_load_n(slot, __ATOMIC_ACQUIRE);
 }
 
 static inline void npt_store(uint64_t *slot, uint64_t entry)
@@ -156,7 +162,7 @@ static inline struct npt_place npt_walk_from(const struct npt *npt, uint64_t *ta
 {
 	struct npt_place place = {.slot = &table[(address >> npt_shift(NPT_HINT_LEVEL)) % NPT_ENTRIES]};
 
-	place.entry = npt_load(place.slot);
+	place.entry = npt_load_to_follow(place.slot);
 	uint64_t low_table = place.entry ^ npt->format.table_bits;
 
 	if ((low_table & npt->flag_mask) != 0) {
@@ -164,7 +170,7 @@ static inline struct npt_place npt_walk_from(const struct npt *npt, uint64_t *ta
 		return place;
 	}
 	place.slot = npt_pointer(npt, low_table << npt->format.address_shift) + (address >> FRAME_SHIFT) % NPT_ENTRIES;
-	place.entry = npt_load(place.slot);
+	place.entry = npt_load_to_follow(place.slot);
 	place.level = 0;
 	return place;
 }
