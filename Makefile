@@ -16,7 +16,7 @@ MAKEFLAGS += --no-builtin-rules --no-builtin-variables
 .SUFFIXES:
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: all usb run test bench lint check-layers host-tests host-test-programs fuzz-programs firmware guests deps clean help FORCE
+.PHONY: all usb run test bench lint check-layers host-tests host-test-programs fuzz-programs race-programs firmware guests deps clean help FORCE
 
 all: $(ISAS:%=$(BUILD)/%/caisson.efi) usb ## both EFI files and both disk images (the default)
 
@@ -210,8 +210,23 @@ $(BUILD)/host/%.c.o: %.c Makefile
 
 -include $(shell find $(BUILD)/host -name '*.d' 2>/dev/null)
 
+# Races: tests/host/race_NAME.c, whose sources are named likewise, under ThreadSanitizer.
+RACES := $(patsubst tests/host/race_%.c,%,$(wildcard tests/host/race_*.c))
+
+define race_rules
+$(BUILD)/host/race_$(1): tests/host/race_$(1).c $$(call named_sources,race_$(1)) $$(wildcard */*.h)
+	@mkdir -p $$(@D)
+	$$(call say,TSAN,$$@)
+	$(Q)gcc -fsanitize=thread $(HOST_FLAGS) -o $$@ $$(filter %.c,$$^) -lcmocka -lpthread
+endef
+$(foreach race,$(RACES),$(eval $(call race_rules,$(race))))
+
+race-%: $(BUILD)/host/race_% ## race-NAME: run tests/host/race_NAME.c under ThreadSanitizer
+	$(Q)$(BUILD)/host/race_$*
+
 host-test-programs: $(HOST_TESTS:%=$(BUILD)/host/%)
 fuzz-programs: $(FUZZERS:%=$(BUILD)/host/fuzz_%)
+race-programs: $(RACES:%=$(BUILD)/host/race_%)
 
 host-tests: host-test-programs ## build and run every tests/host/test_*.c under ASan and UBSan
 	@failed=0; for test in $(HOST_TESTS); do \
@@ -236,7 +251,7 @@ run: deps ## boot the demo on the best rig of this machine; RIG=vmx|svm|svm-boch
 	@./run-qemu.sh $(if $(RIG),--rig $(RIG))
 
 test: deps ## everything on all rigs; T=PATTERN runs some
-	@$(MAKE) --no-print-directory QUIET=1 -j$(JOBS) all host-test-programs fuzz-programs firmware
+	@$(MAKE) --no-print-directory QUIET=1 -j$(JOBS) all host-test-programs fuzz-programs race-programs firmware
 	@tests/run.py $(if $(T),'$(T)')
 
 bench: deps ## instruction counts on the rigs: a table and build/bench.json

@@ -56,6 +56,10 @@ def host_tests() -> Iterator[Test]:
         seconds = FUZZ_SECONDS.get(name, FUZZ_SECONDS_OF_OTHERS)
         fuzz = partial(make, f"fuzz-{name}", 300, f"FUZZ_SECONDS={seconds}")
         yield Test(f"host/fuzz-{name}: {seconds} seconds of random input find nothing", fuzz, seconds + 15)
+    for source in sorted(TOP.glob("tests/host/race_*.c")):
+        name = source.stem[5:]
+        race = partial(make, f"race-{name}", 300)
+        yield Test(f"host/race-{name}: ThreadSanitizer finds no race", race, 20)
     lint = partial(make, "lint", 900)
     yield Test("source/lint: clang-format, clang-tidy, cppcheck and shellcheck find nothing", lint, 120)
     yield Test("source/layers: no floor includes what is above it", partial(make, "check-layers", 60), 1)
