@@ -19,6 +19,7 @@
 
 struct mm_arena model_arena;
 struct model models[2];
+unsigned model_current;
 char *model_window_shadow;
 uint8_t *model_window_written;
 bool mm_model_believes_discard_does_nothing;
@@ -48,7 +49,7 @@ const struct model_kind model_kinds[] = {
 	{"guest_load", 1, model_load},
 	{"guest_store", 1, model_store},
 	{"guest_peek", 1, model_peek},
-#if MM_MODEL_LATE
+#if MM_TEST_LATE
 	{"replace_linear", 3, model_replace_linear},
 	{"replace_alloc", 3, model_replace_alloc},
 	{"find_free", 2, model_find_free},
@@ -298,10 +299,11 @@ static void open_all(const uint8_t *run)
 		model_window_shadow = map_zeros(MM_MODEL_WINDOW);
 		model_window_written = map_zeros(MM_MODEL_WINDOW / FRAME_SIZE);
 	}
+	model_current = 0;
 	model_arena.next = 0;
 	model_arena.fail_at = 0;
 	open_model(&models[0], run);
-	if (MM_MODEL_LATE) {
+	if (MM_TEST_LATE) {
 		open_model(&models[1], run);
 	}
 }
@@ -309,7 +311,7 @@ static void open_all(const uint8_t *run)
 static void close_all(void)
 {
 	close_model(&models[0]);
-	if (MM_MODEL_LATE) {
+	if (MM_TEST_LATE) {
 		close_model(&models[1]);
 	}
 	MODEL_CHECK(mm_arena_held(&model_arena) == 0);
@@ -321,7 +323,8 @@ static void close_all(void)
 static void make_call(const uint8_t *byte)
 {
 	static char line[300];
-	struct model_call call = decode(&models[0], byte);
+	struct model *model = &models[model_current];
+	struct model_call call = decode(model, byte);
 
 	describe(&call, line, sizeof(line));
 	current_call = line;
@@ -331,8 +334,8 @@ static void make_call(const uint8_t *byte)
 	model_arena.refused = 0;
 	model_arena.refused_large = 0;
 	model_arena.fail_at = call.fail_at;
-	model_watch_flushes(&models[0]);
-	model_kinds[call.kind].make(&models[0], &call);
+	model_watch_flushes(model);
+	model_kinds[call.kind].make(model, &call);
 	model_arena.fail_at = 0;
 }
 

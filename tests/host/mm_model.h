@@ -13,11 +13,6 @@
 
 #include "mm/npt_private.h"
 
-/* 1: the calls of mm_model_late.c are made too. */
-#ifndef MM_MODEL_LATE
-#define MM_MODEL_LATE 0
-#endif
-
 #define MM_MODEL_HEADER_BYTES 2
 #define MM_MODEL_CALL_BYTES   8
 #define MM_MODEL_PLACES       5 /* where spaces lie, and how large they are */
@@ -39,7 +34,7 @@ struct model_page {
 
 enum model_dirt {
 	MODEL_CLEAN,
-	MODEL_MAY_BE_DIRTY, /* a fault for a write, of which the hardware may have made none */
+	MODEL_MAY_BE_DIRTY, /* a neighbour was written, or a fault says that one wants to */
 	MODEL_DIRTY,
 };
 
@@ -51,6 +46,7 @@ struct model {
 	char *shadow;             /* what was written to alloc areas */
 	uint64_t fills, raced, refused;
 	gpa_t log_start, log_end; /* the dirty log runs here; equal: it does not */
+	bool may_be_split;        /* a dirty log has been there: leaves may be smaller than they could be */
 	uint64_t fixed;           /* tables of the empty space */
 };
 
@@ -72,9 +68,10 @@ struct model_call {
 
 #define MM_MODEL_ACCESS KIB(20)
 
-/* The arena of all spaces, and the two spaces: calls go to the first of them, but for copies. */
+/* The arena of all spaces; the two spaces, of which calls go to `model_current`; the other is for copies. */
 extern struct mm_arena model_arena;
 extern struct model models[2];
+extern unsigned model_current;
 /* What was written to linear areas, by window page. */
 extern char *model_window_shadow;
 extern uint8_t *model_window_written;
@@ -150,6 +147,8 @@ int model_expect_range(const struct model *model, gpa_t start, uint64_t size);
 int model_expect_map_linear(const struct model *model, const struct model_call *call);
 int model_expect_map_alloc(const struct model *model, const struct model_call *call);
 bool model_range_is_free(const struct model *model, gpa_t start, uint64_t size);
+/* The pages from `page` on that are of one area become a new one. */
+void model_renumber(const struct model *model, struct model_page *page);
 /* The model's half of what has succeeded. */
 void model_set_linear(struct model *model, const struct model_call *call);
 void model_set_alloc(struct model *model, const struct model_call *call);
@@ -159,10 +158,23 @@ void model_forget_range(struct model *model, gpa_t start, uint64_t size);
  * failed, and nothing else is if it was not one of order 9.
  */
 bool model_agree_on_status(int status, int expected);
+/* Takes over where the tables lead at `page`, which is filled now, and compares contents. */
+void model_observe_page(struct model *model, struct model_page *page);
 
-/* Flushes of one call: begins to watch; then what a change had to flush was flushed, once, and nothing else at all. */
+/* The page was written: so may be all that a leaf around it holds. */
+void model_set_dirty(struct model *model, struct model_page *page, enum model_dirt dirt);
+
+/*
+ * Flushes of one call. `model_watch_flushes` comes before it; then, before the model knows of the change: what was
+ * present was flushed, in one flush, and (`model_check_flushes`) there was no flush without a reason. `all`: the pages
+ * of the range are removed; else they get `permissions`.
+ */
 void model_watch_flushes(struct model *model);
+bool model_check_needed_flushes(struct model *model, gpa_t start, uint64_t size, bool all, uint8_t permissions,
+                                int status);
 void model_check_flushes(struct model *model, gpa_t start, uint64_t size, bool all, uint8_t permissions, int status);
+/* Of a change that may flush or not: at most once. */
+void model_check_at_most_one_flush(void);
 
 /* After a fault at `page`: takes over what was filled. False: nothing was. */
 bool model_observe_fill(struct model *model, struct model_page *page);

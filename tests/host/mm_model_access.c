@@ -48,7 +48,40 @@ bool model_contents_agree(const struct model *model, const struct model_page *pa
 	return memcmp(memory, written ? shadow : zeros, FRAME_SIZE) == 0;
 }
 
+/* Of a leaf that can be in the space. */
+static uint64_t largest_span(const struct model *model)
+{
+	return model->count * FRAME_SIZE < GIB(1) ? MIB(2) : GIB(1);
+}
+
+void model_set_dirty(struct model *model, struct model_page *page, enum model_dirt dirt)
+{
+	gpa_t gpa = model_gpa(model, page);
+	uint64_t span = largest_span(model);
+	gpa_t at = MAX(align_down(gpa, span), model->log_start);
+
+	if (model->log_start == model->log_end) {
+		return;
+	}
+	for (; at < align_down(gpa, span) + span && at < model->log_end; at += FRAME_SIZE) {
+		struct model_page *near = model_page_at(model, at);
+
+		near->dirtied = MAX(near->dirtied, MODEL_MAY_BE_DIRTY);
+	}
+	page->dirtied = MAX(page->dirtied, (uint8_t)dirt);
+}
+
 /* ---- filling ---- */
+
+void model_observe_page(struct model *model, struct model_page *page)
+{
+	gpa_t gpa = model_gpa(model, page);
+	struct npt_place place = model_raw_walk(model, gpa);
+
+	MODEL_CHECK(place.entry != 0);
+	page->address = npt_address(&model->space.npt.format, place.entry) + gpa % npt_span(place.level);
+	MODEL_CHECK(model_contents_agree(model, page));
+}
 
 /* The block of 2 MiB around the page if it can be filled at once, else NULL. */
 static struct model_page *whole_block(const struct model *model, const struct model_page *page)
@@ -114,7 +147,7 @@ void model_fault(struct model *model, const struct model_call *call)
 		return;
 	}
 	if ((call->access & MM_WRITE) != 0) {
-		page->dirtied = MAX(page->dirtied, MODEL_MAY_BE_DIRTY);
+		model_set_dirty(model, page, MODEL_MAY_BE_DIRTY);
 	}
 	if (page->filled) {
 		MODEL_CHECK(status == MM_OK);
@@ -196,7 +229,7 @@ static uint64_t bytes_to_be_had(struct model *model, gpa_t gpa, uint64_t bytes, 
 }
 
 /* Copies between `bytes` and what the model knows of [gpa, gpa + count). */
-static void copy_shadow(const struct model *model, gpa_t gpa, char *bytes, uint64_t count, bool to_shadow)
+static void copy_shadow(struct model *model, gpa_t gpa, char *bytes, uint64_t count, bool to_shadow)
 {
 	for (uint64_t done = 0; done < count;) {
 		uint64_t into = (gpa + done) % FRAME_SIZE;
@@ -206,7 +239,7 @@ static void copy_shadow(const struct model *model, gpa_t gpa, char *bytes, uint6
 
 		if (to_shadow) {
 			memcpy(shadow + into, bytes + done, part);
-			page->dirtied = MODEL_DIRTY;
+			model_set_dirty(model, page, MODEL_DIRTY);
 		} else {
 			memcpy(bytes + done, shadow == NULL ? zeros : shadow + into, part);
 		}
