@@ -48,6 +48,7 @@ static hpa_t alloc_frames(struct mm_hal *hal, unsigned order, enum frame_use use
 	pthread_mutex_lock(&arena->lock);
 	arena->allocations++;
 	fails = arena->fail_at != 0 && --arena->fail_at == 0;
+	arena->fail_at += fails && arena->fail_on;
 	if (!fails && !(arena->fail_large && order == 9)) {
 		frame = find_and_take(arena, UINT64_C(1) << order, use);
 	}

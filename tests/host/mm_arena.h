@@ -48,6 +48,7 @@ struct mm_arena {
 	uint64_t held[FRAME_USES];
 	uint64_t allocations; /* asked for so far */
 	uint64_t fail_at;     /* this many allocations from now, one fails; 0: none */
+	bool fail_on;         /* and so do all after it */
 	bool fail_large;      /* every allocation of order 9 fails */
 	uint64_t refused;     /* allocations that failed, for whatever reason, but those of order 9 */
 	uint64_t refused_large;
