@@ -190,6 +190,8 @@ void model_copy_from(struct model *model, const struct model_call *call)
 		expected = MM_EEXIST;
 	}
 	model_check_needed_flushes(model, call->start, 0, false, MM_NONE, status);
+	/* Where a table to 2 MiB cannot be had, it may have tried with pages. */
+	model_arena.refused = status == MM_OK ? 0 : model_arena.refused;
 	if (!model_agree_on_status(status, expected)) {
 		return;
 	}

@@ -344,8 +344,7 @@ static int try_nth(unsigned operation, uint64_t n, bool and_on, bool *failed)
 	char *after = dump_but_for_refusals();
 
 	bool trace = strcmp(before, after) != 0 || held != mm_arena_held(&arena) || flushes != arena.flush_calls;
-	/* Of 2 MiB: then 4 KiB may do. */
-	bool told = status == MM_OK ? arena.refused == 0 : status != MM_ENOMEM || *failed;
+	bool told = status != MM_ENOMEM || *failed;
 
 	if (!told || (trace && status != MM_OK)) {
 		fail_msg("%s, %s, allocation %llu%s: %s\n%s\nbecame\n%s", format->name, operations[operation].name,
