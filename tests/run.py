@@ -60,6 +60,8 @@ def host_tests() -> Iterator[Test]:
         name = source.stem[5:]
         race = partial(make, f"race-{name}", 300)
         yield Test(f"host/race-{name}: ThreadSanitizer finds no race", race, 20)
+    coverage = partial(make, "coverage-mm", 300)
+    yield Test("host/coverage-mm: the tests reach 97 % of the lines of mm/", coverage, 30)
     lint = partial(make, "lint", 900)
     yield Test("source/lint: clang-format, clang-tidy, cppcheck and shellcheck find nothing", lint, 120)
     yield Test("source/layers: no floor includes what is above it", partial(make, "check-layers", 60), 1)
