@@ -213,24 +213,6 @@ static void part_of_a_2m_frame_is_given_back_page_by_page(void **state)
 	}
 }
 
-static void a_gibibyte_leaf_fits_where_pages_were(void **state)
-{
-	(void)state;
-	FOR_EACH_FORMAT (format) {
-		start(format);
-		assert_status(addr_space_map_linear(&space, GIB(1), GIB(1), (int64_t)FRAME_SIZE, RWX), MM_OK);
-		assert_int_equal(space.npt.statistics.leaves[0], GIB(1) / FRAME_SIZE);
-		assert_status(addr_space_unmap(&space, GIB(1), GIB(1)), MM_OK);
-		assert_int_equal(space.npt.statistics.tables, fixed);
-		assert_int_equal(space.npt.statistics.leaves[0], 0);
-		assert_status(addr_space_map_linear(&space, GIB(1), GIB(1), 0, RWX), MM_OK);
-		if (format->levels > 2 && format->level[2].leaf) {
-			assert_int_equal(space.npt.statistics.leaves[2], 1);
-		}
-		addr_space_destroy(&space);
-	}
-}
-
 /* ---- flushes ---- */
 
 static void nothing_is_flushed_for_what_was_not_present(void **state)
@@ -366,7 +348,6 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_guarded_page_keeps_its_data, setup, teardown),
 		cmocka_unit_test_setup_teardown(unmap_drops_shrinks_and_splits_areas, setup, teardown),
 		cmocka_unit_test_setup_teardown(part_of_a_2m_frame_is_given_back_page_by_page, setup, teardown),
-		cmocka_unit_test_setup_teardown(a_gibibyte_leaf_fits_where_pages_were, setup, teardown),
 		cmocka_unit_test_setup_teardown(nothing_is_flushed_for_what_was_not_present, setup, teardown),
 		cmocka_unit_test_setup_teardown(one_call_flushes_once_and_only_what_was_present, setup, teardown),
 		cmocka_unit_test_setup_teardown(many_scattered_pages_need_no_more_ranges_than_there_is_room, setup,
