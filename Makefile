@@ -16,7 +16,7 @@ MAKEFLAGS += --no-builtin-rules --no-builtin-variables
 .SUFFIXES:
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: all usb run test bench coverage-mm lint check-layers host-tests host-test-programs fuzz-programs race-programs firmware guests deps clean help FORCE
+.PHONY: all usb run test bench coverage-mm lib demo lint check-layers host-tests host-test-programs fuzz-programs race-programs firmware guests deps clean help FORCE
 
 all: $(ISAS:%=$(BUILD)/%/caisson.efi) usb ## both EFI files and both disk images (the default)
 
@@ -262,6 +262,35 @@ fuzz-%: $(BUILD)/host/fuzz_% ## fuzz-NAME: run tests/host/fuzz_NAME.c for FUZZ_S
 	@mkdir -p $(BUILD)/fuzz/$*
 	$(Q)$(BUILD)/host/fuzz_$* -max_total_time=$(FUZZ_SECONDS) -timeout=10 -print_final_stats=1 \
 		-artifact_prefix=$(BUILD)/fuzz/$*- $(BUILD)/fuzz/$* $(wildcard tests/host/corpus_$*)
+
+# ---- mm/ by itself ----
+#
+# For any program of this machine: no sanitizers, no kernel's flags. What it takes from a C library is memcpy, memset
+# and snprintf. Users include mm/*.h from the top of this tree.
+
+LIB_FLAGS := -std=gnu11 -O2 -g $(WARNINGS) -I.
+LIB_SOURCES := $(wildcard mm/*.c mm/formats/*.c) lib/rbtree.c
+
+$(BUILD)/lib/%.c.o: %.c
+	@mkdir -p $(@D)
+	$(call say,LIBCC,$@)
+	$(Q)gcc $(LIB_FLAGS) -MMD -MP -c -o $@ $<
+
+$(BUILD)/libmm.a: $(LIB_SOURCES:%=$(BUILD)/lib/%.o)
+	$(call say,AR,$@)
+	$(Q)rm -f $@ && ar rcs $@ $^
+
+$(BUILD)/examples/%: examples/%.c $(BUILD)/libmm.a
+	@mkdir -p $(@D)
+	$(call say,CC,$@)
+	$(Q)gcc $(LIB_FLAGS) -o $@ $^
+
+-include $(LIB_SOURCES:%.c=$(BUILD)/lib/%.c.d)
+
+lib: $(BUILD)/libmm.a ## build/libmm.a: mm/ for any program of this machine, with mm/*.h as its interface
+
+demo: $(BUILD)/examples/mm_demo ## run examples/mm_demo.c, which shows how
+	@$<
 
 # ---- doors ----
 
