@@ -161,6 +161,8 @@ bool model_agree_on_status(int status, int expected);
 /* Takes over where the tables lead at `page`, which is filled now, and compares contents. */
 void model_observe_page(struct model *model, struct model_page *page);
 
+/* Of a leaf that can be in the space, in bytes. */
+uint64_t model_largest_span(const struct model *model);
 /* The page was written: so may be all that a leaf around it holds. */
 void model_set_dirty(struct model *model, struct model_page *page, enum model_dirt dirt);
 

@@ -48,8 +48,7 @@ bool model_contents_agree(const struct model *model, const struct model_page *pa
 	return memcmp(memory, written ? shadow : zeros, FRAME_SIZE) == 0;
 }
 
-/* Of a leaf that can be in the space. */
-static uint64_t largest_span(const struct model *model)
+uint64_t model_largest_span(const struct model *model)
 {
 	return model->count * FRAME_SIZE < GIB(1) ? MIB(2) : GIB(1);
 }
@@ -57,7 +56,7 @@ static uint64_t largest_span(const struct model *model)
 void model_set_dirty(struct model *model, struct model_page *page, enum model_dirt dirt)
 {
 	gpa_t gpa = model_gpa(model, page);
-	uint64_t span = largest_span(model);
+	uint64_t span = model_largest_span(model);
 	gpa_t at = MAX(align_down(gpa, span), model->log_start);
 
 	if (model->log_start == model->log_end) {

@@ -145,6 +145,23 @@ static void check_compacted(const struct model *model, gpa_t start, gpa_t end)
 	}
 }
 
+/* A merged leaf is as dirty as the dirtiest of those it was made of. */
+static void spread_dirt(struct model *model, gpa_t start, uint64_t size)
+{
+	uint64_t span = model_largest_span(model);
+	gpa_t next;
+
+	for (gpa_t at = MAX(start, model->log_start); at < MIN(start + size, model->log_end); at = next) {
+		struct model_page *page = model_page_at(model, at);
+
+		next = at + FRAME_SIZE;
+		if (page->dirtied != MODEL_CLEAN) {
+			model_set_dirty(model, page, MODEL_MAY_BE_DIRTY);
+			next = align_down(at, span) + span;
+		}
+	}
+}
+
 void model_compact(struct model *model, const struct model_call *call)
 {
 	int expected = model_expect_range(model, call->start, call->size);
@@ -155,6 +172,7 @@ void model_compact(struct model *model, const struct model_call *call)
 	model_check_at_most_one_flush();
 	if (status == MM_OK) {
 		observe_merged_areas(model);
+		spread_dirt(model, call->start, call->size);
 		if (model->log_start == model->log_end) {
 			check_compacted(model, call->start, call->start + call->size);
 		}
