@@ -342,5 +342,6 @@ void model_discard(struct model *model, const struct model_call *call)
 	for (uint64_t i = 0; i < call->size / FRAME_SIZE; i++) {
 		page[i].filled = false;
 		page[i].written = false;
+		page[i].dirtied = MIN(page[i].dirtied, MODEL_MAY_BE_DIRTY); /* marks go with the frames */
 	}
 }

@@ -145,11 +145,21 @@ static void check_compacted(const struct model *model, gpa_t start, gpa_t end)
 	}
 }
 
-/* A merged leaf is as dirty as the dirtiest of those it was made of. */
+/* A merged leaf is as dirty as the dirtiest of those it was made of, and what is not watched is dirty. */
 static void spread_dirt(struct model *model, gpa_t start, uint64_t size)
 {
 	uint64_t span = model_largest_span(model);
 	gpa_t next;
+
+	if (model->log_start == model->log_end) {
+		return;
+	}
+	if (!is_aligned(model->log_start, span)) {
+		model_set_dirty(model, model_page_at(model, model->log_start), MODEL_MAY_BE_DIRTY);
+	}
+	if (!is_aligned(model->log_end, span)) {
+		model_set_dirty(model, model_page_at(model, model->log_end - FRAME_SIZE), MODEL_MAY_BE_DIRTY);
+	}
 
 	for (gpa_t at = MAX(start, model->log_start); at < MIN(start + size, model->log_end); at = next) {
 		struct model_page *page = model_page_at(model, at);
