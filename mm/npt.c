@@ -281,7 +281,7 @@ struct npt_place npt_walk(const struct npt *npt, gpa_t address)
 	if (npt_has_gib(npt, address)) {
 		return npt_walk_gib(npt, address);
 	}
-	place.entry = npt_load(place.slot);
+	place.entry = npt_load_to_follow(place.slot);
 	while (place.level > 0) {
 		uint64_t *child = npt_child(npt, place.entry);
 
@@ -290,7 +290,7 @@ struct npt_place npt_walk(const struct npt *npt, gpa_t address)
 		}
 		place.level--;
 		place.slot = child + (address >> npt_shift(place.level)) % NPT_ENTRIES;
-		place.entry = npt_load(place.slot);
+		place.entry = npt_load_to_follow(place.slot);
 	}
 	return place;
 }
@@ -474,7 +474,7 @@ void npt_narrow_in(const struct npt *npt, struct npt_target *target, const struc
 	uint64_t *table = low ? npt->gib_table : npt->table;
 	unsigned level = low ? GIB_LEVEL : npt->top;
 	unsigned shift = npt_shift(level);
-	uint64_t *slot = &table[start >> shift & npt->index_mask];
+	uint64_t *slot = &table[low ? start >> shift : start >> shift & npt->index_mask];
 
 	target->empty = false;
 	target->slot = NULL;

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What the files of mm/ that touch entries share: npt.c, npt_change.c, addr_space.c, backend_alloc.c,
- * guest_memory.c, dump.c. Entries are read and written here and nowhere else: relaxed loads (a table is reached
- * through the address that was loaded, which orders the two), release stores (what an entry leads to is
- * complete before the entry is seen). Nothing here takes a lock.
+ * guest_memory.c, dump.c. Entries are read and written here and nowhere else: release stores (what an entry leads to
+ * is complete before the entry is seen), acquire loads in walks, which may run without the lock, and relaxed loads
+ * under it. Nothing here takes a lock.
  */
 #pragma once
 
@@ -32,6 +32,12 @@ static inline uint64_t npt_span(unsigned level)
 static inline uint64_t npt_load(const uint64_t *slot)
 {
 	return __atomic_load_n(slot, __ATOMIC_RELAXED);
+}
+
+/* What the entry leads to is seen as it was when the entry was stored. */
+static inline uint64_t npt_load_to_follow(const uint64_t *slot)
+{
+	return __atomic_load_n(slot, __ATOMIC_ACQUIRE);
 }
 
 static inline void npt_store(uint64_t *slot, uint64_t entry)
@@ -211,7 +217,7 @@ static inline struct npt_place npt_place_in(uint64_t *table, unsigned level, gpa
 {
 	uint64_t *slot = &table[(address >> npt_shift(level)) % NPT_ENTRIES];
 
-	return (struct npt_place){slot, npt_load(slot), level};
+	return (struct npt_place){slot, npt_load_to_follow(slot), level};
 }
 
 /* True if npt_walk_gib may be used. */
@@ -224,7 +230,7 @@ static inline bool npt_has_gib(const struct npt *npt, gpa_t address)
 static inline __attribute__((always_inline)) struct npt_place npt_walk_gib(const struct npt *npt, gpa_t address)
 {
 	uint64_t *slot = &npt->gib_table[address >> npt_shift(GIB_LEVEL)];
-	struct npt_place place = {slot, npt_load(slot), GIB_LEVEL};
+	struct npt_place place = {slot, npt_load_to_follow(slot), GIB_LEVEL};
 	uint64_t *child = npt_child_unshifted(npt, place.entry);
 
 	if (unlikely(!npt_is_child(child))) {

@@ -48,8 +48,12 @@ static hpa_t alloc_frames(struct mm_hal *hal, unsigned order, enum frame_use use
 	pthread_mutex_lock(&arena->lock);
 	arena->allocations++;
 	fails = arena->fail_at != 0 && --arena->fail_at == 0;
+	arena->fail_at += fails && arena->fail_on;
 	if (!fails && !(arena->fail_large && order == 9)) {
 		frame = find_and_take(arena, UINT64_C(1) << order, use);
+	}
+	if (frame == HPA_NONE) {
+		++*(order == 9 ? &arena->refused_large : &arena->refused);
 	}
 	pthread_mutex_unlock(&arena->lock);
 	return frame;
@@ -88,16 +92,34 @@ static void flush(struct mm_hal *hal, struct npt *npt, const struct gpa_range *r
 	}
 }
 
-void mm_arena_init(struct mm_arena *arena, uint64_t bytes)
+/* `bytes` of zeros, aligned to 2 MiB; only what is touched takes memory. */
+static char *map_zeros(uint64_t bytes)
 {
 	uint64_t slack = MIB(2);
 	char *memory =
 		mmap(NULL, bytes + slack, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
 	assert_true(memory != MAP_FAILED);
+	uint64_t before = align_up((uintptr_t)memory, MIB(2)) - (uintptr_t)memory;
+
+	if (before != 0) {
+		munmap(memory, before);
+	}
+	munmap(memory + before + bytes, slack - before);
+	return memory + before;
+}
+
+void mm_arena_init(struct mm_arena *arena, uint64_t bytes)
+{
+	mm_arena_init_windowed(arena, bytes, 0);
+}
+
+void mm_arena_init_windowed(struct mm_arena *arena, uint64_t bytes, uint64_t window)
+{
 	*arena = (struct mm_arena){.hal = {.alloc_frames = alloc_frames, .free_frames = free_frames, .flush = flush}};
 	pthread_mutex_init(&arena->lock, NULL);
-	arena->memory = memory + (align_up((uintptr_t)memory, MIB(2)) - (uintptr_t)memory);
+	arena->mapped = window == 0 ? bytes : MM_ARENA_WINDOW - MM_ARENA_BASE + window;
+	arena->memory = map_zeros(arena->mapped);
 	arena->frames = bytes / FRAME_SIZE;
 	arena->use = malloc(arena->frames);
 	assert_non_null(arena->use);
@@ -108,7 +130,7 @@ void mm_arena_init(struct mm_arena *arena, uint64_t bytes)
 void mm_arena_fini(struct mm_arena *arena)
 {
 	assert_int_equal(mm_arena_held(arena), 0);
-	munmap(arena->memory, arena->frames * FRAME_SIZE);
+	munmap(arena->memory, arena->mapped);
 	free(arena->use);
 	pthread_mutex_destroy(&arena->lock);
 }
