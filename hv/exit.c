@@ -186,6 +186,17 @@ void host_look_around(void)
 	console_poll();
 }
 
+static enum vm_outcome halt(struct vcpu *vcpu, const struct vm_exit *exit, uint64_t from)
+{
+	if (charge(vcpu->vm, &from)) {
+		return stop_for_budget(vcpu);
+	}
+	if (!arch_vcpu_wakeable(&vcpu->arch)) {
+		return stop(vcpu, exit, "halted with no interrupt that could wake it");
+	}
+	return VM_WAITING;
+}
+
 enum vm_outcome vcpu_run(struct vcpu *vcpu, uint64_t slice_end)
 {
 	struct vm *vm = vcpu->vm;
@@ -222,13 +233,7 @@ enum vm_outcome vcpu_run(struct vcpu *vcpu, uint64_t slice_end)
 			}
 			break;
 		case VM_EXIT_HALT:
-			if (charge(vm, &from)) {
-				return stop_for_budget(vcpu);
-			}
-			if (!arch_vcpu_wakeable(&vcpu->arch)) {
-				return stop(vcpu, &exit, "halted with no interrupt that could wake it");
-			}
-			return VM_WAITING;
+			return halt(vcpu, &exit, from);
 		case VM_EXIT_INTERRUPT:
 			host_look_around();
 			break;
