@@ -1,8 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/*
- * mm/ in a program of its own, `make lib` and then `make demo`: a guest's address space in EPT's format whose frames
- * are a heap's. Shows what a user of build/libmm.a needs: a struct mm_hal, a format, and the calls of addr_space.h.
- */
+/* What a user of build/libmm.a needs: a struct mm_hal, a format, and addr_space.h. `make lib`, then `make demo`. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -35,38 +32,29 @@ int main(void)
 	/* No CPU walks these tables, so there is nothing to flush; "host-physical" is the program's own address. */
 	struct mm_hal hal = {.alloc_frames = alloc_frames, .free_frames = free_frames};
 	struct ept_capabilities cpu = {.leaf_2m = true, .leaf_1g = true, .physical_bits = 52};
-	struct npt_attributes ram = {MM_RWX, MM_WRITE_BACK};
-	struct npt_attributes device = {MM_RW, MM_DEVICE};
+	struct npt_attributes ram = {MM_RWX, MM_WRITE_BACK}, device = {MM_RW, MM_DEVICE};
 	struct nested_fault fault = {.gpa = GIB(1) + 0x1234, .access = MM_WRITE};
 	struct npt_format format;
 	struct addr_space space;
 	struct translation found;
-	char text[32] = "";
+	char text[8];
 
 	npt_format_ept(&format, &cpu);
-	int status = addr_space_init(&space, 0, GIB(8), &format, &hal);
-
-	printf("init: %s\n", mm_status_name(status));
+	printf("init: %s\n", mm_status_name(addr_space_init(&space, 0, GIB(8), &format, &hal)));
 	/* 1 GiB of a device's registers at 64 GiB takes one leaf; 4 GiB of lazy memory take nothing yet. */
-	status = addr_space_map_linear(&space, 0, GIB(1), -(int64_t)GIB(64), device);
-	printf("map_linear: %s\n", mm_status_name(status));
-	status = addr_space_map_alloc(&space, GIB(1), GIB(4), ram, false, AREA_PAGES_4K);
-	printf("map_alloc: %s\n", mm_status_name(status));
+	int linear = addr_space_map_linear(&space, 0, GIB(1), -(int64_t)GIB(64), device);
+	int lazy = addr_space_map_alloc(&space, GIB(1), GIB(4), ram, false, AREA_PAGES_4K);
+
+	printf("map_linear: %s, map_alloc: %s\n", mm_status_name(linear), mm_status_name(lazy));
 	printf("translate before the fault: %s\n", mm_status_name(addr_space_translate(&space, fault.gpa, &found)));
 	printf("fault: %s\n", mm_status_name(addr_space_handle_fault(&space, &fault)));
-	status = addr_space_translate(&space, fault.gpa, &found);
-	printf("translate after it: %s, %llu bytes, leaf of %u bits\n", mm_status_name(status),
-	       (unsigned long long)found.bytes, found.leaf_shift);
+	printf("translate after it: %s\n", mm_status_name(addr_space_translate(&space, fault.gpa, &found)));
+	printf("%llu bytes there, in a leaf of %u bits\n", (unsigned long long)found.bytes, found.leaf_shift);
 	/* Across a page's end, into one that is not there yet. */
 	size_t written = guest_write(&space, GIB(1) + 2 * FRAME_SIZE - 3, "bytes", 6, GUEST_ACCESS_DEFAULT);
 	size_t read = guest_read(&space, GIB(1) + 2 * FRAME_SIZE - 3, text, 6, GUEST_ACCESS_DEFAULT);
 
 	printf("written %zu, read %zu: \"%s\"\n", written, read, text);
-	/* Discarded memory: its next fault finds zeros. A device's is never touched. */
-	printf("discard: %s\n", mm_status_name(addr_space_discard(&space, GIB(1) + FRAME_SIZE, FRAME_SIZE)));
-	printf("read from the device: %zu\n", guest_read(&space, 0, text, 6, GUEST_ACCESS_DEFAULT));
-	status = addr_space_protect(&space, MIB(2), FRAME_SIZE, MM_READ);
-	printf("protect: %s, %llu splits\n", mm_status_name(status), (unsigned long long)space.npt.statistics.splits);
 	addr_space_unmap(&space, GIB(1), GIB(1)); /* else the dump would tell where the heap lies */
 	addr_space_dump(&space, print_line, NULL);
 	addr_space_destroy(&space);
