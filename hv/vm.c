@@ -99,10 +99,24 @@ static void set_console_irq(struct irq_line *line, bool level)
 	arch_vm_set_irq(&vm->arch, arch_platform.console_irq, level);
 }
 
+static void uart_write(struct serial_backend *backend, uint8_t byte)
+{
+	struct vm *vm = container_of(backend, struct vm, uart_console);
+	vm->console.write(&vm->console, byte);
+}
+
+static int uart_read(struct serial_backend *backend)
+{
+	struct vm *vm = container_of(backend, struct vm, uart_console);
+	return vm->config->console == CONFIG_CONSOLE_UART ? vm->console.read(&vm->console) : -1;
+}
+
 static void poll_console(void *context)
 {
 	struct vm *vm = context;
-	if (arch_platform.console == CONSOLE_16550) {
+	if (vm->config->console == CONFIG_CONSOLE_VIRTIO) {
+		virtio_console_poll(&vm->virtio.console);
+	} else if (arch_platform.console == CONSOLE_16550) {
 		uart16550_device_poll(&vm->uart16550);
 	} else {
 		pl011_device_poll(&vm->pl011);
@@ -113,15 +127,16 @@ static void add_devices(struct vm *vm)
 {
 	bool added = true;
 	vm->console_irq.set = set_console_irq;
+	vm->uart_console = (struct serial_backend){.write = uart_write, .read = uart_read};
 	if (arch_platform.console == CONSOLE_16550) {
-		uart16550_device_init(&vm->uart16550, &vm->console, &vm->console_irq);
+		uart16550_device_init(&vm->uart16550, &vm->uart_console, &vm->console_irq);
 		added = bus_add(&vm->mmio, arch_platform.console_mmio, UART16550_PORTS, &vm->uart16550.device) &&
 		        bus_add(&vm->ports, arch_platform.console_port, UART16550_PORTS, &vm->uart16550.device);
 		pit8254_device_init(&vm->pit, clock_nanoseconds);
 		added = added && bus_add(&vm->ports, PIT_PORT, PIT_PORTS, &vm->pit.device) &&
 		        bus_add(&vm->ports, PORT61, 1, &vm->pit.port61);
 	} else {
-		pl011_device_init(&vm->pl011, &vm->console, &vm->console_irq);
+		pl011_device_init(&vm->pl011, &vm->uart_console, &vm->console_irq);
 		added = bus_add(&vm->mmio, arch_platform.console_mmio, FRAME_SIZE, &vm->pl011.device);
 	}
 	if (!added) {
@@ -188,7 +203,7 @@ static bool furnish(struct vm *vm, char *message)
 	}
 	vm->vcpu_ready = true;
 	add_devices(vm);
-	return load(vm, message);
+	return vm_virtio_init(vm, message, MESSAGE_MAX) && load(vm, message);
 }
 
 static void destroy(struct vm *vm)
@@ -197,6 +212,7 @@ static void destroy(struct vm *vm)
 	if (vm->vcpu_ready) {
 		arch_vcpu_destroy(&vm->vcpu.arch);
 	}
+	vm_virtio_destroy(vm);
 	addr_space_destroy(&vm->space);
 	if (vm->arch_ready) {
 		arch_vm_destroy(&vm->arch);

@@ -9,6 +9,7 @@
 #include "hv/bus.h"
 #include "hv/devices/pit8254.h"
 #include "hv/devices/serial.h"
+#include "hv/vm_virtio.h"
 
 struct vm;
 
@@ -45,11 +46,13 @@ struct vm {
 	struct bus ports, mmio;
 	struct irq_line console_irq;
 	struct serial_backend console;
+	struct serial_backend uart_console; /* what the UART has: the console, without its input if virtio has that */
 	union {
 		struct uart16550_device uart16550;
 		struct pl011_device pl011;
 	};
 	struct pit8254_device pit;
+	struct vm_virtio virtio;
 	uint64_t cpu_ticks_left; /* of the CPU-time budget; UINT64_MAX: no limit */
 	uint64_t first_entry;    /* counter ticks after efi_main */
 	struct vcpu vcpu;        /* the only one in this version */
