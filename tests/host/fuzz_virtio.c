@@ -139,12 +139,11 @@ static void put_some_descriptor(struct input *input)
 	guest_write(&space, at, &descriptor, sizeof(descriptor), 0);
 }
 
-static void offer_and_notify(struct input *input, struct virtio_device *device)
+static void offer_and_notify(struct virtio_device *device, unsigned index, uint16_t head)
 {
-	unsigned index = (unsigned)take(input, 1) % device->type->queues;
 	const struct virtqueue *queue = &device->queue[index];
-	if (queue->ready && queue->size > 0) {
-		uint16_t head = (uint16_t)take(input, 1), next = queue->next;
+	if (queue->ready) {
+		uint16_t next = queue->next;
 		guest_write(&space, queue->available + 4 + next % queue->size * UINT64_C(2), &head, sizeof(head), 0);
 		next++;
 		guest_write(&space, queue->available + 2, &next, sizeof(next), 0);
@@ -152,13 +151,32 @@ static void offer_and_notify(struct input *input, struct virtio_device *device)
 	write_register(device, 0x050, 4, index);
 }
 
+/* A chain of three, such as drivers make: header, data, status; in the queue for receiving, one large buffer. */
+static void send_request(struct input *input, struct virtio_device *device)
+{
+	static const uint32_t types[] = {0, 1, 1, 4, 8, 9};
+	unsigned index = (unsigned)take(input, 1) % device->type->queues;
+	uint64_t shape = take(input, 4);
+	const uint64_t header[] = {types[shape % ARRAY_SIZE(types)], shape >> 8 & 0x3f};
+	bool receive = index != device->type->queues - 1U, out = shape & BIT(14);
+	uint32_t bytes = (shape & BIT(15) ? 512 : 1) * (uint32_t)(shape >> 16 & 0xff);
+	const struct descriptor chain[] = {
+		{BUFFERS, receive ? 1530 : 16, receive ? WRITE : NEXT, 1},
+		{BUFFERS + FRAME_SIZE - (shape >> 24), bytes, out ? NEXT : NEXT | WRITE, 2},
+		{BUFFERS + MIB(1), 1, WRITE, 0},
+	};
+	guest_write(&space, BUFFERS, header, sizeof(header), 0);
+	guest_write(&space, device->queue[index].descriptors, chain, sizeof(chain), 0);
+	offer_and_notify(device, index, 0);
+}
+
 static void step(struct input *input)
 {
 	unsigned operation = (unsigned)take(input, 1);
-	unsigned which = operation / 8 % DEVICES;
+	unsigned which = operation / 9 % DEVICES;
 	struct virtio_device *device = devices[which];
 	uint64_t value;
-	switch (operation % 8) {
+	switch (operation % 9) {
 	case 0:
 		run_device(which, take(input, 1) << 28, 1U << take(input, 1) % 5, take(input, 1) * 64);
 		break;
@@ -178,11 +196,15 @@ static void step(struct input *input)
 		put_some_descriptor(input);
 		break;
 	case 5:
-		offer_and_notify(input, device);
+		value = take(input, 2);
+		offer_and_notify(device, (unsigned)value % device->type->queues, (uint16_t)(value >> 8));
 		break;
 	case 6:
 		typed += (unsigned)take(input, 1);
 		virtio_console_poll(&console);
+		break;
+	case 7:
+		send_request(input, device);
 		break;
 	default:
 		arena.fail_at = take(input, 1) % 4;
