@@ -90,7 +90,7 @@ bool vm_virtio_init(struct vm *vm, char *message, size_t size)
 		add_disk(vm, i);
 	}
 	if (vm->config->net[0] != '\0' && !add_net(vm)) {
-		snprintf(message, size, "net = %s: more than %u switches, or %u VMs on one", vm->config->net,
+		snprintf(message, size, "net = %s: more than %d switches, or %d VMs on one", vm->config->net,
 		         NET_SWITCHES_MAX, NET_PORTS_MAX);
 		return false;
 	}
