@@ -108,7 +108,7 @@ static void learn(struct net_port *port, const uint8_t *mac)
 	}
 }
 
-static void deliver(struct net_port *to, const void *frame, size_t bytes)
+static void deliver(struct net_port *to, uint8_t *frame, size_t bytes)
 {
 	if (to->receive(to, frame, bytes)) {
 		to->received++;
@@ -120,7 +120,8 @@ static void deliver(struct net_port *to, const void *frame, size_t bytes)
 void net_switch_send(struct net_port *port, size_t bytes)
 {
 	struct net_switch *net = port->net;
-	const uint8_t *to = net->frame, *from = net->frame + NET_MAC_BYTES;
+	uint8_t *frame = net->packet + NET_HEADROOM;
+	const uint8_t *to = frame, *from = frame + NET_MAC_BYTES;
 	if (bytes < NET_HEADER_BYTES || bytes > NET_FRAME_MAX) {
 		port->dropped++;
 		return;
@@ -130,13 +131,13 @@ void net_switch_send(struct net_port *port, size_t bytes)
 	const struct net_address *known = place_of(net, to);
 	if (!(to[0] & MAC_GROUP) && known->port && memcmp(known->mac, to, NET_MAC_BYTES) == 0) {
 		if (known->port != port) {
-			deliver(known->port, net->frame, bytes);
+			deliver(known->port, frame, bytes);
 		}
 		return;
 	}
 	for (unsigned i = 0; i < net->port_count; i++) {
 		if (net->port[i] != port) {
-			deliver(net->port[i], net->frame, bytes);
+			deliver(net->port[i], frame, bytes);
 		}
 	}
 }

@@ -17,6 +17,7 @@
 #define NET_MAC_BYTES    6
 #define NET_HEADER_BYTES 14   /* addresses and EtherType: the shortest frame, for the switch does not pad */
 #define NET_FRAME_MAX    1518 /* an MTU of 1500, and a VLAN tag */
+#define NET_HEADROOM     12   /* bytes before a frame, for the header that virtio has there */
 #define NET_NAME_MAX     32   /* with the terminating 0 */
 #define NET_PORTS_MAX    32
 #define NET_ADDRESSES    64 /* learned, a power of two; a newer one overwrites an older one in its place */
@@ -27,8 +28,9 @@ struct net_switch;
 /* Embedded in each network device. */
 struct net_port {
 	struct net_switch *net;
-	/* Puts a frame into the device's queue. False: it has no buffer for it now. */
-	bool (*receive)(struct net_port *port, const void *frame, size_t bytes);
+	/* Puts a frame into the device's queue; before it are NET_HEADROOM bytes to write to. False: the device has no
+	 * buffer for it now. */
+	bool (*receive)(struct net_port *port, uint8_t *frame, size_t bytes);
 	uint64_t sent, received, dropped; /* frames; dropped: for want of this port's buffers, or not fit to be sent */
 };
 
@@ -43,7 +45,8 @@ struct net_switch {
 	unsigned port_count;
 	struct net_port *port[NET_PORTS_MAX];
 	struct net_address address[NET_ADDRESSES];
-	uint8_t frame[NET_FRAME_MAX]; /* the sender's, on its way */
+	/* The sender's frame on its way, and before it what devices have there. */
+	uint8_t packet[NET_HEADROOM + NET_FRAME_MAX];
 };
 
 /* Puts `port` (its receive set) on the switch `name`, which comes into being with its first port. False: there are too
@@ -52,7 +55,7 @@ bool net_switch_attach(struct net_port *port, const char *name);
 /* Nothing is delivered to the port any more. A switch without ports is gone. */
 void net_switch_detach(struct net_port *port);
 
-/* Sends the first `bytes` of port->net->frame. */
+/* Sends the frame of `bytes` that lies at port->net->packet + NET_HEADROOM. */
 void net_switch_send(struct net_port *port, size_t bytes);
 
 /* The address of the n-th network device of a VM: locally administered, always the same for the same name. */

@@ -28,7 +28,7 @@ struct frame_header {
 	uint16_t checksum_offset;
 	uint16_t num_buffers;
 };
-_Static_assert(sizeof(struct frame_header) == 12, "VIRTIO 1.2, 5.1.6");
+_Static_assert(sizeof(struct frame_header) == NET_HEADROOM, "VIRTIO 1.2, 5.1.6");
 
 /* Frames that are too long or too short are the switch's to drop. */
 static bool serve(struct virtio_device *device)
@@ -36,22 +36,22 @@ static bool serve(struct virtio_device *device)
 	struct virtio_net *net = container_of(device, struct virtio_net, virtio);
 	struct virtqueue *queue = virtio_requests(device);
 	struct virtq_chain *chain = &device->chain;
-	struct frame_header header;
-	if (chain->readable_bytes < sizeof(header)) {
+	if (chain->readable_bytes < NET_HEADROOM) {
 		return virtio_broken(device, "a frame lacks its header, head", chain->head);
 	}
-	size_t bytes = chain->readable_bytes - sizeof(header);
-	if (bytes <= NET_FRAME_MAX && (virtq_read(queue, chain, &header, sizeof(header)) != sizeof(header) ||
-	                               virtq_read(queue, chain, net->port.net->frame, bytes) != bytes)) {
+	/* The header, which says nothing as no offload is negotiated, goes where the receivers put theirs. */
+	size_t bytes = chain->readable_bytes - NET_HEADROOM;
+	if (bytes <= NET_FRAME_MAX &&
+	    virtq_read(queue, chain, net->port.net->packet, chain->readable_bytes) != chain->readable_bytes) {
 		return false;
 	}
 	net_switch_send(&net->port, bytes);
-	device->budget -= (uint32_t)MIN(bytes + sizeof(header), (size_t)device->budget);
+	device->budget -= (uint32_t)MIN(chain->readable_bytes, (uint64_t)device->budget);
 	return true;
 }
 
 /* Under the switch's lock, which is this device's. The chain is free: a frame never comes back to its own port. */
-static bool receive(struct net_port *port, const void *frame, size_t bytes)
+static bool receive(struct net_port *port, uint8_t *frame, size_t bytes)
 {
 	static const struct frame_header header = {.num_buffers = 1};
 	struct virtio_net *net = container_of(port, struct virtio_net, port);
@@ -67,8 +67,8 @@ static bool receive(struct net_port *port, const void *frame, size_t bytes)
 		return false;
 	}
 	if (result == VIRTQ_CHAIN) {
-		virtq_write(queue, chain, &header, sizeof(header));
-		virtq_write(queue, chain, frame, bytes);
+		memcpy(frame - sizeof(header), &header, sizeof(header));
+		virtq_write(queue, chain, frame - sizeof(header), sizeof(header) + bytes);
 		virtq_push(queue, chain);
 	}
 	virtio_publish(device, queue);

@@ -6,7 +6,6 @@
  */
 #include "hv/devices/virtqueue.h"
 
-#include "lib/string.h"
 #include "lib/util.h"
 
 /* 2.7.5 The Virtqueue Descriptor Table */
@@ -73,23 +72,46 @@ static __attribute__((noinline)) bool move_window(struct virtqueue *queue, struc
 	       broken(queue, "no memory for the ring at", from);
 }
 
-/* Copies, then orders what is read later behind it. */
-static inline bool look(struct virtqueue *queue, struct virtq_window *window, gpa_t from, void *to, size_t bytes)
+/* Where the window shows `bytes` at `from`, naturally aligned; NULL: it does not. */
+static inline const void *view(const struct virtqueue *queue, const struct virtq_window *window, gpa_t from,
+                               size_t bytes)
 {
 	uint64_t offset = from - window->page;
-	if (likely(offset <= FRAME_SIZE - bytes && window->generation == generation(queue))) {
-		memcpy(to, window->bytes + offset, bytes);
-		__atomic_thread_fence(__ATOMIC_ACQUIRE);
-		if (likely(window->generation == generation(queue))) {
+	bool shown = offset <= FRAME_SIZE - bytes && is_aligned(offset, MIN(bytes, sizeof(uint64_t))) &&
+	             window->generation == generation(queue);
+	return likely(shown) ? window->bytes + offset : NULL;
+}
+
+/* What was copied out of the window counts, and what is read later comes after it. */
+static inline bool was_valid(const struct virtqueue *queue, const struct virtq_window *window)
+{
+	__atomic_thread_fence(__ATOMIC_ACQUIRE);
+	return likely(window->generation == generation(queue));
+}
+
+static inline bool look_16(struct virtqueue *queue, gpa_t from, uint16_t *value)
+{
+	const uint16_t *shown = view(queue, &queue->ring, from, sizeof(*value));
+	if (shown) {
+		*value = __atomic_load_n(shown, __ATOMIC_RELAXED);
+		if (was_valid(queue, &queue->ring)) {
 			return true;
 		}
 	}
-	return move_window(queue, window, from, to, bytes);
+	return move_window(queue, &queue->ring, from, value, sizeof(*value));
 }
 
-static bool look_16(struct virtqueue *queue, gpa_t from, uint16_t *value)
+static inline bool look_descriptor(struct virtqueue *queue, struct virtq_window *window, gpa_t from,
+                                   struct virtq_descriptor *descriptor)
 {
-	return look(queue, &queue->ring, from, value, sizeof(*value));
+	const volatile struct virtq_descriptor *shown = view(queue, window, from, sizeof(*descriptor));
+	if (shown) {
+		*descriptor = *shown; /* once: another vCPU may be writing */
+		if (was_valid(queue, window)) {
+			return true;
+		}
+	}
+	return move_window(queue, window, from, descriptor, sizeof(*descriptor));
 }
 
 static bool put_16(struct virtqueue *queue, gpa_t to, uint16_t value)
@@ -165,7 +187,7 @@ static bool follow(struct virtqueue *queue, struct virtq_chain *chain, struct vi
 		if (unlikely(index >= entries)) {
 			return broken(queue, "there is no descriptor", index);
 		}
-		if (unlikely(!look(queue, window, at, last, sizeof(*last)))) {
+		if (unlikely(!look_descriptor(queue, window, at, last))) {
 			return false;
 		}
 		if (last->flags & DESCRIPTOR_INDIRECT) {
