@@ -102,10 +102,8 @@ static struct net_address *place_of(struct net_switch *net, const uint8_t *mac)
 static void learn(struct net_port *port, const uint8_t *mac)
 {
 	struct net_address *address = place_of(port->net, mac);
-	if (!(mac[0] & MAC_GROUP)) {
-		memcpy(address->mac, mac, NET_MAC_BYTES);
-		address->port = port;
-	}
+	memcpy(address->mac, mac, NET_MAC_BYTES);
+	address->port = port;
 }
 
 static void deliver(struct net_port *to, uint8_t *frame, size_t bytes)
