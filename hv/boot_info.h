@@ -54,6 +54,7 @@ struct boot_info {
 	uint8_t random_seed[RANDOM_SEED_BYTES]; /* from the firmware's generator */
 	bool has_random_seed;
 	uint64_t start_counter; /* arch_counter() at efi_main's first statement */
+	uint64_t start_time;    /* the firmware's clock then, in seconds since 1970-01-01, UTC; 0: it has none */
 	struct config config;
 	struct boot_vm_files files[CONFIG_VMS_MAX]; /* beside config.vms */
 	/*

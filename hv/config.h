@@ -20,6 +20,7 @@
 enum config_backing { CONFIG_LAZY, CONFIG_POPULATE, CONFIG_LINEAR };
 enum config_console { CONFIG_CONSOLE_UART, CONFIG_CONSOLE_VIRTIO };
 enum config_pages { CONFIG_PAGES_AUTO, CONFIG_PAGES_4K };
+enum config_run { CONFIG_RUN_IN_TURN, CONFIG_RUN_TOGETHER };
 
 struct config_disk {
 	char path[CONFIG_PATH_MAX]; /* of its image on the volume */
@@ -48,6 +49,7 @@ struct config_vm {
 struct config {
 	struct config_vm vms[CONFIG_VMS_MAX];
 	unsigned vm_count;
+	enum config_run run; /* of all VMs; default in turn, as they stand in the file */
 };
 
 /* One mistake: line number (0: the file as a whole) and a text that names the value and the remedy. */

@@ -48,7 +48,7 @@ static void add_disk(struct vm *vm, unsigned index)
 	struct virtio_blk *disk = &vm->virtio.disk[index];
 	const struct boot_file *file = &vm->files->disk[index];
 	struct virtio_place place = next_place(vm, "blk", index);
-	virtio_blk_init(disk, &place, file->data, file->bytes, vm->config->disk[index].readonly, &vm->hal);
+	virtio_blk_init(disk, &place, file->data, file->bytes, vm->config->disk[index].readonly, &vm->quota.hal);
 	vm->virtio.disks++;
 	add(vm, &disk->virtio);
 }
@@ -71,7 +71,7 @@ static bool add_net(struct vm *vm)
 static void add_console(struct vm *vm)
 {
 	struct virtio_place place = next_place(vm, "console", 0);
-	virtio_console_init(&vm->virtio.console, &place, &vm->console);
+	virtio_console_init(&vm->virtio.console, &place, &vm->console.backend);
 	add(vm, &vm->virtio.console.virtio);
 }
 

@@ -9,7 +9,8 @@
 #include "decode.h"
 #include "lib/string.h"
 
-#define TAGS_MAX 64 /* VMs that can exist at a time, and one for the host */
+#define TAGS_MAX     64 /* VMs that can exist at a time, and one for the host */
+#define LINEAR_BYTES 6  /* of a linear address with 4 levels, all that guests have */
 
 struct mm_hal *x86_hal;
 
@@ -53,7 +54,13 @@ const char *arch_virtualization(void)
 int arch_vm_init(struct arch_vm *vm, struct addr_space *space, unsigned vcpus)
 {
 	unsigned tags = x86_ops->tag_count ? x86_ops->tag_count() : TAGS_MAX;
-	*vm = (struct arch_vm){.space = space, .ops = x86_ops, .vcpus = vcpus, .tag = x86_tag_alloc(tags)};
+	*vm = (struct arch_vm){
+		.space = space,
+		.hal = space->npt.hal,
+		.ops = x86_ops,
+		.vcpus = vcpus,
+		.tag = x86_tag_alloc(tags),
+	};
 	if (vm->tag == 0) {
 		return MM_ENOMEM;
 	}
@@ -177,6 +184,24 @@ void arch_vcpu_finish_hypercall(struct arch_vcpu *vcpu, uint64_t result)
 	vcpu->gpr[GPR_RAX] = result;
 }
 
+static uint64_t sign_extend(uint64_t value, unsigned bytes)
+{
+	unsigned unused = 64 - 8 * bytes;
+	return (uint64_t)((int64_t)(value << unused) >> unused);
+}
+
+/* VM entry wants a canonical RIP in 64-bit code and 32 bits in any other: SDM vol. 3C 26.3.1.4. */
+bool arch_vcpu_resume_at(struct arch_vcpu *vcpu, uint64_t pc, uint64_t result)
+{
+	uint64_t valid = x86_code_mode(vcpu) == X86_CODE_64 ? sign_extend(pc, LINEAR_BYTES) : (uint32_t)pc;
+	if (pc != valid) {
+		return false;
+	}
+	vcpu->gpr[GPR_RAX] = result;
+	vcpu->vm->ops->set(vcpu, X86_RIP, pc);
+	return true;
+}
+
 void arch_vcpu_set_deadline(struct arch_vcpu *vcpu, uint64_t counter)
 {
 	vcpu->deadline = counter;
@@ -221,12 +246,6 @@ static inline void write_gpr(uint64_t *gpr, uint64_t value, unsigned bytes)
 	} else {
 		*gpr = bytes == 4 ? (uint32_t)value : value;
 	}
-}
-
-static uint64_t sign_extend(uint64_t value, unsigned bytes)
-{
-	unsigned unused = 64 - 8 * bytes;
-	return (uint64_t)((int64_t)(value << unused) >> unused);
 }
 
 static __attribute__((noinline)) void skip_by_rip(struct arch_vcpu *vcpu, unsigned length)

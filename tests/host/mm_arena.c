@@ -131,8 +131,10 @@ static void make_arm_and_riscv(struct npt_format *to)
 	stage2.ipa_bits = 39;
 	assert_status(npt_format_arm_stage2(to++, &stage2), MM_OK);
 	stage2.ipa_bits = 42;
+	stage2.hardware_dirty = true;
 	assert_status(npt_format_arm_stage2(to++, &stage2), MM_OK);
 	stage2.ipa_bits = 48;
+	stage2.hardware_dirty = false;
 	assert_status(npt_format_arm_stage2(to++, &stage2), MM_OK);
 	assert_status(npt_format_riscv(to++, &gstage), MM_OK);
 	gstage.levels = 4;
@@ -151,6 +153,7 @@ unsigned mm_format_count(void)
 		npt_format_ept(&formats[0], &ept);
 		ept.five_level = true;
 		ept.execute_only = true;
+		ept.accessed_dirty = true;
 		npt_format_ept(&formats[1], &ept);
 		ept = (struct ept_capabilities){.leaf_2m = true, .physical_bits = 39};
 		npt_format_ept(&formats[2], &ept);
@@ -192,4 +195,43 @@ char *mm_dump(struct addr_space *space)
 
 	addr_space_dump(space, append, &text);
 	return text.text;
+}
+
+/* True if there was an allocation to fail. */
+static bool fail_one(struct mm_arena *arena, struct addr_space *space, uint64_t n, int (*operation)(void))
+{
+	char *before = mm_dump(space);
+	uint64_t held = mm_arena_held(arena);
+	unsigned flush_calls = arena->flush_calls;
+
+	arena->fail_at = n;
+	int status = operation();
+	bool failed = arena->fail_at == 0;
+
+	arena->fail_at = 0;
+	/* Where 2 MiB cannot be had 4 KiB may do. */
+	assert_true(status == MM_OK || (failed && status == MM_ENOMEM));
+	if (status != MM_OK) {
+		char *after = mm_dump(space);
+
+		assert_string_equal(before, after);
+		assert_int_equal(mm_arena_held(arena), held);
+		assert_int_equal(arena->flush_calls, flush_calls);
+		free(after);
+	}
+	free(before);
+	return failed;
+}
+
+void mm_fail_each_allocation(struct mm_arena *arena, struct addr_space *space, void (*begin)(void),
+                             int (*operation)(void), void (*end)(void))
+{
+	bool failed = true;
+
+	/* After the first ones by larger steps: formats without large leaves take hundreds of tables. */
+	for (uint64_t n = 1; failed; n += n < 32 ? 1 : 97) {
+		begin();
+		failed = fail_one(arena, space, n, operation);
+		end();
+	}
 }

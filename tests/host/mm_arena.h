@@ -62,5 +62,13 @@ const struct npt_format *mm_format(unsigned i);
 /* addr_space_dump as one string, to be freed. */
 char *mm_dump(struct addr_space *space);
 
+/*
+ * Has the first allocation of `operation` fail, then the second, and so on until none is left to fail; `begin` and
+ * `end` make and undo what it works on, each time. A call that fails must say MM_ENOMEM and leave the dump, the frames
+ * held and the number of flushes as they were.
+ */
+void mm_fail_each_allocation(struct mm_arena *arena, struct addr_space *space, void (*begin)(void),
+                             int (*operation)(void), void (*end)(void));
+
 /* Whatever was wrong, the status's name tells it. */
 #define assert_status(actual, expected) assert_string_equal(mm_status_name(actual), mm_status_name(expected))

@@ -163,6 +163,7 @@ static void permissions_that_a_format_lacks_are_refused(void **state)
 static void a_guard_always_faults_and_can_be_lifted(void **state)
 {
 	struct npt_attributes guard = {MM_NONE, MM_WRITE_BACK};
+	const struct nested_fault nothing = {.gpa = MIB(4), .access = MM_NONE};
 	struct nested_fault fault = {.access = MM_READ};
 	struct translation result;
 
@@ -176,6 +177,7 @@ static void a_guard_always_faults_and_can_be_lifted(void **state)
 			assert_status(addr_space_handle_fault(&space, &fault), MM_EACCES);
 			assert_status(addr_space_translate(&space, fault.gpa, &result), MM_EFAULT);
 		}
+		assert_status(addr_space_handle_fault(&space, &nothing), MM_EACCES);
 		assert_status(addr_space_protect(&space, 0, MIB(6), MM_RWX), MM_OK);
 		assert_int_equal(arena.flush_calls, 0);
 		assert_status(addr_space_translate(&space, FRAME_SIZE, &result), MM_OK);
@@ -299,6 +301,32 @@ static void mapping_a_lazy_tebibyte_takes_no_table(void **state)
 	}
 }
 
+static void an_address_outside_the_space_is_no_alias_of_one_inside(void **state)
+{
+	const struct nested_fault inside = {.gpa = GIB(3) + MIB(5), .access = MM_WRITE};
+	struct translation to;
+
+	(void)state;
+	FOR_EACH_FORMAT (format) {
+		assert_status(addr_space_init(&space, GIB(2), GIB(2), format, &arena.hal), MM_OK);
+		assert_status(addr_space_map_alloc(&space, GIB(3), MIB(8), RWX, false, AREA_PAGES_4K), MM_OK);
+		assert_status(addr_space_map_linear(&space, GIB(2), MIB(8), -(int64_t)MM_ARENA_BASE, RWX), MM_OK);
+		assert_status(addr_space_handle_fault(&space, &inside), MM_OK);
+		assert_status(addr_space_translate(&space, inside.gpa, &to), MM_OK);
+		assert_status(addr_space_translate(&space, GIB(2), &to), MM_OK);
+		for (unsigned bit = 32; bit < 64; bit++) {
+			struct nested_fault outside = {.gpa = inside.gpa | BIT(bit), .access = MM_WRITE};
+
+			assert_status(addr_space_translate(&space, outside.gpa, &to), MM_EFAULT);
+			assert_status(addr_space_translate(&space, GIB(2) | BIT(bit), &to), MM_EFAULT);
+			assert_status(addr_space_handle_fault(&space, &outside), MM_EFAULT);
+		}
+		assert_status(addr_space_translate(&space, inside.gpa - GIB(2), &to), MM_EFAULT);
+		assert_status(addr_space_translate(&space, UINT64_MAX, &to), MM_EFAULT);
+		addr_space_destroy(&space);
+	}
+}
+
 static void memory_types_survive_splits_and_protect(void **state)
 {
 	struct translation result;
@@ -387,6 +415,8 @@ int main(void)
 	                                        teardown),
 		cmocka_unit_test_setup_teardown(the_last_page_of_the_widest_space_works, setup, teardown),
 		cmocka_unit_test_setup_teardown(mapping_a_lazy_tebibyte_takes_no_table, setup, teardown),
+		cmocka_unit_test_setup_teardown(an_address_outside_the_space_is_no_alias_of_one_inside, setup,
+	                                        teardown),
 		cmocka_unit_test_setup_teardown(memory_types_survive_splits_and_protect, setup, teardown),
 		cmocka_unit_test_setup_teardown(the_dump_tells_areas_leaves_and_counts, setup, teardown),
 		cmocka_unit_test_setup_teardown(layout_grows_with_every_change_of_the_areas_and_with_no_fault, setup,

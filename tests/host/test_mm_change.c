@@ -214,6 +214,47 @@ static void part_of_a_2m_frame_is_given_back_page_by_page(void **state)
 	}
 }
 
+static uint64_t tables(void)
+{
+	return space.npt.statistics.tables;
+}
+
+static void tables_go_with_the_last_page_whatever_areas_are_beside_it(void **state)
+{
+	const gpa_t page = GIB(1) + MIB(4) + 9 * FRAME_SIZE;
+	/* Beside the page, in its 2 MiB, in its GiB, in another. */
+	const gpa_t others[] = {page - FRAME_SIZE, page + FRAME_SIZE, page & ~(MIB(2) - 1), GIB(1), GIB(2), MIB(2)};
+
+	(void)state;
+	FOR_EACH_FORMAT (format) {
+		for (unsigned i = 0; i < ARRAY_SIZE(others); i++) {
+			const struct nested_fault fault = {.gpa = others[i], .access = MM_WRITE};
+			struct translation to;
+
+			assert_status(addr_space_init(&space, 0, GIB(4), format, &arena.hal), MM_OK);
+			uint64_t empty = tables();
+
+			/* An area alone holds no table. */
+			assert_status(addr_space_map_alloc(&space, others[i], FRAME_SIZE, RWX, false, AREA_PAGES_4K),
+			              MM_OK);
+			assert_status(addr_space_map_alloc(&space, page, FRAME_SIZE, RWX, true, AREA_PAGES_4K), MM_OK);
+			assert_true(tables() > empty);
+			assert_status(addr_space_unmap(&space, page, FRAME_SIZE), MM_OK);
+			assert_int_equal(tables(), empty);
+			/* What is filled does. */
+			assert_status(addr_space_handle_fault(&space, &fault), MM_OK);
+			uint64_t held = tables();
+			gpa_t from = i > 1 ? page - FRAME_SIZE : page;
+
+			assert_status(addr_space_map_linear(&space, page, FRAME_SIZE, 0, RWX), MM_OK);
+			assert_status(addr_space_unmap(&space, from, page + FRAME_SIZE - from), MM_OK);
+			assert_int_equal(tables(), held);
+			assert_status(addr_space_translate(&space, others[i], &to), MM_OK);
+			addr_space_destroy(&space);
+		}
+	}
+}
+
 static void a_gibibyte_leaf_fits_where_pages_were(void **state)
 {
 	(void)state;
@@ -483,6 +524,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_guarded_page_keeps_its_data, setup, teardown),
 		cmocka_unit_test_setup_teardown(unmap_drops_shrinks_and_splits_areas, setup, teardown),
 		cmocka_unit_test_setup_teardown(part_of_a_2m_frame_is_given_back_page_by_page, setup, teardown),
+		cmocka_unit_test_setup_teardown(tables_go_with_the_last_page_whatever_areas_are_beside_it, setup,
+	                                        teardown),
 		cmocka_unit_test_setup_teardown(a_gibibyte_leaf_fits_where_pages_were, setup, teardown),
 		cmocka_unit_test_setup_teardown(nothing_is_flushed_for_what_was_not_present, setup, teardown),
 		cmocka_unit_test_setup_teardown(one_call_flushes_once_and_only_what_was_present, setup, teardown),

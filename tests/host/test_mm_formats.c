@@ -94,6 +94,25 @@ static void arm_stage2_entries_are_as_the_arm_arm_has_them(void **state)
 	assert_true(format.break_before_make);
 }
 
+static void arm_stage2_forces_write_back_where_it_is_told_to(void **state)
+{
+	struct arm_stage2_capabilities capabilities = {.ipa_bits = 40, .physical_bits = 48, .force_write_back = true};
+	static const uint8_t back[] = {MM_WRITE_BACK, MM_WRITE_COMBINING, MM_WRITE_COMBINING, MM_UNCACHED, MM_DEVICE};
+	static const uint8_t memattr[] = {0x6, 0x5, 0x5, 0x1, 0x0};
+	struct npt_format format;
+
+	(void)state;
+	assert_status(npt_format_arm_stage2(&format, &capabilities), MM_OK);
+	for (uint8_t type = MM_WRITE_BACK; type <= MM_DEVICE; type++) {
+		uint64_t entry = leaf(&format, 1, MM_RW, type);
+
+		assert_int_equal(field(entry, 5, 2), memattr[type]);
+		assert_int_equal(format.attributes(entry).type, back[type]);
+		assert_int_equal(format.attributes(entry).permissions, MM_RW);
+	}
+	assert_int_equal(leaf(&format, 0, MM_RWX, MM_WRITE_BACK), ADDRESS | 0x7db);
+}
+
 static void arm_stage2_start_level_follows_from_the_ipa_size(void **state)
 {
 	static const struct {
@@ -212,6 +231,37 @@ static void hiding_keeps_kind_and_address_and_hides_from_the_cpu(void **state)
 	}
 }
 
+/* What npt_child relies on. */
+static void nothing_but_the_entry_of_a_table_leads_to_a_table(void **state)
+{
+	struct mm_arena arena;
+	struct npt npt;
+
+	(void)state;
+	mm_arena_init(&arena, MIB(1));
+	FOR_EACH_FORMAT (format) {
+		assert_status(npt_init(&npt, format, &arena.hal), MM_OK);
+		uint64_t table = npt_table_entry(format, MM_ARENA_BASE);
+
+		assert_ptr_equal(npt_child(&npt, table), arena.memory);
+		assert_true(npt_is_child(npt_child(&npt, table)));
+		assert_false(npt_is_child(npt_child(&npt, npt_hide(format, table))));
+		assert_false(npt_is_child(npt_child(&npt, 0)));
+		for (unsigned i = 0; i < (MM_RWX + 1) * (MM_DEVICE + 1); i++) {
+			struct npt_attributes attributes = {i % (MM_RWX + 1), (uint8_t)(i / (MM_RWX + 1))};
+
+			for (unsigned level = 1; level < format->levels; level++) {
+				uint64_t entry = npt_leaf(format, level, MM_ARENA_BASE, attributes);
+
+				assert_false(npt_is_child(npt_child(&npt, entry)));
+				assert_false(npt_is_child(npt_child(&npt, npt_hide(format, entry))));
+			}
+		}
+		npt_destroy(&npt);
+	}
+	mm_arena_fini(&arena);
+}
+
 static void levels_fit_together(void **state)
 {
 	(void)state;
@@ -250,7 +300,8 @@ static void every_status_has_its_name(void **state)
 	assert_string_equal(mm_status_name(MM_OK), "MM_OK");
 	assert_string_equal(mm_status_name(MM_ENOMEM), "MM_ENOMEM");
 	assert_string_equal(mm_status_name(MM_EFAULT), "MM_EFAULT");
-	assert_string_equal(mm_status_name(MM_EFAULT - 1), "MM_?");
+	assert_string_equal(mm_status_name(MM_ENOSPC), "MM_ENOSPC");
+	assert_string_equal(mm_status_name(MM_ENOSPC - 1), "MM_?");
 	assert_string_equal(mm_status_name(1), "MM_?");
 	assert_string_equal(mm_status_name(INT32_MIN), "MM_?");
 }
@@ -262,11 +313,13 @@ int main(void)
 		cmocka_unit_test(amd_entries_are_as_the_apm_has_them),
 		cmocka_unit_test(x86_host_entries_are_supervisor_entries),
 		cmocka_unit_test(arm_stage2_entries_are_as_the_arm_arm_has_them),
+		cmocka_unit_test(arm_stage2_forces_write_back_where_it_is_told_to),
 		cmocka_unit_test(arm_stage2_start_level_follows_from_the_ipa_size),
 		cmocka_unit_test(arm_el2_entries_are_as_the_arm_arm_has_them),
 		cmocka_unit_test(riscv_entries_are_as_the_privileged_specification_has_them),
 		cmocka_unit_test(every_legal_leaf_reads_back_as_it_was_made),
 		cmocka_unit_test(hiding_keeps_kind_and_address_and_hides_from_the_cpu),
+		cmocka_unit_test(nothing_but_the_entry_of_a_table_leads_to_a_table),
 		cmocka_unit_test(levels_fit_together),
 		cmocka_unit_test(a_leaf_size_that_the_cpu_lacks_is_cleared),
 		cmocka_unit_test(every_status_has_its_name),
