@@ -3,11 +3,12 @@
 
 import hashlib
 import random
+import tempfile
 from functools import partial
 from pathlib import Path
 from typing import Iterator
 
-from harness import BUILD, STAMP, TOP, Boot, Failure, Files, Test, absent, boot, came_back, equal, fetched, find
+from harness import STAMP, TOP, Boot, Failure, Files, Test, absent, boot, came_back, equal, fetched, find
 from harness import run_logged, vm
 
 PROMPT = "^guest# "
@@ -21,24 +22,27 @@ def package(name: str) -> Path:
     return fetched(name, ".", "arm64")
 
 
-def linux_files() -> Files:
-    """Kernel, initial RAM disk and a disk image of bytes that nobody would guess."""
+def linux_files(script: str = "") -> Files:
+    """Kernel, initial RAM disk (which runs `script`) and a disk image of bytes that nobody would guess."""
     kernel = package("linux-image-cloud-arm64")
-    initrd = BUILD / "tests/initrd-arm64"
-    command = [TOP / "tools/mkinitrd.py", "--busybox", package("busybox-static"), "--kernel", kernel, "--output", initrd]
-    status, output = run_logged(command, timeout=60)
-    if status != 0:
-        raise Failure(f"mkinitrd.py failed: {output.strip()}")
+    command = [TOP / "tools/mkinitrd.py", "--busybox", package("busybox-static"), "--kernel", kernel]
+    with tempfile.TemporaryDirectory(prefix="caisson-initrd.") as directory:
+        initrd, source = Path(directory) / "initrd", Path(directory) / "script"
+        source.write_text(script)
+        status, output = run_logged([*command, "--output", initrd, "--script", source], timeout=60)
+        if status != 0:
+            raise Failure(f"mkinitrd.py failed: {output.strip()}")
+        contents = initrd.read_bytes()
     image = random.Random(1).randbytes(IMAGE_BYTES)
-    return {"vmlinuz": next(kernel.glob("boot/vmlinuz-*")), "initrd": initrd, "disk.img": image}
+    return {"vmlinuz": next(kernel.glob("boot/vmlinuz-*")), "initrd": contents, "disk.img": image}
 
 
 def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def linux(name: str, console: str, keys: str = "") -> str:
-    cmdline = f"console={console} panic=-1"
+def linux(name: str, console: str, keys: str = "", words: str = "") -> str:
+    cmdline = f"console={console} panic=-1 {words}"
     return vm(name, r"\vmlinuz", initrd=r"\initrd", cmdline=cmdline, memory="128M") + keys
 
 
@@ -106,8 +110,49 @@ def console() -> None:
     came_back("linux", machine.log)
 
 
+# The server's nc must not see the end of its input, for it would hang up.
+NETWORK = """\
+eval "$(tr ' ' '\\n' </proc/cmdline | grep -E '^(own|peer)=')"
+ip addr add $own/24 dev eth0
+ip link set eth0 up
+if [ -z "$peer" ]; then
+	mkfifo /tmp/open
+	exec 3<>/tmp/open
+	nc -l -p 99 <&3 >/tmp/data
+	echo "server got $(sha256sum </tmp/data)"
+else
+	until ping -c 1 -W 1 $peer >/dev/null; do :; done
+	ping -c 10 -i 0.2 $peer
+	ping -c 3 -s 20000 $peer
+	dd if=/dev/urandom of=/tmp/data bs=1M count=8 2>/dev/null
+	echo "client sends $(sha256sum </tmp/data)"
+	nc $peer 99 </tmp/data
+fi
+ifconfig eth0
+poweroff -f
+"""
+
+
+def network() -> None:
+    """Two VMs at once; that the server's checksum is the client's says that every frame came, or came again."""
+    keys = "net = lan\n"
+    conf = "[caisson]\nrun = together\n"
+    conf += linux("server", "ttyAMA0", keys, "own=10.0.0.1")
+    conf += linux("client", "ttyAMA0", keys, "own=10.0.0.2 peer=10.0.0.1")
+    with boot("el2", conf=conf, volume=linux_files(NETWORK), timeout=240) as machine:
+        equal("the exit status", machine.end(), 0)
+    find(r"client\| 10 packets transmitted, 10 packets received, 0% packet loss", machine.log)
+    find(r"client\| 3 packets transmitted, 3 packets received, 0% packet loss", machine.log)
+    sent = find(r"client\| client sends ([0-9a-f]{64})  -", machine.log)[1]
+    equal("the checksum of what the server got", find(r"server\| server got ([0-9a-f]{64})  -", machine.log)[1], sent)
+    absent(WRONG, machine.log)
+    for name in ("server", "client"):
+        find(rf"{STAMP}vm {name}: every frame came back: [0-9]+ free", machine.log)
+
+
 def tests() -> Iterator[Test]:
     for options in ((), ("--gic", "2", "--cpu", "cortex-a72")):
         name = " ".join(["el2", *(option.removeprefix("--") for option in options)])
         yield Test(f"{name}: Linux reads and writes disks and draws randomness", partial(disks, options), 30)
+    yield Test("el2: two Linux VMs at once ping each other and carry 8 MiB", network, 40)
     yield Test("el2: Linux's console is virtio's, both ways", console, 25)
