@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Makes an initial RAM disk of busybox, kernel modules and an init script, for Linux guests.
 
-    tools/mkinitrd.py --busybox DIR --kernel DIR --output FILE [--module NAME]... [--script FILE] [--file SOURCE:PATH]...
+    tools/mkinitrd.py --busybox DIR --kernel DIR --output FILE [--module NAME]... [--script FILE] [--file FROM:TO]...
 
 --busybox and --kernel are unpacked packages as tools/fetch.sh leaves them. The modules, with what they depend on before
 them, are loaded at the start, in order; then the script runs, if there is one; then a shell. Needs no root. The same
@@ -96,7 +96,7 @@ def main() -> int:
     add("--output", type=Path, required=True, metavar="FILE")
     add("--module", action="append", metavar="NAME", help=f"a module to load ({' '.join(MODULES)})")
     add("--script", type=Path, metavar="FILE", help="a script for busybox's sh, run before the shell")
-    add("--file", action="append", default=[], metavar="SOURCE:PATH", help="a file to take along")
+    add("--file", action="append", default=[], metavar="FROM:TO", help="a file to take along")
     options = parser.parse_args()
 
     modules = load_order(options.kernel, options.module or list(MODULES))
