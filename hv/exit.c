@@ -96,18 +96,21 @@ static enum vm_outcome stop(struct vcpu *vcpu, const struct vm_exit *exit, const
 	return VM_STOPPED;
 }
 
-/* True: answered, and the instruction is done. False: a fault like any other, in *exit. */
+/*
+ * True: answered, and the instruction is done, unless a device is busy: then the guest executes it again. False: a
+ * fault like any other, in *exit.
+ */
 static bool answer_mmio(struct vcpu *vcpu, struct vm_exit *exit)
 {
 	struct io_access *io = &exit->io;
-	bool answered = io->write ? bus_write(&vcpu->vm->mmio, io->address, io->width, io->value)
-	                          : bus_read(&vcpu->vm->mmio, io->address, io->width, &io->value);
-	if (likely(answered)) {
+	enum bus_result result = io->write ? bus_write(&vcpu->vm->mmio, io->address, io->width, io->value)
+	                                   : bus_read(&vcpu->vm->mmio, io->address, io->width, &io->value);
+	if (likely(result == BUS_DONE)) {
 		arch_vcpu_finish_io(&vcpu->arch, io);
-	} else {
+	} else if (result == BUS_NOBODY) {
 		exit->status = MM_EFAULT;
 	}
-	return answered;
+	return result != BUS_NOBODY;
 }
 
 /* Ports are byte-wide here. Nobody there: all ones, and writes go nowhere. */
