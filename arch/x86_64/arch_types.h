@@ -78,8 +78,8 @@ struct vmx_vcpu {
 	hpa_t vmcs;
 	const struct x86_cpu *cpu; /* whose current VMCS it is; NULL: of none */
 	uint64_t cr2;              /* while not loaded; else the CPU holds it */
-	uint32_t last_cpu;   /* that loaded it: index + 1; 0: none yet */
-	uint32_t cr4_shadow; /* the bits of CR4 that it has set and the host owns */
+	uint32_t last_cpu;         /* that loaded it: index + 1; 0: none yet */
+	uint32_t cr4_shadow;       /* the bits of CR4 that it has set and the host owns */
 };
 
 /* svm_asm.S knows the offsets of the first four. */

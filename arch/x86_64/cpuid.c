@@ -13,12 +13,14 @@
 #define LEAF_BASIC      0x00000000
 #define LEAF_FEATURES   0x00000001
 #define LEAF_CACHES     0x00000004
+#define LEAF_POWER      0x00000006
 #define LEAF_STRUCTURED 0x00000007
 #define LEAF_TOPOLOGY   0x0000000b
 #define LEAF_XSAVE      0x0000000d
 #define LEAF_HYPERVISOR 0x40000000
 #define LEAF_TIMING     0x40000010 /* VMware's, taken over by KVM: EAX is the TSC's frequency in kHz */
 #define LEAF_EXTENDED   0x80000000
+#define LEAF_AMD_POWER  0x80000007
 #define LEAF_AMD_CACHES 0x8000001d
 
 /* How many leaves of each range are looked up; the last ones are the highest that guests are told of. */
@@ -122,7 +124,11 @@ static void make_special_leaves(void)
 
 	leaf = basic[LEAF_FEATURES].value;
 	leaf->ebx |= LEAF1_EBX_ONE_CPU;
-	leaf->ecx |= LEAF1_ECX_HYPERVISOR;
+	leaf->ecx |= LEAF1_ECX_HYPERVISOR | LEAF1_ECX_OWN;
+	leaf->edx |= LEAF1_EDX_APIC;
+	basic[LEAF_POWER].value->eax = LEAF6_EAX_ARAT;
+	/* Time is counted by it here as well: a host whose TSC is not invariant keeps nobody's time. */
+	extended[LEAF_AMD_POWER - LEAF_EXTENDED].value->edx = EXT7_EDX;
 
 	if (x86_cpuid_leaf(LEAF_STRUCTURED, 1).eax != 0) {
 		basic[LEAF_STRUCTURED].value->eax = 1; /* the last subleaf */

@@ -115,7 +115,9 @@ void lapic_deadline_write(struct arch_vcpu *vcpu, uint64_t value);
 bool lapic_enabled(const struct lapic *lapic);
 /* Whether the guest reaches it as a page. */
 bool lapic_has_page(const struct lapic *lapic);
-/* The vector that the CPU would be offered now, or LAPIC_NO_VECTOR. */
+/* The vector that comes next if the task priority allows, or LAPIC_NO_VECTOR. */
+int lapic_candidate(const struct lapic *lapic);
+/* The same, where it does allow. */
 int lapic_pending(const struct lapic *lapic);
 /* The CPU has taken `vector`: it goes from IRR to ISR. */
 void lapic_accept(struct lapic *lapic, unsigned vector);

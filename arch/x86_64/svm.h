@@ -16,7 +16,7 @@
 #define VCPU_SVM_HOST_VMCB 136
 #define VCPU_SVM_EXIT      144
 #define VCPU_SVM_CALL_RIP  152
-#define VCPU_SVM_REQUEST   160
+#define VCPU_REQUEST       176 /* request and interrupts, as one word */
 #define VCPU_EXITS_VMMCALL SVM_VCPU_EXITS + VMEXIT_VMMCALL * 8
 #define SVM_VCPU_EXITS     216
 #define EXIT_CALL_NUMBER   40
@@ -30,7 +30,7 @@
 #include "vcpu.h"
 #include "vmcb.h"
 
-/* svm_vcpu.request. While it is 0 the next entry takes the short way. */
+/* arch_vcpu.request. */
 enum svm_request {
 	SVM_REQUEST_CLOSE = 1,  /* the host runs with GIF = 1, IF = 0 */
 	SVM_REQUEST_FLUSH = 2,  /* the TLB entries of this ASID must go */
@@ -56,7 +56,7 @@ enum vm_exit_kind svm_run(struct arch_vcpu *vcpu, struct vm_exit *exit);
 
 /* For svm_asm.S: an enum vm_exit_kind, or X86_RUN_ON. */
 int svm_exit(struct arch_vcpu *vcpu, struct vm_exit *exit, struct vmcb *vmcb);
-/* For svm_asm.S: does what svm_vcpu.request asks for. */
+/* For svm_asm.S: does what arch_vcpu.request and interrupts ask for. */
 void svm_prepare(struct arch_vcpu *vcpu);
 /* The instruction that ends at `next` was emulated: RIP, the interrupt shadow, a single step. */
 void svm_step(struct arch_vcpu *vcpu, uint64_t next);
@@ -67,22 +67,33 @@ void svm_inject(struct vmcb *vmcb, enum x86_vector vector, uint32_t error_code);
 static inline void svm_dirty(struct arch_vcpu *vcpu, uint64_t clean_bits)
 {
 	vcpu->svm.dirty |= (uint32_t)clean_bits;
-	vcpu->svm.request |= SVM_REQUEST_DIRTY;
+	vcpu->request |= SVM_REQUEST_DIRTY;
 }
 
 /* Interrupts and NMIs wait from here on; IF is what VMRUN wants. */
 static inline void svm_close(struct arch_vcpu *vcpu)
 {
 	__asm__ volatile("clgi; sti" : : : "memory");
-	vcpu->svm.request &= (uint8_t)~SVM_REQUEST_CLOSE;
+	vcpu->request &= (uint8_t)~SVM_REQUEST_CLOSE;
 }
 
 /* Back to the host's usual state. What was pending comes in when someone opens IF. */
 static inline void svm_open(struct arch_vcpu *vcpu)
 {
 	__asm__ volatile("cli; stgi" : : : "memory");
-	vcpu->svm.request |= SVM_REQUEST_CLOSE;
+	vcpu->request |= SVM_REQUEST_CLOSE;
 }
+
+/* ---- svm_interrupts.c ---- */
+
+/* ops->sync_apic: the local APIC learns the guest's TPR and what it has taken of what was offered. */
+void svm_sync_apic(struct arch_vcpu *vcpu);
+/* Gives the next entry what waits in the local APIC. */
+void svm_offer_interrupts(struct arch_vcpu *vcpu);
+/* The exit of the IRET that ends an NMI's handler. */
+void svm_end_of_nmi(struct arch_vcpu *vcpu);
+/* An exit came in the middle of an interrupt's delivery: it is taken, whatever the CPU has made of V_IRQ. */
+void svm_interrupt_interrupted(struct arch_vcpu *vcpu);
 
 /* ---- svm_control_registers.c ---- */
 

@@ -25,7 +25,7 @@ svm_run:
 	movq	%rsi, VCPU_SVM_EXIT(%rdi)
 
 .Lenter:
-	cmpb	$0, VCPU_SVM_REQUEST(%rdi)
+	cmpw	$0, VCPU_REQUEST(%rdi)
 	jne	.Lprepare
 .Lprepared:
 	movq	VCPU_SVM_VMCB(%rdi), %rax

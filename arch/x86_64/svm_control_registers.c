@@ -25,7 +25,7 @@ void svm_put_cr4(struct arch_vcpu *vcpu, uint64_t value)
 	/* A machine check with CR4.MCE clear would shut the whole CPU down: the host keeps it set. */
 	uint64_t held = x86_features.machine_check ? value | CR4_MCE : value;
 	if ((held ^ save->cr4) & X86_CR4_INVALIDATES) {
-		vcpu->svm.request |= SVM_REQUEST_FLUSH;
+		vcpu->request |= SVM_REQUEST_FLUSH;
 	}
 	save->cr4 = held;
 	vcpu->svm.mce_hidden = held != value;

@@ -7,6 +7,7 @@
 #include "svm.h"
 
 #include "decode.h"
+#include "interrupts.h"
 #include "lib/log.h"
 
 #define RFLAGS_TF BIT(8)
@@ -20,8 +21,12 @@ typedef int exit_handler(struct arch_vcpu *vcpu, struct vm_exit *exit, struct vm
 void svm_prepare(struct arch_vcpu *vcpu)
 {
 	struct vmcb_control *control = &vcpu->svm.vmcb->control;
-	uint8_t request = vcpu->svm.request;
 	uint8_t next = 0;
+
+	if (vcpu->interrupts) {
+		svm_offer_interrupts(vcpu);
+	}
+	uint8_t request = vcpu->request;
 
 	control->tlb_control = TLB_CONTROL_NONE;
 	if (request & SVM_REQUEST_FLUSH) {
@@ -33,9 +38,9 @@ void svm_prepare(struct arch_vcpu *vcpu)
 		next = vcpu->svm.dirty ? SVM_REQUEST_SETTLE : next;
 	}
 	vcpu->svm.dirty = 0;
-	vcpu->svm.request = next;
+	vcpu->request = next;
 	if (request & SVM_REQUEST_CLOSE) {
-		x86_host_timer_set(vcpu->deadline);
+		x86_timer_arm(vcpu);
 		svm_close(vcpu);
 	}
 }
@@ -171,7 +176,7 @@ static inline bool skip(const struct arch_vcpu *vcpu, struct vmcb *vmcb, struct 
  * An exit in the middle of delivering an event to the guest: the event comes first when it goes on. INTn, INT3 and
  * INTO are run again, for RIP still points at them; 15.7.2.
  */
-static inline void requeue_event(struct vmcb *vmcb)
+static inline void requeue_event(struct arch_vcpu *vcpu, struct vmcb *vmcb)
 {
 	uint64_t event = vmcb->control.exit_interrupt_info;
 	unsigned type = EVENT_TYPE(event), vector = EVENT_VECTOR(event);
@@ -179,6 +184,9 @@ static inline void requeue_event(struct vmcb *vmcb)
 		type == EVENT_TYPE_SOFTWARE || (type == EVENT_TYPE_EXCEPTION && (vector == X86_BP || vector == X86_OF));
 	if ((event & EVENT_VALID) && !by_instruction) {
 		vmcb->control.event_injection = event;
+		if (type == EVENT_TYPE_INTERRUPT) {
+			svm_interrupt_interrupted(vcpu);
+		}
 	}
 }
 
@@ -283,7 +291,7 @@ static int exit_vmmcall(struct arch_vcpu *vcpu, struct vm_exit *exit, struct vmc
 /* The access was the CPU's own, to deliver an event: the instruction at RIP has nothing to do with it. */
 static __attribute__((noinline)) int fault_in_delivery(struct arch_vcpu *vcpu, struct vm_exit *exit, struct vmcb *vmcb)
 {
-	requeue_event(vmcb);
+	requeue_event(vcpu, vmcb);
 	exit->status = addr_space_handle_fault(vcpu->vm->space, &exit->fault);
 	return exit->status == MM_OK ? X86_RUN_ON : leave(vcpu, exit, vmcb, VM_EXIT_NESTED_FAULT);
 }
@@ -314,9 +322,11 @@ static inline void let_in(void)
 
 static int exit_intr(struct arch_vcpu *vcpu, struct vm_exit *exit, struct vmcb *vmcb)
 {
-	requeue_event(vmcb);
+	requeue_event(vcpu, vmcb);
 	let_in();
-	return leave(vcpu, exit, vmcb, rdtsc() >= vcpu->deadline ? VM_EXIT_DEADLINE : VM_EXIT_INTERRUPT);
+	uint64_t now = rdtsc();
+	lapic_timer_expire(vcpu, now);
+	return leave(vcpu, exit, vmcb, now >= vcpu->deadline ? VM_EXIT_DEADLINE : VM_EXIT_INTERRUPT);
 }
 
 static int exit_hlt(struct arch_vcpu *vcpu, struct vm_exit *exit, struct vmcb *vmcb)
@@ -341,8 +351,16 @@ static int exit_host_event(struct arch_vcpu *vcpu, struct vm_exit *exit, struct 
 {
 	(void)vcpu;
 	(void)exit;
-	requeue_event(vmcb);
+	requeue_event(vcpu, vmcb);
 	let_in();
+	return X86_RUN_ON;
+}
+
+static int exit_iret(struct arch_vcpu *vcpu, struct vm_exit *exit, struct vmcb *vmcb)
+{
+	(void)exit;
+	(void)vmcb;
+	svm_end_of_nmi(vcpu);
 	return X86_RUN_ON;
 }
 
@@ -368,7 +386,7 @@ static int exit_mc(struct arch_vcpu *vcpu, struct vm_exit *exit, struct vmcb *vm
 {
 	(void)vcpu;
 	(void)exit;
-	requeue_event(vmcb);
+	requeue_event(vcpu, vmcb);
 	__asm__ volatile("int %0" : : "i"(X86_MC) : "memory");
 	return X86_RUN_ON;
 }
@@ -485,7 +503,9 @@ static exit_handler *const handlers[VMEXIT_LAST + 1] = {
 	[VMEXIT_RDPMC] = exit_rdpmc,
 	UNEXPECTED(VMEXIT_RDPMC + 1, VMEXIT_CPUID - 1), /* PUSHF, POPF */
 	[VMEXIT_CPUID] = exit_cpuid,
-	UNEXPECTED(VMEXIT_CPUID + 1, VMEXIT_INVD - 1), /* RSM, IRET, SWINT */
+	UNEXPECTED(VMEXIT_CPUID + 1, VMEXIT_IRET - 1), /* RSM */
+	[VMEXIT_IRET] = exit_iret,
+	UNEXPECTED(VMEXIT_IRET + 1, VMEXIT_INVD - 1), /* SWINT */
 	[VMEXIT_INVD] = exit_invalidate,
 	UNEXPECTED(VMEXIT_INVD + 1, VMEXIT_HLT - 1), /* PAUSE */
 	[VMEXIT_HLT] = exit_hlt,

@@ -7,6 +7,7 @@
 
 #include "cpu.h"
 #include "decode.h"
+#include "interrupts.h"
 #include "lib/string.h"
 
 #define TAGS_MAX 64 /* VMs that can exist at a time, and one for the host */
@@ -57,6 +58,7 @@ int arch_vm_init(struct arch_vm *vm, struct addr_space *space, unsigned vcpus)
 	if (vm->tag == 0) {
 		return MM_ENOMEM;
 	}
+	ioapic_reset(&vm->ioapic);
 	int status = x86_ops->vm_init(vm);
 	if (status != MM_OK) {
 		x86_tag_free(vm->tag);
@@ -76,22 +78,6 @@ void arch_vm_flush(struct arch_vm *vm, const struct gpa_range *ranges, unsigned 
 	(void)ranges;
 	(void)count;
 	vm->ops->flush(vm);
-}
-
-/* A guest has no interrupt controller yet: whoever raises a line is not heard, and its model is polled. */
-void arch_vm_set_irq(struct arch_vm *vm, unsigned line, bool level)
-{
-	(void)vm;
-	(void)line;
-	(void)level;
-}
-
-unsigned arch_vm_devices(const struct arch_vm *vm, struct arch_vm_device *devices, unsigned count)
-{
-	(void)vm;
-	(void)devices;
-	(void)count;
-	return 0;
 }
 
 unsigned arch_vm_gic_version(const struct arch_vm *vm)
@@ -115,18 +101,29 @@ int arch_vcpu_init(struct arch_vcpu *vcpu, struct arch_vm *vm, unsigned index)
 	vcpu->index = index;
 	vcpu->deadline = UINT64_MAX;
 	vcpu->mmio.page = X86_MMIO_NONE;
+	hpa_t page = x86_hal->alloc_frames(x86_hal, 0, FRAME_KERNEL);
+	if (page == HPA_NONE) {
+		return MM_ENOMEM;
+	}
+	vcpu->lapic.registers = mm_pointer(x86_hal, page);
+	lapic_reset(vcpu);
 	int status = x86_lazy_init(vcpu);
 	if (status != MM_OK) {
-		return status;
+		goto no_state;
 	}
 	status = vm->ops->vcpu_init(vcpu);
 	if (status != MM_OK) {
-		x86_lazy_destroy(vcpu);
-		return status;
+		goto no_control;
 	}
 	vcpu->next = vm->first_vcpu;
 	vm->first_vcpu = vcpu;
 	return MM_OK;
+
+no_control:
+	x86_lazy_destroy(vcpu);
+no_state:
+	x86_hal->free_frames(x86_hal, page, 0, FRAME_KERNEL);
+	return status;
 }
 
 void arch_vcpu_destroy(struct arch_vcpu *vcpu)
@@ -140,6 +137,7 @@ void arch_vcpu_destroy(struct arch_vcpu *vcpu)
 	}
 	vcpu->vm->ops->vcpu_destroy(vcpu);
 	x86_lazy_destroy(vcpu);
+	x86_hal->free_frames(x86_hal, (uintptr_t)vcpu->lapic.registers, 0, FRAME_KERNEL);
 }
 
 void arch_vcpu_start(struct arch_vcpu *vcpu, const struct arch_entry *entry)
@@ -147,6 +145,7 @@ void arch_vcpu_start(struct arch_vcpu *vcpu, const struct arch_entry *entry)
 	memset(vcpu->gpr, 0, sizeof(vcpu->gpr));
 	memset(&vcpu->code, 0, sizeof(vcpu->code));
 	x86_lazy_reset(vcpu);
+	lapic_reset(vcpu);
 	vcpu->vm->ops->start(vcpu, entry);
 }
 
@@ -154,7 +153,7 @@ void arch_vcpu_load(struct arch_vcpu *vcpu)
 {
 	x86_lazy_load(vcpu);
 	vcpu->vm->ops->load(vcpu);
-	x86_host_timer_set(vcpu->deadline);
+	x86_timer_arm(vcpu);
 }
 
 void arch_vcpu_put(struct arch_vcpu *vcpu)
@@ -181,27 +180,8 @@ void arch_vcpu_set_deadline(struct arch_vcpu *vcpu, uint64_t counter)
 {
 	vcpu->deadline = counter;
 	if (this_cpu()->loaded == vcpu) {
-		x86_host_timer_set(counter);
+		x86_timer_arm(vcpu);
 	}
-}
-
-/* No interrupt controller yet: nothing is ever pending, nothing wakes a HLT. */
-bool arch_vcpu_interrupt_pending(struct arch_vcpu *vcpu)
-{
-	(void)vcpu;
-	return false;
-}
-
-bool arch_vcpu_wakeable(struct arch_vcpu *vcpu)
-{
-	(void)vcpu;
-	return false;
-}
-
-uint64_t arch_vcpu_wake_time(struct arch_vcpu *vcpu)
-{
-	(void)vcpu;
-	return UINT64_MAX;
 }
 
 const char *arch_exit_name(uint64_t raw)
@@ -327,18 +307,16 @@ static inline uint32_t mmio_detail(const struct x86_instruction *instruction)
 	return detail;
 }
 
-/* mm has refused exit->fault with `status`. Where nothing is mapped it may be a device's register. */
-static __attribute__((noinline)) int refused_fault(struct arch_vcpu *vcpu, struct vm_exit *exit, int status)
+/* The access that exit->fault is about, into exit->io. False: it is none of those that reach device registers. */
+static inline bool decode_access(struct arch_vcpu *vcpu, struct vm_exit *exit)
 {
 	const struct nested_fault *fault = &exit->fault;
 	struct io_access *io = &exit->io;
 	struct x86_instruction instruction;
 
-	exit->status = status;
-	if (status != MM_EFAULT || fault->table_walk || (fault->access & MM_EXECUTE) ||
-	    !x86_fetch_decode(vcpu, &instruction) ||
+	if (fault->table_walk || (fault->access & MM_EXECUTE) || !x86_fetch_decode(vcpu, &instruction) ||
 	    instruction.operation != (fault->access & MM_WRITE ? MMIO_STORE : MMIO_LOAD)) {
-		return VM_EXIT_NESTED_FAULT;
+		return false;
 	}
 	io->address = fault->gpa;
 	io->width = instruction.width;
@@ -349,7 +327,28 @@ static __attribute__((noinline)) int refused_fault(struct arch_vcpu *vcpu, struc
 	if (instruction.operation == MMIO_STORE) {
 		io->value = stored_value(vcpu, &instruction);
 	}
-	return VM_EXIT_MMIO;
+	return true;
+}
+
+/* mm has refused exit->fault with `status`. Where nothing is mapped it may be a device's register. */
+static __attribute__((noinline)) int refused_fault(struct arch_vcpu *vcpu, struct vm_exit *exit, int status)
+{
+	exit->status = status;
+	return status == MM_EFAULT && decode_access(vcpu, exit) ? VM_EXIT_MMIO : VM_EXIT_NESTED_FAULT;
+}
+
+/* The guest's interrupt controllers: answered here. */
+static __attribute__((noinline)) int apic_fault(struct arch_vcpu *vcpu, struct vm_exit *exit)
+{
+	exit->status = MM_EFAULT;
+	if (!decode_access(vcpu, exit)) {
+		return VM_EXIT_NESTED_FAULT;
+	}
+	if (!x86_apic_mmio(vcpu, &exit->io)) {
+		return VM_EXIT_MMIO;
+	}
+	arch_vcpu_finish_io(vcpu, &exit->io);
+	return X86_RUN_ON;
 }
 
 static inline bool known_device_page(const struct arch_vcpu *vcpu, gpa_t gpa)
@@ -361,6 +360,9 @@ int x86_fault_exit(struct arch_vcpu *vcpu, struct vm_exit *exit)
 {
 	if (known_device_page(vcpu, exit->fault.gpa)) {
 		return refused_fault(vcpu, exit, MM_EFAULT);
+	}
+	if (unlikely(exit->fault.gpa - X86_APIC_WINDOW < X86_APIC_WINDOW_BYTES)) {
+		return apic_fault(vcpu, exit);
 	}
 	int status = addr_space_handle_fault(vcpu->vm->space, &exit->fault);
 	if (likely(status == MM_OK)) {

@@ -104,6 +104,8 @@ struct virt_ops {
 	void (*skip)(struct arch_vcpu *vcpu, unsigned length);
 	/* Queues an exception for the next entry; error_code X86_NO_ERROR_CODE where the vector has none. */
 	void (*inject)(struct arch_vcpu *vcpu, enum x86_vector vector, uint32_t error_code);
+	/* The local APIC's TPR, IRR and ISR as the guest has made them without an exit. NULL: they are so always. */
+	void (*sync_apic)(struct arch_vcpu *vcpu);
 	const char *(*exit_name)(uint64_t raw);
 	/* How many tags (ASIDs, VPIDs) there are, 0 among them. NULL: more than we ever need. */
 	unsigned (*tag_count)(void);

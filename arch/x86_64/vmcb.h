@@ -15,6 +15,7 @@
 #define VMEXIT_INIT              0x63
 #define VMEXIT_RDPMC             0x6f
 #define VMEXIT_CPUID             0x72
+#define VMEXIT_IRET              0x74
 #define VMEXIT_INVD              0x76
 #define VMEXIT_HLT               0x78
 #define VMEXIT_INVLPGA           0x7a
@@ -145,6 +146,7 @@ _Static_assert(offsetof(struct vmcb_save, pat) == 0x268, "appendix B, table B-2"
 #define INTERCEPT_INIT      BIT(3)
 #define INTERCEPT_RDPMC     BIT(15)
 #define INTERCEPT_CPUID     BIT(18)
+#define INTERCEPT_IRET      BIT(20)
 #define INTERCEPT_INVD      BIT(22)
 #define INTERCEPT_HLT       BIT(24)
 #define INTERCEPT_INVLPGA   BIT(26)
@@ -174,9 +176,15 @@ _Static_assert(offsetof(struct vmcb_save, pat) == 0x268, "appendix B, table B-2"
 #define TLB_CONTROL_FLUSH_ASID 3
 
 /* virtual_interrupt, 15.21. */
-#define VIRTUAL_TPR    BITS(3, 0)
-#define V_INTR_MASKING BIT(24)
-#define NESTED_PAGING  BIT(0) /* nested_control */
+#define VIRTUAL_TPR         BITS(3, 0)
+#define V_IRQ               BIT(8)
+#define V_INTR_PRIO         BITS(19, 16)
+#define V_INTR_PRIO_SHIFT   16
+#define V_INTR_MASKING      BIT(24)
+#define V_INTR_VECTOR       BITS(39, 32)
+#define V_INTR_VECTOR_SHIFT 32
+#define INTERRUPT_SHADOW    BIT(0) /* interrupt_shadow */
+#define NESTED_PAGING       BIT(0) /* nested_control */
 
 /* clean, 15.15.3: a bit that is set lets the CPU use what it has kept of that part of the VMCB. */
 #define CLEAN_INTERCEPTS        BIT(0)

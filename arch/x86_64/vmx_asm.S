@@ -31,6 +31,9 @@ vmx_run:
 .Lenter:
 	load_r12_to_r15
 .Lenter_again: /* C code has preserved R12 to R15, which are still the guest's */
+	cmpb	$0, VCPU_INTERRUPTS(%rdi)
+	jne	.Lprepare
+.Lprepared:
 	movq	VCPU_GPR(0)(%rdi), %rax
 	load_most
 	vmresume
@@ -93,6 +96,13 @@ vmx_exit_point:
 	je	.Lenter_again
 	jl	.Lenter
 	return_to_caller
+
+.Lprepare:
+	pushq	%rdi
+	leaq	48(%rsp), %rbp
+	call	vmx_prepare
+	popq	%rdi
+	jmp	.Lprepared
 	.size	vmx_run, . - vmx_run
 
 	.section .note.GNU-stack, "", @progbits
