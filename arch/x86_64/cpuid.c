@@ -7,6 +7,7 @@
 #include "cpuid_table.h"
 
 #include "cpu.h"
+#include "kvm_clock.h"
 #include "lib/string.h"
 #include "vcpu.h"
 
@@ -18,7 +19,7 @@
 #define LEAF_TOPOLOGY   0x0000000b
 #define LEAF_XSAVE      0x0000000d
 #define LEAF_HYPERVISOR 0x40000000
-#define LEAF_TIMING     0x40000010 /* VMware's, taken over by KVM: EAX is the TSC's frequency in kHz */
+#define LEAF_TIMING     0x40000010 /* VMware's: kHz of the TSC in EAX, of the local APIC's timer in EBX */
 #define LEAF_EXTENDED   0x80000000
 #define LEAF_AMD_POWER  0x80000007
 #define LEAF_AMD_CACHES 0x8000001d
@@ -26,6 +27,7 @@
 /* How many leaves of each range are looked up; the last ones are the highest that guests are told of. */
 #define BASIC_LEAVES      (LEAF_XSAVE + 1)
 #define HYPERVISOR_LEAVES (LEAF_TIMING - LEAF_HYPERVISOR + 1)
+#define KVM_LEAVES        2
 #define EXTENDED_LEAVES   0x22
 
 #define SIGNATURE "CaissonHV\0\0" /* 12 bytes with the terminating one: EBX, ECX, EDX of LEAF_HYPERVISOR */
@@ -53,8 +55,8 @@ struct leaf_index {
 	bool own_state;             /* mended by mend() */
 };
 
-static struct cpuid_result values[ARRAY_SIZE(cpuid_rules) + 3]; /* the zeros, the signature, the frequency */
-static struct leaf_index basic[BASIC_LEAVES], hypervisor[HYPERVISOR_LEAVES], extended[EXTENDED_LEAVES];
+static struct cpuid_result values[ARRAY_SIZE(cpuid_rules) + 5]; /* zeros, signature, frequencies, KVM's two */
+static struct leaf_index basic[BASIC_LEAVES], hypervisor[HYPERVISOR_LEAVES], kvm[KVM_LEAVES], extended[EXTENDED_LEAVES];
 
 /* ---- once ---- */
 
@@ -69,6 +71,9 @@ static struct leaf_index *find(uint32_t leaf)
 	}
 	if (leaf - LEAF_HYPERVISOR < HYPERVISOR_LEAVES) {
 		return &hypervisor[leaf - LEAF_HYPERVISOR];
+	}
+	if (leaf - KVM_CPUID_BASE < KVM_LEAVES) {
+		return &kvm[leaf - KVM_CPUID_BASE];
 	}
 	return &none;
 }
@@ -153,14 +158,21 @@ static void make_special_leaves(void)
 
 static void add_hypervisor_leaves(unsigned next)
 {
-	const char signature[] = SIGNATURE;
+	const char signature[] = SIGNATURE, kvm_signature[] = KVM_SIGNATURE;
 	_Static_assert(sizeof(signature) == 3 * sizeof(uint32_t), "EBX, ECX, EDX");
+	_Static_assert(sizeof(kvm_signature) == 3 * sizeof(uint32_t), "EBX, ECX, EDX");
 	_Static_assert(CR4_OSXSAVE << LEAF1_OSXSAVE_SHIFT == LEAF1_ECX_OSXSAVE, "what CPUID mirrors");
 	values[next].eax = LEAF_TIMING;
 	memcpy(&values[next].ebx, signature, sizeof(signature));
 	values[next + 1].eax = (uint32_t)(arch_counter_hz() / 1000);
+	values[next + 1].ebx = values[next + 1].eax; /* lapic.c counts the same */
+	values[next + 2].eax = KVM_CPUID_BASE + 1;
+	memcpy(&values[next + 2].ebx, kvm_signature, sizeof(kvm_signature));
+	values[next + 3].eax = KVM_FEATURES;
 	hypervisor[0].value = &values[next];
 	hypervisor[LEAF_TIMING - LEAF_HYPERVISOR].value = &values[next + 1];
+	kvm[0].value = &values[next + 2];
+	kvm[1].value = &values[next + 3];
 }
 
 static void clear(struct leaf_index *range, unsigned count)
@@ -176,6 +188,7 @@ void x86_cpuid_init(void)
 	uint32_t subleaf = 0;
 	clear(basic, BASIC_LEAVES);
 	clear(hypervisor, HYPERVISOR_LEAVES);
+	clear(kvm, KVM_LEAVES);
 	clear(extended, EXTENDED_LEAVES);
 	for (unsigned i = 0; i < ARRAY_SIZE(cpuid_rules); i++) {
 		const struct cpuid_rule *rule = &cpuid_rules[i];

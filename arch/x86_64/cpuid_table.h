@@ -78,7 +78,7 @@
 	((LEAF1_EDX & 0x0183ffff & ~B(11)) | B(11) /* SYSCALL */ | B(20) /* NX */ | B(22) /* MMX extensions */ |       \
 	 B(25) /* FFXSR */ | B(26) /* 1 GiB pages */ | B(27) /* RDTSCP */ | B(29) /* long mode */ |                    \
 	 B(30) /* 3DNow! extensions */ | B(31) /* 3DNow! */)
-#define EXT7_EDX B(8) /* invariant TSC */
+#define EXT7_EDX B(8) /* invariant TSC; the only bit of the leaf that is shown */
 #define EXT8_EBX (B(0) /* CLZERO */ | B(2) /* error pointers always saved */ | B(9) /* WBNOINVD */)
 #define EXT21_EAX                                                                                                      \
 	(B(0) /* no nested data breakpoints */ | B(2) /* LFENCE serializes */ | B(6) /* null selectors clear */)

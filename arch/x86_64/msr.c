@@ -6,6 +6,7 @@
  */
 #include "cpu.h"
 #include "interrupts.h"
+#include "kvm_clock.h"
 #include "vcpu.h"
 
 #define MSR_IA32_TSC             0x10
@@ -170,6 +171,8 @@ static const struct msr_rule rules[] = {
 	{MSR_IA32_PAT, ON_ALL, read_pat, 0, write_pat},
 	{MSR_IA32_MTRR_DEF_TYPE, ON_ALL, NULL, MTRR_DEF_TYPE_ENABLED | MTRR_WRITE_BACK, drop},
 	{MSR_IA32_TSC_DEADLINE, ON_ALL, read_deadline, 0, write_deadline},
+	{MSR_KVM_WALL_CLOCK, ON_ALL, NULL, 0, kvm_wall_clock_write},
+	{MSR_KVM_SYSTEM_TIME, ON_ALL, NULL, 0, kvm_system_time_write},
 	{MSR_EFER, ON_ALL, read_efer, 0, write_efer},
 	/* What kernels read or set by the CPU's family, without asking CPUID. */
 	{MSR_AMD_SYSCFG, ON_AMD, NULL, 0, drop},
