@@ -307,16 +307,20 @@ static inline uint32_t mmio_detail(const struct x86_instruction *instruction)
 	return detail;
 }
 
-/* The access that exit->fault is about, into exit->io. False: it is none of those that reach device registers. */
-static inline bool decode_access(struct arch_vcpu *vcpu, struct vm_exit *exit)
+/*
+ * Nothing is mapped where exit->fault is: it may be a device's register. VM_EXIT_MMIO with the access in exit->io, or
+ * VM_EXIT_NESTED_FAULT where it is none of those that reach device registers.
+ */
+static __attribute__((noinline)) int device_fault(struct arch_vcpu *vcpu, struct vm_exit *exit)
 {
 	const struct nested_fault *fault = &exit->fault;
 	struct io_access *io = &exit->io;
 	struct x86_instruction instruction;
 
+	exit->status = MM_EFAULT;
 	if (fault->table_walk || (fault->access & MM_EXECUTE) || !x86_fetch_decode(vcpu, &instruction) ||
 	    instruction.operation != (fault->access & MM_WRITE ? MMIO_STORE : MMIO_LOAD)) {
-		return false;
+		return VM_EXIT_NESTED_FAULT;
 	}
 	io->address = fault->gpa;
 	io->width = instruction.width;
@@ -327,25 +331,15 @@ static inline bool decode_access(struct arch_vcpu *vcpu, struct vm_exit *exit)
 	if (instruction.operation == MMIO_STORE) {
 		io->value = stored_value(vcpu, &instruction);
 	}
-	return true;
-}
-
-/* mm has refused exit->fault with `status`. Where nothing is mapped it may be a device's register. */
-static __attribute__((noinline)) int refused_fault(struct arch_vcpu *vcpu, struct vm_exit *exit, int status)
-{
-	exit->status = status;
-	return status == MM_EFAULT && decode_access(vcpu, exit) ? VM_EXIT_MMIO : VM_EXIT_NESTED_FAULT;
+	return VM_EXIT_MMIO;
 }
 
 /* The guest's interrupt controllers: answered here. */
 static __attribute__((noinline)) int apic_fault(struct arch_vcpu *vcpu, struct vm_exit *exit)
 {
-	exit->status = MM_EFAULT;
-	if (!decode_access(vcpu, exit)) {
-		return VM_EXIT_NESTED_FAULT;
-	}
-	if (!x86_apic_mmio(vcpu, &exit->io)) {
-		return VM_EXIT_MMIO;
+	int kind = device_fault(vcpu, exit);
+	if (kind != VM_EXIT_MMIO || !x86_apic_mmio(vcpu, &exit->io)) {
+		return kind;
 	}
 	arch_vcpu_finish_io(vcpu, &exit->io);
 	return X86_RUN_ON;
@@ -359,7 +353,7 @@ static inline bool known_device_page(const struct arch_vcpu *vcpu, gpa_t gpa)
 int x86_fault_exit(struct arch_vcpu *vcpu, struct vm_exit *exit)
 {
 	if (known_device_page(vcpu, exit->fault.gpa)) {
-		return refused_fault(vcpu, exit, MM_EFAULT);
+		return device_fault(vcpu, exit);
 	}
 	if (unlikely(exit->fault.gpa - X86_APIC_WINDOW < X86_APIC_WINDOW_BYTES)) {
 		return apic_fault(vcpu, exit);
@@ -371,8 +365,10 @@ int x86_fault_exit(struct arch_vcpu *vcpu, struct vm_exit *exit)
 	if (status == MM_EFAULT) {
 		vcpu->mmio.page = align_down(exit->fault.gpa, FRAME_SIZE);
 		vcpu->mmio.layout = vcpu->vm->space->layout;
+		return device_fault(vcpu, exit);
 	}
-	return refused_fault(vcpu, exit, status);
+	exit->status = status;
+	return VM_EXIT_NESTED_FAULT;
 }
 
 /* ---- XSETBV ---- */
