@@ -79,6 +79,11 @@ unsigned foreign_state(void);
 /* Fills them. */
 void leave_state(void);
 
+/* ---- interrupts, one per ISA (guests/<isa>/interrupts.c) ---- */
+
+/* Prints a line for each check; how many failed. */
+unsigned interrupt_checks(void);
+
 /* ---- storms, one per ISA (guests/<isa>/storms.c), for rogue and bench ---- */
 
 struct storm {

@@ -90,7 +90,6 @@ struct svm_vcpu {
 	uint64_t call_rip;    /* where the last bare VMMCALL of supervisor code stood; 1: nowhere */
 	bool mce_hidden;      /* CR4.MCE is set for the host, and the guest reads 0 */
 	bool nmi_blocked;     /* an NMI's handler runs, up to its IRET */
-	int16_t offered;      /* the vector that waits in the VMCB for the guest to take it, or LAPIC_NO_VECTOR */
 	uint32_t dirty;       /* VMCB clean bits that the next VMRUN must do without */
 };
 

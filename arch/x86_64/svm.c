@@ -233,7 +233,7 @@ static int svm_vcpu_init(struct arch_vcpu *vcpu)
 	if (frame == HPA_NONE) {
 		return MM_ENOMEM;
 	}
-	vcpu->svm = (struct svm_vcpu){.vmcb = mm_pointer(x86_hal, frame), .offered = LAPIC_NO_VECTOR};
+	vcpu->svm = (struct svm_vcpu){.vmcb = mm_pointer(x86_hal, frame)};
 	vcpu->request = SVM_REQUEST_CLOSE;
 	memset(vcpu->svm.vmcb, 0, sizeof(*vcpu->svm.vmcb));
 	return MM_OK;
@@ -252,7 +252,6 @@ static void svm_start(struct arch_vcpu *vcpu, const struct arch_entry *entry)
 	*save = (struct vmcb_save){.dr6 = DR6_RESET, .dr7 = DR7_RESET, .pat = PAT_RESET, .efer = EFER_SVME};
 	x86_reset_state(vcpu, entry);
 	vcpu->svm.call_rip = SVM_NO_CALL;
-	vcpu->svm.offered = LAPIC_NO_VECTOR;
 	vcpu->svm.nmi_blocked = false;
 	vcpu->request |= SVM_REQUEST_FLUSH;
 	svm_dirty(vcpu, CLEAN_ALL);

@@ -86,14 +86,14 @@ static inline void svm_open(struct arch_vcpu *vcpu)
 
 /* ---- svm_interrupts.c ---- */
 
-/* ops->sync_apic: the local APIC learns the guest's TPR and what it has taken of what was offered. */
+/* ops->sync_apic: the local APIC learns what the guest has made of its TPR. */
 void svm_sync_apic(struct arch_vcpu *vcpu);
 /* Gives the next entry what waits in the local APIC. */
-void svm_offer_interrupts(struct arch_vcpu *vcpu);
+void svm_inject_interrupts(struct arch_vcpu *vcpu);
+/* The guest's CR8, written where it may let something through. */
+void svm_put_cr8(struct arch_vcpu *vcpu, uint64_t value);
 /* The exit of the IRET that ends an NMI's handler. */
 void svm_end_of_nmi(struct arch_vcpu *vcpu);
-/* An exit came in the middle of an interrupt's delivery: it is taken, whatever the CPU has made of V_IRQ. */
-void svm_interrupt_interrupted(struct arch_vcpu *vcpu);
 
 /* ---- svm_control_registers.c ---- */
 
@@ -102,10 +102,10 @@ uint64_t svm_get_cr4(const struct arch_vcpu *vcpu);
 /* Without the checks that a MOV makes: for resets. */
 void svm_put_cr4(struct arch_vcpu *vcpu, uint64_t value);
 /*
- * Carries out the MOV to (`write`) or from CR4 at CS:RIP, but for stepping over it; returns its length in bytes, 0: the
- * code is not there. `refused`: nothing changed, #GP(0).
+ * Carries out the MOV to or from a control register at CS:RIP that has exited, but for stepping over it; returns its
+ * length in bytes, 0: the code is not there. `refused`: nothing changed, #GP(0).
  */
-unsigned svm_mov_cr4(struct arch_vcpu *vcpu, bool write, bool *refused);
+unsigned svm_mov_cr(struct arch_vcpu *vcpu, uint64_t exit_code, bool *refused);
 
 /* ---- svm_checks.c ---- */
 

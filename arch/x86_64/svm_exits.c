@@ -24,7 +24,7 @@ void svm_prepare(struct arch_vcpu *vcpu)
 	uint8_t next = 0;
 
 	if (vcpu->interrupts) {
-		svm_offer_interrupts(vcpu);
+		svm_inject_interrupts(vcpu);
 	}
 	uint8_t request = vcpu->request;
 
@@ -176,7 +176,7 @@ static inline bool skip(const struct arch_vcpu *vcpu, struct vmcb *vmcb, struct 
  * An exit in the middle of delivering an event to the guest: the event comes first when it goes on. INTn, INT3 and
  * INTO are run again, for RIP still points at them; 15.7.2.
  */
-static inline void requeue_event(struct arch_vcpu *vcpu, struct vmcb *vmcb)
+static inline void requeue_event(struct vmcb *vmcb)
 {
 	uint64_t event = vmcb->control.exit_interrupt_info;
 	unsigned type = EVENT_TYPE(event), vector = EVENT_VECTOR(event);
@@ -184,9 +184,6 @@ static inline void requeue_event(struct arch_vcpu *vcpu, struct vmcb *vmcb)
 		type == EVENT_TYPE_SOFTWARE || (type == EVENT_TYPE_EXCEPTION && (vector == X86_BP || vector == X86_OF));
 	if ((event & EVENT_VALID) && !by_instruction) {
 		vmcb->control.event_injection = event;
-		if (type == EVENT_TYPE_INTERRUPT) {
-			svm_interrupt_interrupted(vcpu);
-		}
 	}
 }
 
@@ -291,7 +288,7 @@ static int exit_vmmcall(struct arch_vcpu *vcpu, struct vm_exit *exit, struct vmc
 /* The access was the CPU's own, to deliver an event: the instruction at RIP has nothing to do with it. */
 static __attribute__((noinline)) int fault_in_delivery(struct arch_vcpu *vcpu, struct vm_exit *exit, struct vmcb *vmcb)
 {
-	requeue_event(vcpu, vmcb);
+	requeue_event(vmcb);
 	exit->status = addr_space_handle_fault(vcpu->vm->space, &exit->fault);
 	return exit->status == MM_OK ? X86_RUN_ON : leave(vcpu, exit, vmcb, VM_EXIT_NESTED_FAULT);
 }
@@ -322,7 +319,7 @@ static inline void let_in(void)
 
 static int exit_intr(struct arch_vcpu *vcpu, struct vm_exit *exit, struct vmcb *vmcb)
 {
-	requeue_event(vcpu, vmcb);
+	requeue_event(vmcb);
 	let_in();
 	uint64_t now = rdtsc();
 	lapic_timer_expire(vcpu, now);
@@ -351,8 +348,17 @@ static int exit_host_event(struct arch_vcpu *vcpu, struct vm_exit *exit, struct 
 {
 	(void)vcpu;
 	(void)exit;
-	requeue_event(vcpu, vmcb);
+	requeue_event(vmcb);
 	let_in();
+	return X86_RUN_ON;
+}
+
+/* The guest can take now what it could not before: the next entry looks, as it does while a window is open. */
+static int exit_window(struct arch_vcpu *vcpu, struct vm_exit *exit, struct vmcb *vmcb)
+{
+	(void)exit;
+	(void)vmcb;
+	(void)vcpu;
 	return X86_RUN_ON;
 }
 
@@ -386,7 +392,7 @@ static int exit_mc(struct arch_vcpu *vcpu, struct vm_exit *exit, struct vmcb *vm
 {
 	(void)vcpu;
 	(void)exit;
-	requeue_event(vcpu, vmcb);
+	requeue_event(vmcb);
 	__asm__ volatile("int %0" : : "i"(X86_MC) : "memory");
 	return X86_RUN_ON;
 }
@@ -437,11 +443,11 @@ static int exit_shutdown(struct arch_vcpu *vcpu, struct vm_exit *exit, struct vm
 	return leave(vcpu, exit, vmcb, VM_EXIT_SHUTDOWN);
 }
 
-/* MOV to and from CR4. */
-static int exit_cr4(struct arch_vcpu *vcpu, struct vm_exit *exit, struct vmcb *vmcb)
+/* MOV to and from CR4, and to CR8. */
+static int exit_mov_cr(struct arch_vcpu *vcpu, struct vm_exit *exit, struct vmcb *vmcb)
 {
 	bool refused;
-	unsigned length = svm_mov_cr4(vcpu, vmcb->control.exit_code == VMEXIT_CR4_WRITE, &refused);
+	unsigned length = svm_mov_cr(vcpu, vmcb->control.exit_code, &refused);
 	if (length == 0) {
 		return code_is_gone(vcpu, exit, vmcb);
 	}
@@ -486,10 +492,12 @@ static __attribute__((noinline)) int exit_unknown(struct arch_vcpu *vcpu, struct
 
 static exit_handler *const handlers[VMEXIT_LAST + 1] = {
 	UNEXPECTED(0, VMEXIT_CR4_READ - 1), /* other control registers */
-	[VMEXIT_CR4_READ] = exit_cr4,
+	[VMEXIT_CR4_READ] = exit_mov_cr,
 	UNEXPECTED(VMEXIT_CR4_READ + 1, VMEXIT_CR4_WRITE - 1),
-	[VMEXIT_CR4_WRITE] = exit_cr4,
-	UNEXPECTED(VMEXIT_CR4_WRITE + 1, VMEXIT_EXCP_BASE + X86_DB - 1), /* and debug registers, #DE */
+	[VMEXIT_CR4_WRITE] = exit_mov_cr,
+	UNEXPECTED(VMEXIT_CR4_WRITE + 1, VMEXIT_CR8_WRITE - 1),
+	[VMEXIT_CR8_WRITE] = exit_mov_cr,
+	UNEXPECTED(VMEXIT_CR8_WRITE + 1, VMEXIT_EXCP_BASE + X86_DB - 1), /* and debug registers, #DE */
 	[VMEXIT_EXCP_BASE + X86_DB] = exit_db,
 	UNEXPECTED(VMEXIT_EXCP_BASE + X86_DB + 1, VMEXIT_EXCP_BASE + X86_AC - 1), /* other exceptions */
 	[VMEXIT_EXCP_BASE + X86_AC] = exit_ac,
@@ -499,7 +507,8 @@ static exit_handler *const handlers[VMEXIT_LAST + 1] = {
 	[VMEXIT_NMI] = exit_host_event,
 	[VMEXIT_SMI] = exit_host_event,
 	[VMEXIT_INIT] = exit_host_event,
-	UNEXPECTED(VMEXIT_INIT + 1, VMEXIT_RDPMC - 1), /* VINTR, CR0_SEL_WRITE, descriptor tables, RDTSC */
+	[VMEXIT_VINTR] = exit_window,
+	UNEXPECTED(VMEXIT_VINTR + 1, VMEXIT_RDPMC - 1), /* CR0_SEL_WRITE, descriptor tables, RDTSC */
 	[VMEXIT_RDPMC] = exit_rdpmc,
 	UNEXPECTED(VMEXIT_RDPMC + 1, VMEXIT_CPUID - 1), /* PUSHF, POPF */
 	[VMEXIT_CPUID] = exit_cpuid,

@@ -45,6 +45,9 @@ void vmx_prepare(struct arch_vcpu *vcpu)
 	uint64_t blocking = vmread(VMCS_GUEST_INTERRUPTIBILITY);
 	uint64_t windows = try_nmi(vcpu, blocking);
 	windows |= try_interrupt(vcpu, blocking);
+	if (windows != 0) {
+		vcpu->interrupts = 1; /* the windows are for when nothing else exits; whatever does is as good */
+	}
 	uint64_t controls = vmread(VMCS_CPU_CONTROLS);
 	if ((controls & WINDOWS) != windows) {
 		vmwrite(VMCS_CPU_CONTROLS, (controls & ~WINDOWS) | windows);
