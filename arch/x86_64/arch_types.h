@@ -93,13 +93,20 @@ struct svm_vcpu {
 	uint32_t dirty;       /* VMCB clean bits that the next VMRUN must do without */
 };
 
-/* An INS or OUTS between its exit and arch_vcpu_finish_io. string_io.c's own. */
+/* An INS, OUTS, MOVS or STOS between its exit and arch_vcpu_finish_io. string_io.c's own. */
 struct string_io {
-	uint64_t gpa[2];      /* of the element, and of what lies on the next page */
+	uint64_t gpa[2];      /* of the element in memory, and of what lies on the next page */
 	uint8_t first;        /* bytes of it at gpa[0] */
 	uint8_t length;       /* of the instruction, bytes */
 	uint8_t address_size; /* bytes: 2, 4, 8 */
 	bool repeat;
+	bool source, destination; /* RSI and RDI go on to the next element */
+};
+
+/* An instruction that computes with what it reads from a device. device_access.c's own. */
+struct device_compute {
+	struct x86_instruction instruction;
+	uint64_t address, read, result, flags;
 };
 
 /* A page that mm was last asked for in vain: device registers. Holds while the space's layout is the same. */
@@ -120,7 +127,7 @@ struct arch_vcpu {
 	};
 	/* What must be done before the next entry: while both are 0 it takes the short way. The second one says that
 	 * there may be something new for the guest in its local APIC; any CPU sets it. */
-	uint8_t request; /* enum svm_request */
+	uint8_t request; /* enum x86_request, enum svm_request */
 	uint8_t interrupts;
 	struct arch_vm *vm;
 	struct arch_vcpu *next; /* of the same VM */
@@ -132,4 +139,5 @@ struct arch_vcpu {
 	struct lapic lapic;
 	struct x86_lazy_state lazy;
 	struct string_io string;
+	struct device_compute compute;
 };

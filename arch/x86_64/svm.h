@@ -56,8 +56,8 @@ enum vm_exit_kind svm_run(struct arch_vcpu *vcpu, struct vm_exit *exit);
 
 /* For svm_asm.S: an enum vm_exit_kind, or X86_RUN_ON. */
 int svm_exit(struct arch_vcpu *vcpu, struct vm_exit *exit, struct vmcb *vmcb);
-/* For svm_asm.S: does what arch_vcpu.request and interrupts ask for. */
-void svm_prepare(struct arch_vcpu *vcpu);
+/* For svm_asm.S: does what arch_vcpu.request and interrupts ask for. X86_RUN_ON, or an exit after all. */
+int svm_prepare(struct arch_vcpu *vcpu);
 /* The instruction that ends at `next` was emulated: RIP, the interrupt shadow, a single step. */
 void svm_step(struct arch_vcpu *vcpu, uint64_t next);
 void svm_skip(struct arch_vcpu *vcpu, unsigned length);

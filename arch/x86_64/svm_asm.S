@@ -73,7 +73,9 @@ svm_run:
 	pushq	%rdi
 	call	svm_prepare
 	popq	%rdi
-	jmp	.Lprepared
+	testl	%eax, %eax
+	js	.Lprepared
+	return_to_caller
 	.size	svm_run, . - svm_run
 
 	.section .note.GNU-stack, "", @progbits

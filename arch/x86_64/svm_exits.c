@@ -18,11 +18,14 @@ typedef int exit_handler(struct arch_vcpu *vcpu, struct vm_exit *exit, struct vm
 
 /* ---- before an entry ---- */
 
-void svm_prepare(struct arch_vcpu *vcpu)
+int svm_prepare(struct arch_vcpu *vcpu)
 {
 	struct vmcb_control *control = &vcpu->svm.vmcb->control;
 	uint8_t next = 0;
 
+	if (vcpu->request & X86_REQUEST_ACCESS) {
+		return x86_second_access(vcpu, vcpu->svm.exit);
+	}
 	if (vcpu->interrupts) {
 		svm_inject_interrupts(vcpu);
 	}
@@ -43,6 +46,7 @@ void svm_prepare(struct arch_vcpu *vcpu)
 		x86_timer_arm(vcpu);
 		svm_close(vcpu);
 	}
+	return X86_RUN_ON;
 }
 
 /* ---- stepping over the instruction, and exceptions ---- */

@@ -146,6 +146,7 @@ void arch_vcpu_start(struct arch_vcpu *vcpu, const struct arch_entry *entry)
 	memset(&vcpu->code, 0, sizeof(vcpu->code));
 	x86_lazy_reset(vcpu);
 	lapic_reset(vcpu);
+	vcpu->request &= (uint8_t)~X86_REQUEST_ACCESS;
 	vcpu->vm->ops->start(vcpu, entry);
 }
 
@@ -189,160 +190,17 @@ const char *arch_exit_name(uint64_t raw)
 	return x86_ops->exit_name(raw);
 }
 
-/* ---- port and MMIO accesses ---- */
-
-/* Puts a value of `bytes` into a register as the ISA does: 4 bytes clear the upper half, 1 and 2 leave the rest. */
-static inline void write_gpr(uint64_t *gpr, uint64_t value, unsigned bytes)
-{
-	if (bytes == 1) {
-		*(uint8_t *)gpr = (uint8_t)value;
-	} else if (bytes == 2) {
-		*(uint16_t *)gpr = (uint16_t)value;
-	} else {
-		*gpr = bytes == 4 ? (uint32_t)value : value;
-	}
-}
-
-static uint64_t sign_extend(uint64_t value, unsigned bytes)
-{
-	unsigned unused = 64 - 8 * bytes;
-	return (uint64_t)((int64_t)(value << unused) >> unused);
-}
-
-static __attribute__((noinline)) void skip_by_rip(struct arch_vcpu *vcpu, unsigned length)
-{
-	const struct virt_ops *ops = vcpu->vm->ops;
-	ops->set(vcpu, X86_RIP, ops->get(vcpu, X86_RIP) + length);
-}
-
-static inline void skip(struct arch_vcpu *vcpu, unsigned length)
-{
-	void (*by_ops)(struct arch_vcpu *, unsigned) = vcpu->vm->ops->skip;
-	if (likely(by_ops)) {
-		by_ops(vcpu, length);
-	} else {
-		skip_by_rip(vcpu, length);
-	}
-}
-
-/* INS and OUTS, MOVSX, AH to BH, RSP. */
-static __attribute__((noinline)) void finish_odd_io(struct arch_vcpu *vcpu, const struct io_access *io)
-{
-	const struct virt_ops *ops = vcpu->vm->ops;
-	uint64_t *gpr = &vcpu->gpr[io->target];
-	uint64_t value = io->detail & X86_IO_SIGN_EXTEND ? sign_extend(io->value, io->width) : io->value;
-	if (io->detail & X86_IO_STRING) {
-		x86_string_io_finish(vcpu, io);
-		return;
-	}
-	if (!io->write && (io->detail & X86_IO_HIGH_BYTE)) {
-		*gpr = (*gpr & ~BITS(15, 8)) | (value & UINT8_MAX) << 8;
-	} else if (!io->write && (io->detail & X86_IO_RSP)) {
-		uint64_t rsp = ops->get(vcpu, X86_RSP);
-		write_gpr(&rsp, value, X86_IO_RESULT(io->detail));
-		ops->set(vcpu, X86_RSP, rsp);
-	} else if (!io->write) {
-		write_gpr(gpr, value, X86_IO_RESULT(io->detail));
-	}
-	skip(vcpu, io->length);
-}
-
-static __attribute__((noinline)) void finish_port(struct arch_vcpu *vcpu, const struct io_access *io)
-{
-	if (!io->write) {
-		write_gpr(&vcpu->gpr[GPR_RAX], io->value, io->width);
-	}
-	if (io->length) {
-		skip(vcpu, io->length);
-	}
-}
-
-void arch_vcpu_finish_io(struct arch_vcpu *vcpu, const struct io_access *io)
-{
-	uint64_t shape = x86_io_shape(io);
-	if (shape == X86_IO_PORT(1, false)) { /* IN AL, the most frequent one */
-		*(uint8_t *)&vcpu->gpr[GPR_RAX] = (uint8_t)io->value;
-		return;
-	}
-	if (!(io->detail & X86_IO_MMIO)) {
-		if (unlikely(io->detail & X86_IO_STRING)) {
-			finish_odd_io(vcpu, io);
-		} else if (shape != X86_IO_PORT(1, true)) {
-			finish_port(vcpu, io);
-		}
-		return;
-	}
-	if (unlikely(io->detail & X86_IO_ODD)) {
-		finish_odd_io(vcpu, io);
-		return;
-	}
-	if (!io->write) {
-		write_gpr(&vcpu->gpr[io->target], io->value, X86_IO_RESULT(io->detail));
-	}
-	skip(vcpu, io->length);
-}
-
-static uint64_t stored_value(struct arch_vcpu *vcpu, const struct x86_instruction *instruction)
-{
-	uint64_t value;
-	if (instruction->immediate) {
-		value = instruction->value;
-	} else if (instruction->gpr == GPR_RSP && !instruction->high_byte) {
-		value = vcpu->vm->ops->get(vcpu, X86_RSP);
-	} else {
-		value = vcpu->gpr[instruction->gpr] >> (instruction->high_byte ? 8 : 0);
-	}
-	return value & BITS(8U * instruction->width - 1, 0);
-}
-
-/* io_access.detail of an MMIO access. */
-static inline uint32_t mmio_detail(const struct x86_instruction *instruction)
-{
-	uint32_t detail = (uint32_t)(X86_IO_MMIO | (uint32_t)instruction->result_width << X86_IO_RESULT_SHIFT);
-	if (unlikely(instruction->sign_extend || instruction->high_byte || instruction->gpr == GPR_RSP)) {
-		detail |= instruction->sign_extend ? (uint32_t)X86_IO_SIGN_EXTEND : 0;
-		detail |= (uint32_t)(instruction->high_byte ? X86_IO_HIGH_BYTE : 0);
-		detail |= (uint32_t)(instruction->gpr == GPR_RSP ? X86_IO_RSP : 0);
-	}
-	return detail;
-}
-
-/*
- * Nothing is mapped where exit->fault is: it may be a device's register. VM_EXIT_MMIO with the access in exit->io, or
- * VM_EXIT_NESTED_FAULT where it is none of those that reach device registers.
- */
-static __attribute__((noinline)) int device_fault(struct arch_vcpu *vcpu, struct vm_exit *exit)
-{
-	const struct nested_fault *fault = &exit->fault;
-	struct io_access *io = &exit->io;
-	struct x86_instruction instruction;
-
-	exit->status = MM_EFAULT;
-	if (fault->table_walk || (fault->access & MM_EXECUTE) || !x86_fetch_decode(vcpu, &instruction) ||
-	    instruction.operation != (fault->access & MM_WRITE ? MMIO_STORE : MMIO_LOAD)) {
-		return VM_EXIT_NESTED_FAULT;
-	}
-	io->address = fault->gpa;
-	io->width = instruction.width;
-	io->write = instruction.operation == MMIO_STORE;
-	io->length = instruction.length;
-	io->target = instruction.gpr;
-	io->detail = mmio_detail(&instruction);
-	if (instruction.operation == MMIO_STORE) {
-		io->value = stored_value(vcpu, &instruction);
-	}
-	return VM_EXIT_MMIO;
-}
+/* ---- nested faults ---- */
 
 /* The guest's interrupt controllers: answered here. */
 static __attribute__((noinline)) int apic_fault(struct arch_vcpu *vcpu, struct vm_exit *exit)
 {
-	int kind = device_fault(vcpu, exit);
-	if (kind != VM_EXIT_MMIO || !x86_apic_mmio(vcpu, &exit->io)) {
-		return kind;
+	int kind = x86_device_fault(vcpu, exit);
+	while (kind == VM_EXIT_MMIO && x86_apic_mmio(vcpu, &exit->io)) {
+		arch_vcpu_finish_io(vcpu, &exit->io);
+		kind = vcpu->request & X86_REQUEST_ACCESS ? x86_second_access(vcpu, exit) : X86_RUN_ON;
 	}
-	arch_vcpu_finish_io(vcpu, &exit->io);
-	return X86_RUN_ON;
+	return kind;
 }
 
 static inline bool known_device_page(const struct arch_vcpu *vcpu, gpa_t gpa)
@@ -353,7 +211,7 @@ static inline bool known_device_page(const struct arch_vcpu *vcpu, gpa_t gpa)
 int x86_fault_exit(struct arch_vcpu *vcpu, struct vm_exit *exit)
 {
 	if (known_device_page(vcpu, exit->fault.gpa)) {
-		return device_fault(vcpu, exit);
+		return x86_device_fault(vcpu, exit);
 	}
 	if (unlikely(exit->fault.gpa - X86_APIC_WINDOW < X86_APIC_WINDOW_BYTES)) {
 		return apic_fault(vcpu, exit);
@@ -365,7 +223,7 @@ int x86_fault_exit(struct arch_vcpu *vcpu, struct vm_exit *exit)
 	if (status == MM_EFAULT) {
 		vcpu->mmio.page = align_down(exit->fault.gpa, FRAME_SIZE);
 		vcpu->mmio.layout = vcpu->vm->space->layout;
-		return device_fault(vcpu, exit);
+		return x86_device_fault(vcpu, exit);
 	}
 	exit->status = status;
 	return VM_EXIT_NESTED_FAULT;

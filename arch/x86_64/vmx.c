@@ -19,7 +19,8 @@
 _Static_assert(offsetof(struct arch_vcpu, gpr) == VCPU_GPR(0), "vmx.h, for vmx_asm.S");
 _Static_assert(offsetof(struct arch_vcpu, vmx.exit) == VCPU_VMX_EXIT, "vmx.h, for vmx_asm.S");
 _Static_assert(offsetof(struct arch_vcpu, vmx.stack) == VCPU_VMX_STACK, "vmx.h, for vmx_asm.S");
-_Static_assert(offsetof(struct arch_vcpu, interrupts) == VCPU_INTERRUPTS, "vmx.h, for vmx_asm.S");
+_Static_assert(offsetof(struct arch_vcpu, request) == VCPU_REQUEST, "vmx.h, for vmx_asm.S");
+_Static_assert(offsetof(struct arch_vcpu, interrupts) == VCPU_REQUEST + 1, "vmx.h, for vmx_asm.S");
 _Static_assert(offsetof(struct arch_vcpu, exits) == VCPU_EXITS, "vmx.h, for vmx_asm.S");
 _Static_assert(offsetof(struct vm_exit, call.number) == EXIT_CALL_NUMBER, "vmx.h, for vmx_asm.S");
 _Static_assert(offsetof(struct vm_exit, call.argument) == EXIT_CALL_ARGUMENT, "vmx.h, for vmx_asm.S");

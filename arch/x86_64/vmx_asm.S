@@ -31,7 +31,7 @@ vmx_run:
 .Lenter:
 	load_r12_to_r15
 .Lenter_again: /* C code has preserved R12 to R15, which are still the guest's */
-	cmpb	$0, VCPU_INTERRUPTS(%rdi)
+	cmpw	$0, VCPU_REQUEST(%rdi)
 	jne	.Lprepare
 .Lprepared:
 	movq	VCPU_GPR(0)(%rdi), %rax
@@ -102,7 +102,9 @@ vmx_exit_point:
 	leaq	48(%rsp), %rbp
 	call	vmx_prepare
 	popq	%rdi
-	jmp	.Lprepared
+	testl	%eax, %eax
+	js	.Lprepared
+	return_to_caller
 	.size	vmx_run, . - vmx_run
 
 	.section .note.GNU-stack, "", @progbits

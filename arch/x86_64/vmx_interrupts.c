@@ -39,8 +39,11 @@ static uint64_t try_interrupt(struct arch_vcpu *vcpu, uint64_t blocking)
 	return 0;
 }
 
-void vmx_prepare(struct arch_vcpu *vcpu)
+int vmx_prepare(struct arch_vcpu *vcpu)
 {
+	if (vcpu->request & X86_REQUEST_ACCESS) {
+		return x86_second_access(vcpu, vcpu->vmx.exit);
+	}
 	__atomic_store_n(&vcpu->interrupts, 0, __ATOMIC_SEQ_CST); /* before the look: what comes later sets it again */
 	uint64_t blocking = vmread(VMCS_GUEST_INTERRUPTIBILITY);
 	uint64_t windows = try_nmi(vcpu, blocking);
@@ -52,4 +55,5 @@ void vmx_prepare(struct arch_vcpu *vcpu)
 	if ((controls & WINDOWS) != windows) {
 		vmwrite(VMCS_CPU_CONTROLS, (controls & ~WINDOWS) | windows);
 	}
+	return X86_RUN_ON;
 }
