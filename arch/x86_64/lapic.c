@@ -19,24 +19,25 @@
 #define BASE_ENABLE BIT(11)
 
 /* Version: integrated, six LVT entries, no EOI-broadcast suppression: 10.4.8. */
-#define VERSION_VALUE     UINT32_C(0x00050014)
-#define SVR_ENABLE        BIT(8)
-#define SVR_RESET         UINT32_C(0xff)
-#define DFR_FLAT          UINT32_C(0xffffffff)
-#define DFR_MODEL(dfr)    ((dfr) >> 28)
-#define DFR_MODEL_FLAT    0xfU
-#define LVT_MASKED        BIT(16)
-#define LVT_VECTOR(lvt)   ((lvt)&UINT8_MAX)
-#define LVT_TIMER_MODE    BITS(18, 17)
-#define LVT_ONE_SHOT      (UINT64_C(0) << 17)
-#define LVT_PERIODIC      (UINT64_C(1) << 17)
-#define LVT_TSC_DEADLINE  (UINT64_C(2) << 17)
-#define XAPIC_ID_SHIFT    24
-#define XAPIC_EVERYONE    UINT8_MAX
-#define TPR_MASK          UINT32_C(0xff)
-#define ESR_SEND_ILLEGAL  BIT(5)
-#define ESR_TAKEN_ILLEGAL BIT(6)
-#define ESR_NO_REGISTER   BIT(7)
+#define VERSION_VALUE        UINT32_C(0x00050014)
+#define SVR_ENABLE           BIT(8)
+#define SVR_RESET            UINT32_C(0xff)
+#define DFR_FLAT             UINT32_C(0xffffffff)
+#define DFR_MODEL(dfr)       ((dfr) >> 28)
+#define DFR_MODEL_FLAT       0xfU
+#define LVT_MASKED           BIT(16)
+#define LVT_VECTOR(lvt)      ((lvt)&UINT8_MAX)
+#define LVT_TIMER_MODE       BITS(18, 17)
+#define LVT_ONE_SHOT         (UINT64_C(0) << 17)
+#define LVT_PERIODIC         (UINT64_C(1) << 17)
+#define LVT_TSC_DEADLINE     (UINT64_C(2) << 17)
+#define BEATS_PER_SECOND_MAX 5000
+#define XAPIC_ID_SHIFT       24
+#define XAPIC_EVERYONE       UINT8_MAX
+#define TPR_MASK             UINT32_C(0xff)
+#define ESR_SEND_ILLEGAL     BIT(5)
+#define ESR_TAKEN_ILLEGAL    BIT(6)
+#define ESR_NO_REGISTER      BIT(7)
 
 /* ICR: 10.6.1. */
 #define ICR_VECTOR(icr)    ((uint8_t)(icr))
@@ -399,6 +400,16 @@ static uint32_t current_count(const struct lapic *lapic, uint64_t now)
 	return (uint32_t)((left + BIT(divider_shift(lapic)) - 1) >> divider_shift(lapic));
 }
 
+/*
+ * Ticks to the next beat of a periodic timer. Beats that come faster than exits can be answered would leave the guest
+ * no time to run: they become fewer.
+ */
+static uint64_t next_beat(uint64_t period, uint64_t passed)
+{
+	uint64_t left = period - passed % period, least = arch_counter_hz() / BEATS_PER_SECOND_MAX;
+	return left >= least || period >= least ? left : left + (least - left + period - 1) / period * period;
+}
+
 /* Finds `due` anew, for a timer that counts already: what has passed while it was masked is lost. */
 static void find_due(struct lapic *lapic, uint64_t now)
 {
@@ -409,8 +420,10 @@ static void find_due(struct lapic *lapic, uint64_t now)
 	}
 	if (mode == LVT_TSC_DEADLINE) {
 		lapic->due = lapic->deadline ? lapic->deadline : LAPIC_TIMER_OFF;
-	} else if (period != 0 && (passed < period || mode == LVT_PERIODIC)) {
-		lapic->due = now + (period - passed % period);
+	} else if (period != 0 && mode == LVT_PERIODIC) {
+		lapic->due = now + next_beat(period, passed);
+	} else if (period != 0 && passed < period) {
+		lapic->due = now + (period - passed);
 	}
 }
 

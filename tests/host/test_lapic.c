@@ -41,6 +41,11 @@ uint64_t arch_counter(void)
 	return now;
 }
 
+uint64_t arch_counter_hz(void)
+{
+	return 2500000; /* at least 500 ticks to a beat */
+}
+
 void ioapic_end_of_interrupt(struct arch_vm *of, unsigned vector)
 {
 	assert_ptr_equal(of, &vm);
@@ -545,8 +550,26 @@ static void the_longest_count_and_division_do_not_overflow(void **state)
 	assert_int_equal(cpus[0].lapic.due, now + ((uint64_t)UINT32_MAX << 7));
 	pass(128);
 	assert_int_equal(read_from(0, LAPIC_CURRENT_COUNT), UINT32_MAX - 1);
-	set_timer(PERIODIC, 0, 1); /* by 2: the shortest beat on a counter of that rate is by 1 */
-	assert_int_equal(cpus[0].lapic.due, now + 2);
+}
+
+static void beats_that_are_too_fast_become_fewer(void **state)
+{
+	uint64_t began = now;
+
+	(void)state;
+	set_timer(PERIODIC, DIVIDE_BY_1, 300);
+	assert_int_equal(cpus[0].lapic.due, began + 600); /* the first of its beats from 500 on */
+	pass(850);
+	takes(0, TIMER_VECTOR);
+	assert_int_equal(cpus[0].lapic.due, began + 1500);
+	assert_int_equal(read_from(0, LAPIC_CURRENT_COUNT), 50);
+	set_timer(PERIODIC, 0, 1);
+	assert_int_equal(cpus[0].lapic.due, now + 500);
+	set_timer(PERIODIC, DIVIDE_BY_1, 500);
+	assert_int_equal(cpus[0].lapic.due, now + 500);
+	pass(499); /* slow enough: the beat comes where it belongs, however soon */
+	write_to(0, LAPIC_LVT_TIMER, PERIODIC | TIMER_VECTOR);
+	assert_int_equal(cpus[0].lapic.due, now + 1);
 }
 
 static void a_new_divider_takes_over_where_the_count_stands(void **state)
@@ -623,6 +646,7 @@ int main(void)
 		cmocka_unit_test_setup(a_one_shot_counts_down_once, start),
 		cmocka_unit_test_setup(a_periodic_timer_keeps_its_beat_however_late_it_is_served, start),
 		cmocka_unit_test_setup(the_longest_count_and_division_do_not_overflow, start),
+		cmocka_unit_test_setup(beats_that_are_too_fast_become_fewer, start),
 		cmocka_unit_test_setup(a_new_divider_takes_over_where_the_count_stands, start),
 		cmocka_unit_test_setup(a_deadline_interrupts_once_and_then_reads_zero, start),
 		cmocka_unit_test_setup(a_timer_with_an_illegal_vector_only_reports_it, start),
