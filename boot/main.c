@@ -9,6 +9,7 @@
 #include <stdarg.h>
 
 #include "hv/builtin.h"
+#include "lib/calendar.h"
 #include "lib/enter.h"
 #include "lib/image.h"
 #include "lib/printf.h"
@@ -271,6 +272,23 @@ static void reset(void *power_off)
 	                                          EFI_SUCCESS, 0, NULL);
 }
 
+/* Firmware that does not know its time zone tells UTC. */
+static uint64_t start_time(void)
+{
+	EFI_TIME now;
+	if (EFI_ERROR(boot_system->RuntimeServices->GetTime(&now, NULL))) {
+		return 0;
+	}
+	const struct calendar calendar = {.year = now.Year,
+	                                  .month = MIN(MAX(now.Month, 1U), 12U),
+	                                  .day = now.Day,
+	                                  .hours = now.Hour,
+	                                  .minutes = now.Minute,
+	                                  .seconds = now.Second};
+	int64_t zone = now.TimeZone == EFI_UNSPECIFIED_TIMEZONE ? 0 : now.TimeZone;
+	return (uint64_t)MAX(calendar_time(&calendar) + zone * 60, 0);
+}
+
 static EFI_STATUS check_machine(void)
 {
 	char message[LINE_MAX];
@@ -314,6 +332,7 @@ EFI_STATUS efi_main(EFI_HANDLE image, EFI_SYSTEM_TABLE *system)
 	boot_system = system;
 	boot_services = system->BootServices;
 	boot_info.firmware_reset = reset;
+	boot_info.start_time = start_time();
 	/* Loading from a slow stick may take longer than the firmware's five minutes. */
 	boot_services->SetWatchdogTimer(0, 0, 0, NULL);
 

@@ -51,6 +51,7 @@ struct boot_info {
 	struct boot_cpu cpus[BOOT_CPUS_MAX];
 	unsigned cpu_count;
 	uint64_t start_counter; /* arch_counter() at efi_main's first statement */
+	uint64_t start_time;    /* the firmware's clock then, in seconds since 1970-01-01, UTC; 0: it has none */
 	struct config config;
 	struct boot_vm_files files[CONFIG_VMS_MAX]; /* beside config.vms */
 	/*

@@ -7,11 +7,14 @@
 
 #include "arch/arch.h"
 
-static uint64_t start;
+#define NS_PER_SECOND UINT64_C(1000000000)
 
-void clock_init(uint64_t start_counter)
+static uint64_t start, wall_start;
+
+void clock_init(uint64_t start_counter, uint64_t start_time)
 {
 	start = start_counter;
+	wall_start = start_time;
 }
 
 uint64_t clock_since_start(void)
@@ -33,7 +36,12 @@ uint64_t clock_microseconds(void)
 
 uint64_t clock_nanoseconds(void)
 {
-	return scaled(1000000000);
+	return scaled(NS_PER_SECOND);
+}
+
+uint64_t clock_wall_nanoseconds(void)
+{
+	return wall_start * NS_PER_SECOND + clock_nanoseconds();
 }
 
 uint64_t clock_ticks(uint64_t milliseconds)

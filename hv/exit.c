@@ -219,6 +219,9 @@ enum vm_outcome vcpu_run(struct vcpu *vcpu)
 			break;
 		case VM_EXIT_PORT:
 			answer_port(vcpu, &exit);
+			if (exit.io.write && unlikely(vm->power.request != ACPI_POWER_NONE)) {
+				return vm->power.request == ACPI_POWER_RESTART ? VM_RESTART : VM_ENDED;
+			}
 			break;
 		case VM_EXIT_MMIO:
 			if (likely(answer_mmio(vcpu, &exit))) {

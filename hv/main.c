@@ -98,7 +98,7 @@ static void run(void *argument)
 _Noreturn void hv_main(struct boot_info *info)
 {
 	stack_protector_seed(arch_counter());
-	clock_init(info->start_counter);
+	clock_init(info->start_counter, info->start_time);
 	log_set_clock(clock_microseconds);
 	console_init(info);
 	log_machine(info);

@@ -142,6 +142,10 @@ static void add_devices(struct vm *vm)
 		pit8254_device_init(&vm->pit, clock_nanoseconds);
 		added = added && bus_add(&vm->ports, PIT_PORT, PIT_PORTS, &vm->pit.device) &&
 		        bus_add(&vm->ports, PORT61, 1, &vm->pit.port61);
+		rtc_cmos_device_init(&vm->rtc, clock_wall_nanoseconds);
+		acpi_power_device_init(&vm->power);
+		added = added && bus_add(&vm->ports, RTC_PORT, RTC_PORTS, &vm->rtc.device) &&
+		        bus_add(&vm->ports, ACPI_POWER_PORT, ACPI_POWER_PORTS, &vm->power.device);
 	} else {
 		pl011_device_init(&vm->pl011, &vm->console, &vm->console_irq);
 		added = bus_add(&vm->mmio, arch_platform.console_mmio, FRAME_SIZE, &vm->pl011.device);

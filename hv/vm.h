@@ -7,7 +7,9 @@
 #include "arch/arch.h"
 #include "hv/boot_info.h"
 #include "hv/bus.h"
+#include "hv/devices/acpi_power.h"
 #include "hv/devices/pit8254.h"
+#include "hv/devices/rtc_cmos.h"
 #include "hv/devices/serial.h"
 #include "mm/frame_quota.h"
 
@@ -52,6 +54,8 @@ struct vm {
 		struct pl011_device pl011;
 	};
 	struct pit8254_device pit;
+	struct rtc_cmos_device rtc;
+	struct acpi_power_device power;
 	uint64_t cpu_ticks_left; /* of the CPU-time budget; UINT64_MAX: no limit */
 	uint64_t first_entry;    /* counter ticks after efi_main */
 	struct vcpu vcpu;        /* the only one in this version */

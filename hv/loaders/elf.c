@@ -168,7 +168,8 @@ bool load_elf_pvh(struct loader *loader)
 	if (!have_entry || entry > UINT32_MAX) {
 		return loader_fail(loader, "ELF kernel has no PVH note (XEN_ELFNOTE_PHYS32_ENTRY)");
 	}
-	if (!loader_place_initrd(loader, top, GIB(4), &initrd) || !write_start_info(loader, initrd)) {
+	if (!load_guest_acpi(loader) || !loader_place_initrd(loader, top, GIB(4), &initrd) ||
+	    !write_start_info(loader, initrd)) {
 		return false;
 	}
 	loader->entry = (struct arch_entry){

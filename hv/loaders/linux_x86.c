@@ -10,6 +10,7 @@
 
 /* Offsets in the zero page, struct boot_params; the setup header stands at the same offsets in the file. */
 enum {
+	ZP_ACPI_RSDP = 0x070,
 	ZP_E820_ENTRIES = 0x1e8,
 	ZP_SETUP_SECTS = 0x1f1,
 	ZP_HEADER_END = 0x201, /* its value + 0x202 is where the header ends */
@@ -176,6 +177,7 @@ static bool write_zero_page(struct loader *loader, const struct bzimage *image, 
 	page[ZP_TYPE_OF_LOADER] = LOADER_UNDEFINED;
 	put(page, ZP_CODE32_START, 4, image->load_at);
 	put(page, ZP_CMD_LINE_PTR, 4, CMDLINE_AT);
+	put(page, ZP_ACPI_RSDP, 8, loader->acpi_rsdp);
 	put(page, ZP_RAMDISK_IMAGE, 4, initrd);
 	put(page, ZP_RAMDISK_SIZE, 4, initrd ? loader->initrd.bytes : 0);
 	fill_e820(loader->vm, page);
@@ -199,7 +201,8 @@ bool load_linux_x86(struct loader *loader)
 		.argument = {ZERO_PAGE_AT},
 	};
 	gpa_t limit = get(file, ZP_INITRD_ADDR_MAX, 4) + 1;
-	return loader_write(loader, image.load_at, file + image.payload_at, image.payload_bytes, "kernel") &&
+	return load_guest_acpi(loader) &&
+	       loader_write(loader, image.load_at, file + image.payload_at, image.payload_bytes, "kernel") &&
 	       loader_place_initrd(loader, image.load_at + image.needed, limit, &initrd) &&
 	       write_zero_page(loader, &image, initrd) && write_tables(loader);
 }

@@ -12,6 +12,7 @@ struct loader {
 	struct vm *vm;
 	struct boot_file kernel, initrd;
 	const char *cmdline;
+	gpa_t acpi_rsdp;         /* 0: the guest has none */
 	struct arch_entry entry; /* the result */
 	char *message;           /* one line, when a loader returns false */
 	size_t message_size;
@@ -43,3 +44,6 @@ bool loader_place_initrd(struct loader *loader, gpa_t floor, gpa_t limit, gpa_t 
  */
 #define GUEST_FDT_MAX 0x10000 /* bytes reserved for it */
 bool load_guest_fdt(struct loader *loader, gpa_t address, gpa_t initrd_start);
+
+/* Writes the guest's ACPI tables (guest_acpi.c), for machines with an IOAPIC; sets loader->acpi_rsdp. */
+bool load_guest_acpi(struct loader *loader);

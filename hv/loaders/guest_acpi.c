@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Describes a VM to acpi.c, and puts the tables where kernels look for them. Called by the loaders of PC kernels.
+ */
+#include "hv/devices/acpi_power.h"
+#include "hv/devices/rtc_cmos.h"
+#include "hv/loaders/acpi.h"
+#include "hv/loaders/loader.h"
+#include "lib/string.h"
+#include "lib/util.h"
+
+#define DEVICES_MAX 4
+
+static uint32_t base_of(const struct arch_vm_device *devices, unsigned count, const char *name)
+{
+	for (unsigned i = 0; i < count; i++) {
+		if (strcmp(devices[i].name, name) == 0) {
+			return (uint32_t)devices[i].base;
+		}
+	}
+	return 0;
+}
+
+bool load_guest_acpi(struct loader *loader)
+{
+	const struct vm *vm = loader->vm;
+	struct arch_vm_device devices[DEVICES_MAX];
+	unsigned count = MIN(arch_vm_devices(&vm->arch, devices, DEVICES_MAX), (unsigned)DEVICES_MAX);
+	const struct acpi_machine machine = {
+		.cpus = vm->config->vcpus,
+		.lapic_base = base_of(devices, count, "lapic"),
+		.ioapic_base = base_of(devices, count, "ioapic"),
+		.console_port = arch_platform.console_port,
+		.console_irq = (uint8_t)arch_platform.console_irq,
+		.rtc_port = RTC_PORT,
+		.power_port = ACPI_POWER_PORT,
+	};
+	uint8_t tables[ACPI_MAX];
+
+	if (machine.ioapic_base == 0) {
+		return true;
+	}
+	size_t bytes = acpi_write_tables(&machine, ACPI_AT, tables);
+	if (bytes > sizeof(tables)) {
+		return loader_fail(loader, "ACPI tables of %zu bytes: there is room for %zu", bytes, sizeof(tables));
+	}
+	loader->acpi_rsdp = ACPI_AT;
+	return loader_write(loader, ACPI_AT, tables, bytes, "ACPI tables");
+}
