@@ -156,14 +156,15 @@ static bool charge(struct vm *vm, uint64_t *from)
 	return vm->cpu_ticks_left == 0;
 }
 
-static void set_deadline(struct vcpu *vcpu, uint64_t from)
+static void set_deadline(struct vcpu *vcpu, uint64_t from, uint64_t slice_end)
 {
 	uint64_t left = vcpu->vm->cpu_ticks_left;
 	if (log_pending) { /* the boot log waits: send it soon, whatever the guest does */
 		left = MIN(left, clock_ticks(LOG_WAIT_MS));
 	}
 	uint64_t deadline = from + left;
-	arch_vcpu_set_deadline(&vcpu->arch, left == UINT64_MAX || deadline < from ? UINT64_MAX : deadline);
+	deadline = left == UINT64_MAX || deadline < from ? UINT64_MAX : deadline;
+	arch_vcpu_set_deadline(&vcpu->arch, MIN(deadline, slice_end));
 }
 
 static enum vm_outcome stop_for_budget(struct vcpu *vcpu)
@@ -174,8 +175,8 @@ static enum vm_outcome stop_for_budget(struct vcpu *vcpu)
 	return VM_STOPPED;
 }
 
-/* After something of the host's came. NMIs speak of errors of the machine: the first is told, all are counted. */
-static void look_around(void)
+/* NMIs speak of errors of the machine: the first is told, all are counted. */
+void host_look_around(void)
 {
 	static bool told;
 	if (unlikely(arch_nmi_count() > 0) && !told) {
@@ -185,27 +186,14 @@ static void look_around(void)
 	console_poll();
 }
 
-/* Waits for an interrupt; only time that the CPU worked is charged. */
-static void idle(struct vcpu *vcpu)
-{
-	while (!arch_vcpu_interrupt_pending(&vcpu->arch)) {
-		uint64_t until = arch_counter() + clock_ticks(IDLE_SLICE_MS);
-		arch_idle(MIN(until, arch_vcpu_wake_time(&vcpu->arch)));
-		look_around();
-		if (arch_counter() >= arch_vcpu_wake_time(&vcpu->arch)) {
-			return;
-		}
-	}
-}
-
-enum vm_outcome vcpu_run(struct vcpu *vcpu)
+enum vm_outcome vcpu_run(struct vcpu *vcpu, uint64_t slice_end)
 {
 	struct vm *vm = vcpu->vm;
 	struct vm_exit exit;
 	enum vm_outcome outcome;
 	uint64_t call, result, from = arch_counter();
 
-	set_deadline(vcpu, from);
+	set_deadline(vcpu, from, slice_end);
 	for (;;) {
 		switch (arch_vcpu_run(&vcpu->arch, &exit)) {
 		case VM_EXIT_HYPERCALL:
@@ -240,19 +228,19 @@ enum vm_outcome vcpu_run(struct vcpu *vcpu)
 			if (!arch_vcpu_wakeable(&vcpu->arch)) {
 				return stop(vcpu, &exit, "halted with no interrupt that could wake it");
 			}
-			idle(vcpu);
-			from = arch_counter();
-			set_deadline(vcpu, from);
-			break;
+			return VM_WAITING;
 		case VM_EXIT_INTERRUPT:
-			look_around();
+			host_look_around();
 			break;
 		case VM_EXIT_DEADLINE:
 			console_log_at_once();
 			if (charge(vm, &from)) {
 				return stop_for_budget(vcpu);
 			}
-			set_deadline(vcpu, from);
+			if (from >= slice_end) {
+				return VM_PAUSED;
+			}
+			set_deadline(vcpu, from, slice_end);
 			break;
 		case VM_EXIT_POWER:
 			return exit.power == VM_POWER_OFF ? VM_ENDED : VM_RESTART;

@@ -8,7 +8,7 @@
 #include "hv/clock.h"
 #include "hv/console.h"
 #include "hv/host_memory.h"
-#include "hv/vm.h"
+#include "hv/sched.h"
 #include "lib/image.h"
 #include "lib/log.h"
 #include "lib/panic.h"
@@ -57,18 +57,6 @@ static void take_machine(struct boot_info *info)
 	}
 }
 
-/* Returns the number of VMs that ended by themselves. */
-static unsigned run_guests(const struct boot_info *info)
-{
-	unsigned ended = 0;
-	for (unsigned i = 0; i < info->config.vm_count; i++) {
-		if (vm_run(&info->config.vms[i], &info->files[i]) == VM_ENDED) {
-			ended++;
-		}
-	}
-	return ended;
-}
-
 /* The rest, on a stack whose overflow the CPU notices. */
 static void run(void *argument)
 {
@@ -76,7 +64,7 @@ static void run(void *argument)
 	host_memory_reclaim(info);
 	host_memory_log("mm");
 
-	unsigned ended = run_guests(info);
+	unsigned ended = sched_run(info);
 
 	console_log_at_once();
 	uint64_t nmis = arch_nmi_count();

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A VM's life: memory, devices, loader, vCPU; then everything back. Called by hv_main for one configured VM
- * after the other. A VM that can't be built gives back what it took and costs one line.
+ * A VM's life: memory, devices, loader, vCPU; then everything back. Called by sched.c. A VM that can't be built gives
+ * back what it took and costs one line.
  */
 #include "hv/vm.h"
 
@@ -69,9 +69,8 @@ static int map_linear(struct vm *vm, struct npt_attributes attributes)
 {
 	uint64_t frames = vm->config->memory >> FRAME_SHIFT;
 	/* From 1 GiB on the CPU's largest leaves are worth looking for a place where they fit. */
-	vm->linear_base = frames >> ORDER_1G
-	                          ? frame_quota_alloc_run(&vm->quota, frames, BIT(ORDER_1G), FRAME_GUEST)
-	                          : HPA_NONE;
+	vm->linear_base =
+		frames >> ORDER_1G ? frame_quota_alloc_run(&vm->quota, frames, BIT(ORDER_1G), FRAME_GUEST) : HPA_NONE;
 	if (vm->linear_base == HPA_NONE) {
 		vm->linear_base = frame_quota_alloc_run(&vm->quota, frames, BIT(ORDER_2M), FRAME_GUEST);
 	}
@@ -136,7 +135,7 @@ static void add_devices(struct vm *vm)
 	bool added = true;
 	vm->console_irq.set = set_console_irq;
 	if (arch_platform.console == CONSOLE_16550) {
-		uart16550_device_init(&vm->uart16550, &vm->console, &vm->console_irq);
+		uart16550_device_init(&vm->uart16550, &vm->console.backend, &vm->console_irq);
 		added = bus_add(&vm->mmio, arch_platform.console_mmio, UART16550_PORTS, &vm->uart16550.device) &&
 		        bus_add(&vm->ports, arch_platform.console_port, UART16550_PORTS, &vm->uart16550.device);
 		pit8254_device_init(&vm->pit, clock_nanoseconds);
@@ -147,7 +146,7 @@ static void add_devices(struct vm *vm)
 		added = added && bus_add(&vm->ports, RTC_PORT, RTC_PORTS, &vm->rtc.device) &&
 		        bus_add(&vm->ports, ACPI_POWER_PORT, ACPI_POWER_PORTS, &vm->power.device);
 	} else {
-		pl011_device_init(&vm->pl011, &vm->console, &vm->console_irq);
+		pl011_device_init(&vm->pl011, &vm->console.backend, &vm->console_irq);
 		added = bus_add(&vm->mmio, arch_platform.console_mmio, FRAME_SIZE, &vm->pl011.device);
 	}
 	if (!added) {
@@ -219,7 +218,7 @@ static bool furnish(struct vm *vm, char *message)
 
 static void destroy(struct vm *vm)
 {
-	console_detach();
+	console_detach(&vm->console);
 	if (vm->vcpu_ready) {
 		arch_vcpu_destroy(&vm->vcpu.arch);
 	}
@@ -278,51 +277,41 @@ static void log_end(struct vm *vm, enum vm_outcome outcome)
 	host_memory_log("mm");
 }
 
-static enum vm_outcome run_once(struct vm *vm)
-{
-	const struct config_vm *config = vm->config;
-	char message[MESSAGE_MAX];
-	if (!create(vm, message)) {
-		log_line(vm->log_name, "not started: %s", message);
-		return VM_STOPPED;
-	}
-	console_attach(&vm->console, poll_console, vm);
-	log_line(vm->log_name, "started: %s, %llu KiB %s, %u vCPU", config->kernel,
-	         (unsigned long long)(config->memory >> 10), backing_names[config->backing], config->vcpus);
-	arch_vcpu_load(&vm->vcpu.arch);
-	vm->first_entry = clock_since_start();
-	enum vm_outcome outcome = vcpu_run(&vm->vcpu);
-	arch_vcpu_put(&vm->vcpu.arch);
-	console_log_at_once();
-	log_end(vm, outcome);
-	destroy(vm);
-	return outcome;
-}
-
 /* Two accounts that know nothing of each other: the machine's, and the VM's. */
-static void check_frames(struct vm *vm, const struct frame_counts *before)
+static void check_frames(struct vm *vm)
 {
 	struct frame_counts after = host_memory_counts();
 	uint64_t held = frame_quota_counts(&vm->quota).held;
-	if (memcmp(before, &after, sizeof(after)) != 0 || held != 0) {
+	if (held != 0 || (vm->alone && memcmp(&vm->before, &after, sizeof(after)) != 0)) {
 		panic("%s: %lld frames did not come back, and by its own account %lld", vm->log_name,
-		      (long long)(before->free - after.free), (long long)held);
+		      (long long)(vm->before.free - after.free), (long long)held);
 	}
-	log_line(vm->log_name, "every frame came back: %llu free, as before", (unsigned long long)after.free);
+	log_line(vm->log_name, "every frame came back: %llu free%s", (unsigned long long)after.free,
+	         vm->alone ? ", as before" : "");
 }
 
-enum vm_outcome vm_run(const struct config_vm *config, const struct boot_vm_files *files)
+bool vm_start(struct vm *vm, bool alone)
 {
-	static struct vm vm; /* one at a time in this version; too large for a stack */
-	uint64_t cpu_ticks = config->cpu_time ? clock_ticks(config->cpu_time) : UINT64_MAX;
-	enum vm_outcome outcome;
-	do {
-		vm = (struct vm){.config = config, .files = files, .cpu_ticks_left = cpu_ticks};
-		snprintf(vm.log_name, sizeof(vm.log_name), "vm %s", config->name);
-		struct frame_counts before = host_memory_counts();
-		outcome = run_once(&vm);
-		check_frames(&vm, &before);
-		cpu_ticks = vm.cpu_ticks_left; /* the budget is the VM's, restarts included */
-	} while (outcome == VM_RESTART);
-	return outcome;
+	const struct config_vm *config = vm->config;
+	char message[MESSAGE_MAX];
+	snprintf(vm->log_name, sizeof(vm->log_name), "vm %s", config->name);
+	vm->alone = alone;
+	vm->before = host_memory_counts();
+	if (!create(vm, message)) {
+		log_line(vm->log_name, "not started: %s", message);
+		check_frames(vm);
+		return false;
+	}
+	console_attach(&vm->console, config->name, poll_console, vm);
+	log_line(vm->log_name, "started: %s, %llu KiB %s, %u vCPU", config->kernel,
+	         (unsigned long long)(config->memory >> 10), backing_names[config->backing], config->vcpus);
+	return true;
+}
+
+void vm_finish(struct vm *vm, enum vm_outcome outcome)
+{
+	console_log_at_once();
+	log_end(vm, outcome);
+	destroy(vm);
+	check_frames(vm);
 }

@@ -169,7 +169,7 @@ static int teardown(void **state)
 }
 
 /* RAM of 8 MiB from 0 and nothing else. */
-static void vm_start(const struct npt_format *format)
+static void build_vm(const struct npt_format *format)
 {
 	vm = (struct vm){.config = &config, .cpu_ticks_left = UINT64_MAX, .vcpu.vm = &vm};
 	vm.ram[0] = (struct vm_ram){0, MIB(8)};
@@ -181,7 +181,7 @@ static void vm_start(const struct npt_format *format)
 static enum vm_outcome play(const struct played_exit *exits)
 {
 	played = exits;
-	return vcpu_run(&vm.vcpu);
+	return vcpu_run(&vm.vcpu, UINT64_MAX);
 }
 
 static uint64_t call(enum caisson_call number, uint64_t a, uint64_t b, uint64_t c)
@@ -214,7 +214,7 @@ static void translate_answers_what_the_address_space_says(void **state)
 {
 	(void)state;
 	FOR_EACH_FORMAT (format) {
-		vm_start(format);
+		build_vm(format);
 		assert_status((int)call(CAISSON_CALL_TRANSLATE, MIB(2), 0, 0), MM_EFAULT);
 		fault(MIB(2), MM_READ);
 		struct translation translation;
@@ -235,7 +235,7 @@ static void translate_finds_nothing_at_guards_and_hostile_addresses(void **state
 	static const uint64_t hostile[] = {MIB(8), HOLE, GIB(4) - 1, GIB(4), BIT(48), BIT(52), BIT(63), UINT64_MAX};
 	(void)state;
 	FOR_EACH_FORMAT (format) {
-		vm_start(format);
+		build_vm(format);
 		fault(0, MM_READ);
 		assert_int_equal(call(CAISSON_CALL_PROTECT, 0, FRAME_SIZE, MM_NONE), 0);
 		assert_status((int)call(CAISSON_CALL_TRANSLATE, 0, 0, 0), MM_EFAULT);
@@ -258,7 +258,7 @@ static void an_expected_fault_resumes_the_guest_and_tells_what_it_was(void **sta
 		POWER_OFF,
 	};
 	(void)state;
-	vm_start(mm_format(0));
+	build_vm(mm_format(0));
 	assert_int_equal(play(exits), VM_ENDED);
 	assert_int_equal(reports, 0);
 	assert_int_equal(resume_count, 2);
@@ -282,7 +282,7 @@ static void only_one_fault_is_expected_at_a_time(void **state)
 		REFUSED(MM_EACCES, MIB(2), MM_READ),
 	};
 	(void)state;
-	vm_start(mm_format(0));
+	build_vm(mm_format(0));
 	assert_int_equal(play(exits), VM_STOPPED);
 	assert_int_equal(resume_count, 1);
 	assert_int_equal(reports, 1);
@@ -297,7 +297,7 @@ static void a_fault_that_is_not_expected_any_more_stops_the_vm(void **state)
 		REFUSED(MM_EFAULT, HOLE, MM_EXECUTE),
 	};
 	(void)state;
-	vm_start(mm_format(0));
+	build_vm(mm_format(0));
 	assert_int_equal(play(exits), VM_STOPPED);
 	assert_int_equal(resume_count, 0);
 	assert_int_equal(reports, 1);
@@ -311,7 +311,7 @@ static void a_fault_for_want_of_memory_is_never_the_guests_to_survive(void **sta
 		REFUSED(MM_ENOMEM, MIB(2), MM_READ),
 	};
 	(void)state;
-	vm_start(mm_format(0));
+	build_vm(mm_format(0));
 	assert_int_equal(play(exits), VM_STOPPED);
 	assert_int_equal(resume_count, 0);
 	addr_space_destroy(&vm.space);
@@ -324,7 +324,7 @@ static void a_guest_cannot_go_on_where_its_cpu_cannot_be_entered(void **state)
 		REFUSED(MM_EACCES, MIB(2), MM_READ),
 	};
 	(void)state;
-	vm_start(mm_format(0));
+	build_vm(mm_format(0));
 	refuse_resume = true;
 	assert_int_equal(play(exits), VM_STOPPED);
 	assert_int_equal(reports, 1);

@@ -9,7 +9,7 @@ from harness import BUILD, STAMP, Test, boot, debug, equal, find, isa_of, vm
 BROKEN_FUNCTION = "arch_vcpu_report"  # called when the budget of the guest below is used up
 LAST_FUNCTION = "stop_cpu"  # halts the CPU that panicked
 CPUS = 3
-CALLERS = ["vcpu_run", "vm_run", "run"]
+CALLERS = ["vcpu_run", "sched_run", "run"]
 NOWHERE = 8  # frame 0 is mapped nowhere
 
 CAUSE = {
