@@ -8,7 +8,7 @@ BUILD := build
 JOBS ?= $(shell nproc)
 FUZZ_SECONDS ?= 20
 
-# V=1 shows the commands, QUIET=1 nothing but errors.
+# V=1 shows the commands, QUIET=1 nothing but errors, DEBUG=1 builds an image that watches its free memory.
 Q := $(if $(V),,@)
 say = @$(if $(V)$(QUIET),true,printf '%-8s %s\n' $(1) '$(2)')
 
@@ -16,9 +16,9 @@ MAKEFLAGS += --no-builtin-rules --no-builtin-variables
 .SUFFIXES:
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: all usb run test bench lint check-layers host-tests host-test-programs fuzz-programs guests deps clean help FORCE
+.PHONY: all usb run test bench lint check-layers host-tests host-test-programs fuzz-programs firmware guests deps clean help FORCE
 
-all: $(ISAS:%=$(BUILD)/%/caisson.efi) usb ## both EFI files and both disk images (the default)
+all: $(ISAS:%=$(BUILD)/%/caisson.efi) usb ## both EFI files and both disk images (the default); DEBUG=1 for debug builds
 
 # ---- tools and flags per ISA ----
 
@@ -31,6 +31,7 @@ IMAGE_x86_64 := -mstack-protector-guard=global
 BOOT_x86_64 := -DGNU_EFI_USE_MS_ABI
 GNU_EFI_x86_64 := /usr
 GUEST_LDFLAGS_x86_64 := -z max-page-size=0x1000
+GUEST_HIGH_x86_64 := 0x40100000
 # Sections of the PE file: .reloc must be there, or firmware takes the image for one that cannot be moved.
 PE_x86_64 = --target efi-app-x86_64 --subsystem=10 --strip-all -j .text -j .reloc -j .dynamic -j .rela -j .relro -j .dynstr -j .rodata -j .data
 LDFLAGS_x86_64 :=
@@ -42,15 +43,17 @@ EFI_NAME_aarch64 := BOOTAA64.EFI
 MACHINE_aarch64 := -mstrict-align -mno-outline-atomics
 IMAGE_aarch64 :=
 BOOT_aarch64 :=
+STATE_aarch64 := arch/aarch64/cpu.S
 # arm64's gnu-efi cannot be installed beside amd64's: unpacked by tools/fetch.sh.
 GNU_EFI_aarch64 := $(BUILD)/deps/arm64/gnu-efi/usr
 GUEST_LDFLAGS_aarch64 := -z max-page-size=0x1000
+GUEST_HIGH_aarch64 := 0x80080000
 PE_aarch64 := -O binary
 LDFLAGS_aarch64 := --defsym=EFI_SUBSYSTEM=0xa
 
 WARNINGS := -Wall -Wextra -Wconversion -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Werror
 CFLAGS := -std=gnu11 -ffreestanding -fpie -fvisibility=hidden -mgeneral-regs-only -fno-omit-frame-pointer \
-	-fstack-protector-strong -O2 -g $(WARNINGS) -I.
+	-fstack-protector-strong -O2 -g $(WARNINGS) -I. $(if $(DEBUG),-DMM_DEBUG)
 GUEST_CFLAGS := -std=gnu11 -ffreestanding -fno-pie -mgeneral-regs-only -fno-stack-protector -O2 -g $(WARNINGS) -Iguests
 ASFLAGS := -g -I.
 LDFLAGS := -nostdlib -pie --no-dynamic-linker -z text -z noexecstack -z norelro -z max-page-size=0x1000 \
@@ -80,9 +83,9 @@ $(BUILD)/$(1)/%.S.o: %.S $(BUILD)/$(1)/flags
 	$(Q)$$(CC_$(1)) $$(ASFLAGS) -Iarch/$(1) -MMD -MP -c -o $$@ $$<
 
 # Only this floor knows the firmware: its headers, its character and its calling convention.
-$(BUILD)/$(1)/boot/%.c.o: CFLAGS_$(1) += -fshort-wchar $(BOOT_$(1)) -isystem $(GNU_EFI_$(1))/include/efi \
-	-isystem $(GNU_EFI_$(1))/include/efi/$(EFI_ARCH_$(1))
-$$(patsubst %,$(BUILD)/$(1)/%.o,$$(wildcard boot/*.c)): | $$(CRT0_$(1))
+$(BUILD)/$(1)/boot/%.c.o $(BUILD)/$(1)/tests/firmware/%.c.o: CFLAGS_$(1) += -fshort-wchar $(BOOT_$(1)) \
+	-isystem $(GNU_EFI_$(1))/include/efi -isystem $(GNU_EFI_$(1))/include/efi/$(EFI_ARCH_$(1))
+$$(patsubst %,$(BUILD)/$(1)/%.o,$$(wildcard boot/*.c) tests/firmware/start.c): | $$(CRT0_$(1))
 
 $(BUILD)/$(1)/guests/%.c.o: CFLAGS_$(1) = $$(GUEST_CFLAGS_$(1))
 $(BUILD)/$(1)/guests/%.S.o: ASFLAGS := -g -Iguests -Iguests/$(1)
@@ -99,8 +102,11 @@ $(BUILD)/$(1)/guests/common.a: $$(GUEST_COMMON_$(1))
 
 $(BUILD)/$(1)/guests/%.elf: $(BUILD)/$(1)/guests/%.c.o $(BUILD)/$(1)/guests/common.a linker/guest_$(1).ld
 	$$(call say,LD,$$@)
-	$(Q)$(CROSS_$(1))ld -nostdlib -static --build-id=none -z noexecstack $(GUEST_LDFLAGS_$(1)) -T linker/guest_$(1).ld \
-		-o $$@ $$(filter %.o %.a,$$^)
+	$(Q)$(CROSS_$(1))ld -nostdlib -static --build-id=none -z noexecstack $(GUEST_LDFLAGS_$(1)) $$(GUEST_AT) \
+		-T linker/guest_$(1).ld -o $$@ $$(filter %.o %.a,$$^)
+
+# This one leaves the first GiB of its memory alone.
+$(BUILD)/$(1)/guests/walk_high.elf: GUEST_AT := --defsym=guest_at=$(GUEST_HIGH_$(1))
 
 $(BUILD)/x86_64/guests/%.bin: $(BUILD)/x86_64/guests/%.elf
 	$(Q)objcopy --strip-all $$< $$@
@@ -138,7 +144,21 @@ $(BUILD)/$(1)/caisson.elf: $(BUILD)/$(1)/pass1.elf $(BUILD)/$(1)/symbols1.o
 		$(BUILD)/$(1)/symbols1.o $(GNU_EFI_$(1))/lib/libgnuefi.a
 	$(Q)NM=$(CROSS_$(1))nm READELF=$(CROSS_$(1))readelf tools/symbols.sh check $(BUILD)/$(1)/pass1.elf $$@
 
-$(BUILD)/$(1)/caisson.efi: $(BUILD)/$(1)/caisson.elf
+# States of the machine for tests/rigs/test_firmware.py, which no emulator offers: applications that start the image.
+STATES_$(1) := $$(patsubst tests/firmware/$(1)/%.c,%,$$(wildcard tests/firmware/$(1)/*.c))
+STATE_COMMON_$(1) := $(BUILD)/$(1)/tests/firmware/start.c.o $$(patsubst %,$(BUILD)/$(1)/%.o,$(STATE_$(1)) \
+	$$(wildcard lib/$(1)/mem*.S))
+$(BUILD)/$(1)/tests/firmware/%.c.o: CFLAGS_$(1) += -fno-stack-protector
+
+$(BUILD)/$(1)/firmware/%.elf: $(BUILD)/$(1)/tests/firmware/$(1)/%.c.o $$(STATE_COMMON_$(1)) linker/image_$(1).ld
+	@mkdir -p $$(@D)
+	$$(call say,LD,$$@)
+	$(Q)$(CROSS_$(1))ld $(LDFLAGS) $(LDFLAGS_$(1)) -T linker/image_$(1).ld -o $$@ $$(CRT0_$(1)) $$(filter %.o,$$^) \
+		$(GNU_EFI_$(1))/lib/libgnuefi.a
+
+firmware: $$(STATES_$(1):%=$(BUILD)/$(1)/firmware/%.efi)
+
+$(BUILD)/$(1)/%.efi: $(BUILD)/$(1)/%.elf
 	$$(call say,OBJCOPY,$$@)
 	$(Q)$(CROSS_$(1))objcopy $(PE_$(1)) $$< $$@
 
@@ -149,7 +169,8 @@ $(BUILD)/caisson-$(1).img: $(BUILD)/$(1)/caisson.efi tools/mkimage.sh
 guests: $$(GUESTS_$(1):%=$(BUILD)/$(1)/guests/%.bin)
 usb: $(BUILD)/caisson-$(1).img
 
--include $$(patsubst %.o,%.d,$$(OBJECTS_$(1)) $$(GUEST_COMMON_$(1)) $$(GUESTS_$(1):%=$(BUILD)/$(1)/guests/%.c.o))
+-include $$(patsubst %.o,%.d,$$(OBJECTS_$(1)) $$(GUEST_COMMON_$(1)) $$(GUESTS_$(1):%=$(BUILD)/$(1)/guests/%.c.o) \
+	$$(STATE_COMMON_$(1)) $$(STATES_$(1):%=$(BUILD)/$(1)/tests/firmware/$(1)/%.c.o))
 endef
 $(foreach isa,$(ISAS),$(eval $(call isa_rules,$(isa))))
 
@@ -166,7 +187,7 @@ guests: ## the built-in guests alone
 # A test is one file tests/host/test_NAME.c (or fuzz_NAME.c); its first comment names what is linked with it,
 # wildcards allowed, on one line:    // sources: mm/*.c hv/config.c
 
-HOST_FLAGS := -std=gnu11 -g -O1 -fno-omit-frame-pointer $(WARNINGS) -I. -Iarch/x86_64
+HOST_FLAGS := -std=gnu11 -g -O1 -fno-omit-frame-pointer $(WARNINGS) -I. -Iarch/x86_64 -DMM_DEBUG
 SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=all
 HOST_TESTS := $(patsubst tests/host/%.c,%,$(wildcard tests/host/test_*.c))
 FUZZERS := $(patsubst tests/host/fuzz_%.c,%,$(wildcard tests/host/fuzz_*.c))
@@ -224,7 +245,7 @@ run: deps ## boot the demo on the best rig of this machine; RIG=vmx|svm|svm-boch
 	@./run-qemu.sh $(if $(RIG),--rig $(RIG))
 
 test: deps ## everything on all rigs; T=PATTERN runs some
-	@$(MAKE) --no-print-directory QUIET=1 -j$(JOBS) all host-test-programs fuzz-programs
+	@$(MAKE) --no-print-directory QUIET=1 -j$(JOBS) all host-test-programs fuzz-programs firmware
 	@tests/run.py $(if $(T),'$(T)')
 
 bench: deps ## instruction counts on the rigs: a table and build/bench.json
@@ -237,14 +258,14 @@ OURS := boot hv arch mm drivers lib guests tests tools examples
 OUR_C = $(shell find $(OURS) -name '*.[ch]' 2>/dev/null | sort)
 OUR_SHELL = $(shell grep -rlE '^\#!/(usr/)?bin/(env )?(ba)?sh' $(OURS) run-qemu.sh .ci 2>/dev/null | sort)
 
-TIDY_FLAGS := -std=gnu11 -ffreestanding -fshort-wchar -I.
-TIDY_x86_64 = $(filter-out boot/%,$(filter %.c,$(SOURCES_x86_64)))
-TIDY_aarch64 = $(wildcard arch/aarch64/*.c)
+TIDY_FLAGS := -std=gnu11 -ffreestanding -fshort-wchar -I. -DMM_DEBUG
+TIDY_x86_64 = $(filter-out boot/%,$(filter %.c,$(SOURCES_x86_64))) $(wildcard tests/firmware/x86_64/*.c)
+TIDY_aarch64 = $(wildcard arch/aarch64/*.c tests/firmware/aarch64/*.c)
 # $(1): files, $(2): the compiler's flags. A few files a run, as many runs as there are CPUs.
 tidy = @echo $(1) | xargs -n 4 -P $(JOBS) sh -c 'clang-tidy --quiet "$$@" -- $(2) 2>/dev/null' tidy
 
 CPPCHECK := cppcheck --quiet --error-exitcode=1 --inline-suppr --std=c11 --enable=warning,performance,portability \
-	--suppressions-list=tools/cppcheck.suppressions -I.
+	--suppressions-list=tools/cppcheck.suppressions -I. -DMM_DEBUG
 
 LINTS := lint-format lint-tidy-x86_64 lint-tidy-aarch64 lint-tidy-boot lint-cppcheck-x86_64 lint-cppcheck-aarch64 \
 	lint-cppcheck-guests lint-shell
@@ -263,14 +284,15 @@ lint-tidy-aarch64:
 	$(call tidy,$(TIDY_aarch64),--target=aarch64-linux-gnu $(TIDY_FLAGS) -Iarch/aarch64)
 
 lint-tidy-boot:
-	$(call tidy,$(wildcard boot/*.c),--target=x86_64-linux-gnu $(TIDY_FLAGS) $(BOOT_x86_64) \
+	$(call tidy,$(wildcard boot/*.c tests/firmware/*.c),--target=x86_64-linux-gnu $(TIDY_FLAGS) $(BOOT_x86_64) \
 		-isystem /usr/include/efi -isystem /usr/include/efi/x86_64)
 
 lint-cppcheck-x86_64:
-	@$(CPPCHECK) -j$(JOBS) -D__x86_64__ -Iarch/x86_64 $(filter %.c,$(SOURCES_x86_64)) $(wildcard tests/host/*.c)
+	@$(CPPCHECK) -j$(JOBS) -D__x86_64__ -Iarch/x86_64 $(filter %.c,$(SOURCES_x86_64)) \
+		$(wildcard tests/host/*.c tests/firmware/*.c tests/firmware/x86_64/*.c)
 
 lint-cppcheck-aarch64:
-	@$(CPPCHECK) -j$(JOBS) -D__aarch64__ -Iarch/aarch64 $(wildcard arch/aarch64/*.c)
+	@$(CPPCHECK) -j$(JOBS) -D__aarch64__ -Iarch/aarch64 $(TIDY_aarch64)
 
 lint-cppcheck-guests:
 	@$(CPPCHECK) -D__x86_64__ -Iguests $(wildcard guests/*.c guests/lib/*.c guests/x86_64/*.c)

@@ -15,7 +15,7 @@
 /* ---- exits ---- */
 
 enum vm_exit_kind {
-	VM_EXIT_NESTED_FAULT, /* mm refused: `fault`, `status`. The VM cannot go on from here. */
+	VM_EXIT_NESTED_FAULT, /* mm refused: `fault`, `status`. Goes on by arch_vcpu_resume_at, or not at all. */
 	VM_EXIT_MMIO,         /* no area there, decoded: `io` (and `fault` for the report if nobody answers) */
 	VM_EXIT_PORT,         /* `io` */
 	VM_EXIT_HYPERCALL,    /* `call`; the instruction is already skipped */
@@ -91,6 +91,9 @@ bool arch_map_device(hpa_t base, uint64_t bytes);
 void arch_call_firmware(void (*function)(void *argument), void *argument);
 
 _Noreturn void arch_halt(void);
+
+/* NMIs that have come to the host: nobody here can ask what for. 0 where the ISA has none. */
+uint64_t arch_nmi_count(void);
 
 /* ---- what a guest's machine looks like on this ISA ---- */
 
@@ -179,6 +182,12 @@ enum vm_exit_kind arch_vcpu_run(struct arch_vcpu *vcpu, struct vm_exit *exit);
 void arch_vcpu_finish_io(struct arch_vcpu *vcpu, const struct io_access *io);
 /* After HYPERCALL: the result for RAX or x0. */
 void arch_vcpu_finish_hypercall(struct arch_vcpu *vcpu, uint64_t result);
+
+/*
+ * After NESTED_FAULT, or MMIO that nobody answered: the vCPU goes on at `pc` with `result` in RAX or x0, and not at the
+ * instruction that faulted. False: its CPU could not be entered there, and nothing has changed.
+ */
+bool arch_vcpu_resume_at(struct arch_vcpu *vcpu, uint64_t pc, uint64_t result);
 
 /* The vCPU leaves with VM_EXIT_DEADLINE once arch_counter() has passed `counter`; UINT64_MAX: never. */
 void arch_vcpu_set_deadline(struct arch_vcpu *vcpu, uint64_t counter);

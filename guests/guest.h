@@ -24,9 +24,11 @@ uint64_t hypercall(uint64_t number, uint64_t a, uint64_t b, uint64_t c);
 uint64_t counter(void);
 /*
  * Calls function(argument) and survives an exception in it: returns 0 if there was none, else 1 + the vector
- * (x86) or 1 + ESR_EL1.EC (Arm). Does not nest.
+ * (x86) or 1 + ESR_EL1.EC (Arm). Does not nest. The address for CALL_EXPECT_FAULT before it is fault_resume: then it
+ * returns what that call promises.
  */
-unsigned guarded(void (*function)(void *argument), void *argument);
+extern char fault_resume[];
+uint64_t guarded(void (*function)(void *argument), void *argument);
 /* Makes what was written to memory executable. */
 void synchronize_code(void);
 /* A `ret` instruction. */
@@ -60,6 +62,8 @@ void *memcpy(void *restrict to, const void *restrict from, size_t bytes);
 #define CALL_PROTECT      0xc6000002u
 #define CALL_RELEASE      0xc6000003u
 #define CALL_ZERO         0xc6000004u
+#define CALL_TRANSLATE    0xc6000005u
+#define CALL_EXPECT_FAULT 0xc6000006u
 #define MAY_READ          1u
 #define MAY_WRITE         2u
 #define MAY_EXECUTE       4u

@@ -221,6 +221,7 @@ static const struct unit size_units[] = {{"K", KIB(1)}, {"M", MIB(1)}, {"G", GIB
 static const struct unit time_units[] = {{"ms", 1}, {"s", 1000}, {NULL, 0}};
 static const char *const backing_words[] = {"lazy", "populate", "linear", NULL};
 static const char *const pages_words[] = {"auto", "4K", NULL};
+static const char *const run_words[] = {"in-turn", "together", NULL};
 
 #define LINE(name)  .line_offset = offsetof(struct config_vm, name##_line)
 #define FIELD(name) .offset = offsetof(struct config_vm, name), .size = sizeof(((struct config_vm *)0)->name)
@@ -238,16 +239,33 @@ static const struct key vm_keys[] = {
          .remedy = "write 500ms or 2s; without the line there is no limit"},
 };
 
+static const struct key caisson_keys[] = {
+	{"run", set_choice, .offset = offsetof(struct config, run), .size = sizeof(enum config_run), .words = run_words,
+         .remedy = "write in-turn or together"},
+};
+
+/* The keys of a section, and what they are called when one is unknown. */
+struct key_table {
+	const struct key *keys;
+	unsigned count;
+	const char *names;
+};
+
+static const struct key_table vm_table = {vm_keys, ARRAY_SIZE(vm_keys),
+                                          "kernel initrd cmdline memory backing pages vcpus cpu-time"};
+static const struct key_table caisson_table = {caisson_keys, ARRAY_SIZE(caisson_keys), "run"};
+
 _Static_assert(ARRAY_SIZE(vm_keys) <= ARRAY_SIZE(((struct parser *)0)->key_lines), "one line number per key");
-_Static_assert(sizeof(enum config_backing) == sizeof(unsigned) && sizeof(enum config_pages) == sizeof(unsigned),
+_Static_assert(sizeof(enum config_backing) == sizeof(unsigned) && sizeof(enum config_pages) == sizeof(unsigned) &&
+                       sizeof(enum config_run) == sizeof(unsigned),
                "set_choice stores an unsigned");
 
-static const struct key *find_key(struct span name, unsigned *index)
+static const struct key *find_key(const struct key_table *table, struct span name, unsigned *index)
 {
-	for (unsigned i = 0; i < ARRAY_SIZE(vm_keys); i++) {
-		if (span_is(name, vm_keys[i].name)) {
+	for (unsigned i = 0; i < table->count; i++) {
+		if (span_is(name, table->keys[i].name)) {
 			*index = i;
-			return &vm_keys[i];
+			return &table->keys[i];
 		}
 	}
 	return NULL;
@@ -282,15 +300,12 @@ static bool parse_setting(struct parser *parser, struct span name, struct span v
 		return fail(parser, "\"%s\" stands outside of any section; put a line [vm NAME] before it",
 		            show(name).text);
 	}
-	if (!parser->vm) {
-		return fail(parser, "unknown key \"%s\" in [caisson]; this section has no keys yet", show(name).text);
-	}
+	const struct key_table *table = parser->vm ? &vm_table : &caisson_table;
+	char *section = parser->vm ? (char *)parser->vm : (char *)parser->config;
 	unsigned index;
-	const struct key *key = find_key(name, &index);
+	const struct key *key = find_key(table, name, &index);
 	if (!key) {
-		return fail(parser,
-		            "unknown key \"%s\"; known: kernel initrd cmdline memory backing pages vcpus cpu-time",
-		            show(name).text);
+		return fail(parser, "unknown key \"%s\"; known: %s", show(name).text, table->names);
 	}
 	if (parser->key_lines[index] != 0) {
 		return fail(parser, "%s is set again; remove this line or line %u", key->name,
@@ -302,12 +317,12 @@ static bool parse_setting(struct parser *parser, struct span name, struct span v
 			return fail(parser, "%s has no value; %s", key->name, key->remedy);
 		}
 	}
-	if (!check_printable(parser, value) || !key->set(parser, key, value, (char *)parser->vm + key->offset)) {
+	if (!check_printable(parser, value) || !key->set(parser, key, value, section + key->offset)) {
 		return false;
 	}
 	parser->key_lines[index] = parser->line;
 	if (key->line_offset != 0) {
-		memcpy((char *)parser->vm + key->line_offset, &parser->line, sizeof(parser->line));
+		memcpy(section + key->line_offset, &parser->line, sizeof(parser->line));
 	}
 	return true;
 }
@@ -392,6 +407,7 @@ static bool parse_section(struct parser *parser, struct span line)
 		}
 		parser->caisson_line = parser->line;
 		parser->vm = NULL;
+		memset(parser->key_lines, 0, sizeof(parser->key_lines));
 		return true;
 	}
 	if (inside.length >= 2 && memcmp(inside.start, "vm", 2) == 0 &&

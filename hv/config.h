@@ -18,6 +18,7 @@
 /* Same order as the words in config.c's table. */
 enum config_backing { CONFIG_LAZY, CONFIG_POPULATE, CONFIG_LINEAR };
 enum config_pages { CONFIG_PAGES_AUTO, CONFIG_PAGES_4K };
+enum config_run { CONFIG_RUN_IN_TURN, CONFIG_RUN_TOGETHER };
 
 struct config_vm {
 	char name[CONFIG_NAME_MAX];       /* letters, digits, - and _ */
@@ -36,6 +37,7 @@ struct config_vm {
 struct config {
 	struct config_vm vms[CONFIG_VMS_MAX];
 	unsigned vm_count;
+	enum config_run run; /* of all VMs; default in turn, as they stand in the file */
 };
 
 /* One mistake: line number (0: the file as a whole) and a text that names the value and the remedy. */

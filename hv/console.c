@@ -10,16 +10,22 @@
 #include "drivers/fdt.h"
 #include "drivers/host_uart.h"
 #include "lib/log.h"
+#include "lib/string.h"
 #include "lib/util.h"
 
 static struct host_uart uart;
 static bool have_uart;
-static int waiting = -1; /* a byte read ahead, -1: none */
 
-static struct {
-	void (*poll)(void *context);
-	void *context;
-} attached;
+/* Three of these give the input to the next guest; fewer are handed on with what follows them. */
+#define SWITCH_KEY   0x01 /* Ctrl-A */
+#define SWITCH_TIMES 3
+
+static struct console *focus;  /* has the input; NULL: none is attached */
+static struct console *writer; /* wrote last */
+static bool several;           /* there were two at once: lines tell whose they are, to the end */
+static bool line_open;         /* its last byte was no newline */
+static unsigned switch_keys;   /* held back */
+static int waiting = -1;       /* a byte read ahead, -1: none */
 
 static bool find_uart(const struct boot_info *info, struct uart_description *description)
 {
@@ -78,49 +84,114 @@ void console_log_at_once(void)
 	log_flush();
 }
 
+static void switch_focus(void)
+{
+	focus = focus->next;
+	log_line("console", "input goes to vm %s; three times Ctrl-A gives it to the next", focus->name);
+}
+
+/* The next byte for the guest that has the focus, or -1. */
 static int next_byte(void)
 {
-	if (waiting >= 0) {
-		int byte = waiting;
-		waiting = -1;
+	int byte = have_uart ? host_uart_read(&uart) : -1;
+	if (focus == focus->next || byte < 0) {
 		return byte;
 	}
-	return have_uart ? host_uart_read(&uart) : -1;
+	if (byte == SWITCH_KEY && ++switch_keys == SWITCH_TIMES) {
+		switch_keys = 0;
+		switch_focus();
+		return -1;
+	}
+	return byte == SWITCH_KEY ? -1 : byte;
+}
+
+static int take_byte(void)
+{
+	if (waiting < 0) {
+		waiting = next_byte();
+	}
+	if (waiting >= 0 && switch_keys > 0) {
+		switch_keys--;
+		return SWITCH_KEY;
+	}
+	int byte = waiting;
+	waiting = -1;
+	return byte;
+}
+
+/* Lines of several guests would be one: each begins with its VM's name then. */
+static void name_line(struct console *console)
+{
+	if (writer != console && line_open) {
+		log_raw("\n", 1);
+		line_open = false;
+	}
+	if (!line_open) {
+		log_raw(console->name, strlen(console->name));
+		log_raw("| ", 2);
+	}
 }
 
 static void backend_write(struct serial_backend *backend, uint8_t byte)
 {
-	(void)backend;
+	struct console *console = container_of(backend, struct console, backend);
+	if (several) {
+		name_line(console);
+	}
+	writer = console;
+	line_open = byte != '\n';
 	log_raw((const char *)&byte, 1);
 }
 
 static int backend_read(struct serial_backend *backend)
 {
-	(void)backend;
-	return next_byte();
+	return focus == container_of(backend, struct console, backend) ? take_byte() : -1;
 }
 
-void console_attach(struct serial_backend *backend, void (*poll)(void *context), void *context)
+void console_attach(struct console *console, const char *name, void (*poll)(void *context), void *context)
 {
-	*backend = (struct serial_backend){.write = backend_write, .read = backend_read};
-	attached.poll = poll;
-	attached.context = context;
+	console->backend = (struct serial_backend){.write = backend_write, .read = backend_read};
+	console->name = name;
+	console->poll = poll;
+	console->context = context;
+	console->next = focus ? focus->next : console;
+	if (focus) {
+		focus->next = console;
+		several = true;
+	} else {
+		focus = console;
+	}
 }
 
-void console_detach(void)
+void console_detach(struct console *console)
 {
-	attached.poll = NULL;
+	struct console *before = console;
+	if (!console->next) {
+		return;
+	}
+	while (before->next != console) {
+		before = before->next;
+	}
+	before->next = console->next;
+	console->next = NULL;
+	writer = writer == console ? NULL : writer;
+	if (focus == console) {
+		focus = before == console ? NULL : before;
+		if (focus) {
+			switch_focus();
+		}
+	}
 }
 
 void console_poll(void)
 {
-	if (!attached.poll) {
+	if (!focus) {
 		return;
 	}
 	if (waiting < 0) {
 		waiting = next_byte();
 	}
 	if (waiting >= 0) {
-		attached.poll(attached.context);
+		focus->poll(focus->context);
 	}
 }

@@ -18,9 +18,19 @@ void console_init(struct boot_info *info);
  */
 void console_log_at_once(void);
 
-/* Connects a guest's UART model to the console; `poll` is called when input waits. One VM at a time has it. */
-void console_attach(struct serial_backend *backend, void (*poll)(void *context), void *context);
-void console_detach(void);
+/* A guest's console. Several can be attached at once: one of them has the input, and each line tells whose it is. */
+struct console {
+	struct serial_backend backend; /* for the guest's UART model */
+	const char *name;              /* the VM's */
+	void (*poll)(void *context);   /* called when input waits for it */
+	void *context;
+	struct console *next; /* console.c's own: a ring of those that are attached */
+};
 
-/* Looks for input and tells the attached VM's model. */
+/* The first one gets the input; three times Ctrl-A gives it to the next one. */
+void console_attach(struct console *console, const char *name, void (*poll)(void *context), void *context);
+/* Does nothing for one that is not attached. */
+void console_detach(struct console *console);
+
+/* Looks for input and tells the model of the VM that has it. */
 void console_poll(void);

@@ -5,6 +5,7 @@
  */
 #include "hv/clock.h"
 #include "hv/console.h"
+#include "hv/host_memory.h"
 #include "hv/hypercall.h"
 #include "hv/vm.h"
 #include "lib/log.h"
@@ -30,9 +31,20 @@ static void permission_text(uint8_t permissions, char text[4])
 	text[3] = '\0';
 }
 
-static enum vm_outcome stop_for_fault(struct vcpu *vcpu, const struct vm_exit *exit)
+/* The guest did nothing wrong: it used what it was promised, and the machine has not so much. */
+static void log_out_of_memory(struct vm *vm, const struct vm_exit *exit)
 {
-	struct vm *vm = vcpu->vm;
+	struct frame_quota_counts quota = frame_quota_counts(&vm->quota);
+	log_line(vm->log_name,
+	         "stopped: out of memory: %s: %s of GPA 0x%llx; %llu frames are free, the last %llu are kept from "
+	         "guests; this one holds %llu of %llu",
+	         arch_exit_name(exit->raw), access_name(&exit->fault), (unsigned long long)exit->fault.gpa,
+	         (unsigned long long)host_memory_counts().free, (unsigned long long)host_memory_reserve(),
+	         (unsigned long long)quota.held, (unsigned long long)quota.limit);
+}
+
+static void log_fault(struct vm *vm, const struct vm_exit *exit)
+{
 	const struct nested_fault *fault = &exit->fault;
 	char where[32] = "no area there";
 	struct gpa_range range;
@@ -44,12 +56,37 @@ static enum vm_outcome stop_for_fault(struct vcpu *vcpu, const struct vm_exit *e
 	}
 	log_line(vm->log_name, "stopped: %s: %s of GPA 0x%llx, %s (%s)", arch_exit_name(exit->raw), access_name(fault),
 	         (unsigned long long)fault->gpa, where, mm_status_name(exit->status));
+}
+
+static enum vm_outcome stop_for_fault(struct vcpu *vcpu, const struct vm_exit *exit)
+{
+	struct vm *vm = vcpu->vm;
+	const struct nested_fault *fault = &exit->fault;
+	if (exit->status == MM_ENOMEM) {
+		log_out_of_memory(vm, exit);
+	} else {
+		log_fault(vm, exit);
+	}
 	if (fault->linear_valid) {
 		log_line(vm->log_name, "guest-linear address 0x%llx%s", (unsigned long long)fault->linear_address,
 		         fault->table_walk ? ", in the guest's own page walk" : "");
 	}
 	arch_vcpu_report(&vcpu->arch, vm->log_name);
 	return VM_STOPPED;
+}
+
+/* The guest may have asked to go on elsewhere after a refused access: CAISSON_CALL_EXPECT_FAULT. True: it does. */
+static bool survives_fault(struct vcpu *vcpu, const struct vm_exit *exit)
+{
+	const struct nested_fault *fault = &exit->fault;
+	uint64_t pc = vcpu->fault_resume;
+	vcpu->fault_resume = 0;
+	if (pc == 0 || (exit->status != MM_EACCES && exit->status != MM_EFAULT)) {
+		return false;
+	}
+	uint64_t told = fault->access | (uint64_t)fault->table_walk << CALL_FAULT_TABLE_WALK |
+	                (uint64_t)-exit->status << CALL_FAULT_STATUS | fault->gpa << CALL_FAULT_GPA;
+	return arch_vcpu_resume_at(&vcpu->arch, pc, told);
 }
 
 static enum vm_outcome stop(struct vcpu *vcpu, const struct vm_exit *exit, const char *why)
@@ -59,7 +96,7 @@ static enum vm_outcome stop(struct vcpu *vcpu, const struct vm_exit *exit, const
 	return VM_STOPPED;
 }
 
-/* True: answered, and the instruction is done. */
+/* True: answered, and the instruction is done. False: a fault like any other, in *exit. */
 static bool answer_mmio(struct vcpu *vcpu, struct vm_exit *exit)
 {
 	struct io_access *io = &exit->io;
@@ -67,6 +104,8 @@ static bool answer_mmio(struct vcpu *vcpu, struct vm_exit *exit)
 	                          : bus_read(&vcpu->vm->mmio, io->address, io->width, &io->value);
 	if (likely(answered)) {
 		arch_vcpu_finish_io(&vcpu->arch, io);
+	} else {
+		exit->status = MM_EFAULT;
 	}
 	return answered;
 }
@@ -117,14 +156,15 @@ static bool charge(struct vm *vm, uint64_t *from)
 	return vm->cpu_ticks_left == 0;
 }
 
-static void set_deadline(struct vcpu *vcpu, uint64_t from)
+static void set_deadline(struct vcpu *vcpu, uint64_t from, uint64_t slice_end)
 {
 	uint64_t left = vcpu->vm->cpu_ticks_left;
 	if (log_pending) { /* the boot log waits: send it soon, whatever the guest does */
 		left = MIN(left, clock_ticks(LOG_WAIT_MS));
 	}
 	uint64_t deadline = from + left;
-	arch_vcpu_set_deadline(&vcpu->arch, left == UINT64_MAX || deadline < from ? UINT64_MAX : deadline);
+	deadline = left == UINT64_MAX || deadline < from ? UINT64_MAX : deadline;
+	arch_vcpu_set_deadline(&vcpu->arch, MIN(deadline, slice_end));
 }
 
 static enum vm_outcome stop_for_budget(struct vcpu *vcpu)
@@ -135,28 +175,25 @@ static enum vm_outcome stop_for_budget(struct vcpu *vcpu)
 	return VM_STOPPED;
 }
 
-/* Waits for an interrupt; only time that the CPU worked is charged. */
-static void idle(struct vcpu *vcpu)
+/* NMIs speak of errors of the machine: the first is told, all are counted. */
+void host_look_around(void)
 {
-	while (!arch_vcpu_interrupt_pending(&vcpu->arch)) {
-		uint64_t until = arch_counter() + clock_ticks(IDLE_SLICE_MS);
-		arch_idle(MIN(until, arch_vcpu_wake_time(&vcpu->arch)));
-		console_poll();
-		if (arch_counter() >= arch_vcpu_wake_time(&vcpu->arch)) {
-			return;
-		}
+	static bool told;
+	if (unlikely(arch_nmi_count() > 0) && !told) {
+		told = true;
+		log_line("cpu", "an NMI came, and nobody here knows why: a watchdog, or an error of the machine");
 	}
+	console_poll();
 }
 
-enum vm_outcome vcpu_run(struct vcpu *vcpu)
+enum vm_outcome vcpu_run(struct vcpu *vcpu, uint64_t slice_end)
 {
 	struct vm *vm = vcpu->vm;
 	struct vm_exit exit;
 	enum vm_outcome outcome;
-	uint64_t call, result;
-	uint64_t from = arch_counter();
+	uint64_t call, result, from = arch_counter();
 
-	set_deadline(vcpu, from);
+	set_deadline(vcpu, from, slice_end);
 	for (;;) {
 		switch (arch_vcpu_run(&vcpu->arch, &exit)) {
 		case VM_EXIT_HYPERCALL:
@@ -175,13 +212,15 @@ enum vm_outcome vcpu_run(struct vcpu *vcpu)
 			}
 			break;
 		case VM_EXIT_MMIO:
-			if (unlikely(!answer_mmio(vcpu, &exit))) {
-				exit.status = MM_EFAULT;
+			if (likely(answer_mmio(vcpu, &exit))) {
+				break;
+			}
+			__attribute__((fallthrough));
+		case VM_EXIT_NESTED_FAULT:
+			if (!survives_fault(vcpu, &exit)) {
 				return stop_for_fault(vcpu, &exit);
 			}
 			break;
-		case VM_EXIT_NESTED_FAULT:
-			return stop_for_fault(vcpu, &exit);
 		case VM_EXIT_HALT:
 			if (charge(vm, &from)) {
 				return stop_for_budget(vcpu);
@@ -189,19 +228,19 @@ enum vm_outcome vcpu_run(struct vcpu *vcpu)
 			if (!arch_vcpu_wakeable(&vcpu->arch)) {
 				return stop(vcpu, &exit, "halted with no interrupt that could wake it");
 			}
-			idle(vcpu);
-			from = arch_counter();
-			set_deadline(vcpu, from);
-			break;
+			return VM_WAITING;
 		case VM_EXIT_INTERRUPT:
-			console_poll();
+			host_look_around();
 			break;
 		case VM_EXIT_DEADLINE:
 			console_log_at_once();
 			if (charge(vm, &from)) {
 				return stop_for_budget(vcpu);
 			}
-			set_deadline(vcpu, from);
+			if (from >= slice_end) {
+				return VM_PAUSED;
+			}
+			set_deadline(vcpu, from, slice_end);
 			break;
 		case VM_EXIT_POWER:
 			return exit.power == VM_POWER_OFF ? VM_ENDED : VM_RESTART;

@@ -9,46 +9,37 @@
 #include "lib/panic.h"
 #include "lib/util.h"
 
+/*
+ * Frames that no guest's memory gets, so that tables and the hypervisor's own structures are still to be had when
+ * guests have taken all else: for the host, and for each configured VM. A fault takes at most two tables, a VM at its
+ * start about ten frames beside its memory.
+ */
+#define RESERVE_HOST 64
+#define RESERVE_VM   32
+
 static struct frame_bump bump;
 static struct frame_bitmap frames;
+static struct frame_quota host; /* the hypervisor's own, without a limit */
+static uint64_t reserve;
 
-static hpa_t alloc_frames(struct mm_hal *hal, unsigned order, enum frame_use use)
+static void bad_free(hpa_t base, uint64_t count)
 {
-	(void)hal;
-	return frame_alloc(&frames, order, use);
+	panic("mm: %llu frames at 0x%llx freed that nobody holds", (unsigned long long)count, (unsigned long long)base);
 }
 
-static void give_back(hpa_t base, uint64_t count, enum frame_use use)
+struct mm_hal *host_memory_hal(void)
 {
-	if (frame_free(&frames, base, count, use) != MM_OK) {
-		panic("mm: %llu frames at 0x%llx freed that nobody holds", (unsigned long long)count,
-		      (unsigned long long)base);
-	}
+	return &host.hal;
 }
 
-static void free_frames(struct mm_hal *hal, hpa_t base, unsigned order, enum frame_use use)
+void host_memory_quota(struct frame_quota *quota, uint64_t limit)
 {
-	(void)hal;
-	give_back(base, UINT64_C(1) << order, use);
+	frame_quota_init(quota, &frames, limit, bad_free);
 }
 
-struct mm_hal host_hal = {.alloc_frames = alloc_frames, .free_frames = free_frames};
-
-void host_memory_hal(struct mm_hal *hal,
-                     void (*flush)(struct mm_hal *hal, struct npt *npt, const struct gpa_range *ranges, unsigned count))
+uint64_t host_memory_reserve(void)
 {
-	*hal = host_hal;
-	hal->flush = flush;
-}
-
-hpa_t host_memory_alloc_run(uint64_t count, unsigned order)
-{
-	return frame_alloc_run(&frames, count, UINT64_C(1) << order, FRAME_GUEST);
-}
-
-void host_memory_free_run(hpa_t base, uint64_t count)
-{
-	give_back(base, count, FRAME_GUEST);
+	return reserve;
 }
 
 struct frame_counts host_memory_counts(void)
@@ -73,12 +64,22 @@ void host_memory_log(const char *subsystem)
 	         (unsigned long long)counts.held[FRAME_GUEST]);
 }
 
+/* The debug build's: an error of ours, for no guest reaches a frame that it does not hold. */
+static void poison_error(hpa_t frame)
+{
+	panic("mm: frame 0x%llx was written to after it had been freed", (unsigned long long)frame);
+}
+
 bool host_memory_init(const struct boot_info *info)
 {
 	frame_bump_init(&bump, info->regions, info->region_count);
 	if (frame_bitmap_init(&frames, &bump, 0) != MM_OK) {
 		return false;
 	}
+	host_memory_quota(&host, FRAME_NO_LIMIT);
+	reserve = RESERVE_HOST + RESERVE_VM * (uint64_t)info->config.vm_count;
+	frame_reserve(&frames, reserve);
+	frame_on_poison_error(&frames, poison_error);
 	host_memory_log("mm");
 	return true;
 }
@@ -86,6 +87,6 @@ bool host_memory_init(const struct boot_info *info)
 void host_memory_reclaim(const struct boot_info *info)
 {
 	for (unsigned i = 0; i < info->reclaimable_count; i++) {
-		give_back(info->reclaimable[i].base, info->reclaimable[i].frames, FRAME_KERNEL);
+		frame_quota_free_run(&host, info->reclaimable[i].base, info->reclaimable[i].frames, FRAME_KERNEL);
 	}
 }

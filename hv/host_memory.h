@@ -6,7 +6,7 @@
 #pragma once
 
 #include "hv/boot_info.h"
-#include "mm/hal.h"
+#include "mm/frame_quota.h"
 
 /* Bump first, then the bitmap over all conventional memory. Logs the account. False: too little memory. */
 bool host_memory_init(const struct boot_info *info);
@@ -14,16 +14,14 @@ bool host_memory_init(const struct boot_info *info);
 /* Once the hypervisor stands on its own tables and stack: frees what only the firmware's boot services had used. */
 void host_memory_reclaim(const struct boot_info *info);
 
-/* alloc and free from the bitmap; no flush: nothing but the hypervisor's own tables is walked with it. */
-extern struct mm_hal host_hal;
+/* The hypervisor's own: without a limit, and without a flush, for nothing but its own tables is walked with it. */
+struct mm_hal *host_memory_hal(void);
 
-/* For a VM's embedded hal: the same frames, with `flush` of its own. */
-void host_memory_hal(struct mm_hal *hal, void (*flush)(struct mm_hal *hal, struct npt *npt,
-                                                       const struct gpa_range *ranges, unsigned count));
+/* For a VM: the same frames, at most `limit` of them. Its flush is the VM's to set. */
+void host_memory_quota(struct frame_quota *quota, uint64_t limit);
 
-/* `count` contiguous frames aligned to 2^order frames for a linear guest; HPA_NONE. Contents undefined. */
-hpa_t host_memory_alloc_run(uint64_t count, unsigned order);
-void host_memory_free_run(hpa_t base, uint64_t count);
+/* How many of the last free frames no guest's memory gets. */
+uint64_t host_memory_reserve(void);
 
 /* The account now. Panics if free + held differs from total: that would be the allocator's own error. */
 struct frame_counts host_memory_counts(void);

@@ -5,7 +5,6 @@
  */
 #include "hv/hypercall.h"
 
-#include "hv/host_memory.h"
 #include "hv/vm.h"
 #include "lib/string.h"
 #include "lib/util.h"
@@ -60,22 +59,45 @@ static uint64_t call_zero(struct vm *vm, const uint64_t *argument)
 	if ((argument[0] != 0 && argument[0] != ORDER_2M) || argument[1] > ZERO_TIMES_MAX) {
 		return CALL_NOT_SUPPORTED;
 	}
+	struct mm_hal *hal = &vm->quota.hal;
 	unsigned order = (unsigned)argument[0];
-	hpa_t run = vm->hal.alloc_frames(&vm->hal, order, FRAME_KERNEL);
+	hpa_t run = hal->alloc_frames(hal, order, FRAME_GUEST);
 	if (run == HPA_NONE) {
 		return CALL_NOT_SUPPORTED;
 	}
 	for (uint64_t i = 0; i < argument[1]; i++) {
-		memset(mm_pointer(&vm->hal, run), 0, FRAME_SIZE << order);
+		memset(mm_pointer(hal, run), 0, FRAME_SIZE << order);
 	}
-	vm->hal.free_frames(&vm->hal, run, order, FRAME_KERNEL);
+	hal->free_frames(hal, run, order, FRAME_GUEST);
+	return 0;
+}
+
+static uint64_t call_translate(struct vm *vm, const uint64_t *argument)
+{
+	struct translation translation;
+	int status = addr_space_translate(&vm->space, argument[0], &translation);
+	if (status != MM_OK) {
+		return (uint64_t)(int64_t)status;
+	}
+	return translation.attributes.permissions | (uint64_t)translation.attributes.type << CALL_TRANSLATION_TYPE |
+	       (uint64_t)translation.leaf_shift << CALL_TRANSLATION_LEAF;
+}
+
+/* Where the PC leads is asked when it is used: arch_vcpu_resume_at. */
+static uint64_t call_expect_fault(struct vm *vm, const uint64_t *argument)
+{
+	vm->vcpu.fault_resume = argument[0];
 	return 0;
 }
 
 hypercall_function *const caisson_calls[CAISSON_CALLS] = {
-	[CAISSON_CALL_VERSION] = call_version, [CAISSON_CALL_FAULTS] = call_faults,
-	[CAISSON_CALL_PROTECT] = call_protect, [CAISSON_CALL_RELEASE] = call_release,
+	[CAISSON_CALL_VERSION] = call_version,
+	[CAISSON_CALL_FAULTS] = call_faults,
+	[CAISSON_CALL_PROTECT] = call_protect,
+	[CAISSON_CALL_RELEASE] = call_release,
 	[CAISSON_CALL_ZERO] = call_zero,
+	[CAISSON_CALL_TRANSLATE] = call_translate,
+	[CAISSON_CALL_EXPECT_FAULT] = call_expect_fault,
 };
 
 bool hypercall_psci(const struct hypercall *call, uint64_t *result, enum vm_outcome *outcome)

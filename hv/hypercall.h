@@ -31,9 +31,29 @@ enum caisson_call {
 	/* (order, times): fills a scratch run of 2^order frames, 0 or 9, with zeros up to 8 times: the difference
 	 * between two calls tells what zeroing costs. Returns 0, or -1 where there is no such run. */
 	CAISSON_CALL_ZERO,
+	/* (GPA): what addr_space_translate says of it, in the fields of enum call_translation, or a negative
+	 * enum mm_status: MM_EFAULT for holes and guards. Fills nothing. */
+	CAISSON_CALL_TRANSLATE,
+	/* (PC): the vCPU's next access that mm refuses with MM_EACCES or MM_EFAULT does not stop the VM: the vCPU goes
+	 * on at PC, with the fields of enum call_fault in x0 or RAX and all other registers as they were. Once; then,
+	 * or with PC 0, all is as usual again. A PC that the CPU cannot run at stops the VM as well. Returns 0. */
+	CAISSON_CALL_EXPECT_FAULT,
 	CAISSON_CALLS,
 };
-#define CAISSON_INTERFACE_VERSION 1
+#define CAISSON_INTERFACE_VERSION 2
+
+/* Where the fields start of what CAISSON_CALL_TRANSLATE returns; enum mm_permission lies at bit 0. */
+enum call_translation {
+	CALL_TRANSLATION_TYPE = 4, /* enum mm_memory_type */
+	CALL_TRANSLATION_LEAF = 8, /* log2 of the leaf's bytes */
+};
+
+/* The same of what comes after a fault that was expected; the access, as enum mm_permission, lies at bit 0. */
+enum call_fault {
+	CALL_FAULT_TABLE_WALK = 3, /* 1: in the guest's own page walk */
+	CALL_FAULT_STATUS = 4,     /* the enum mm_status, its sign turned */
+	CALL_FAULT_GPA = 8,        /* the GPA as a whole */
+};
 
 #define CALL_NOT_SUPPORTED UINT64_MAX /* -1, as SMCCC has it */
 

@@ -8,7 +8,7 @@
 #include "hv/clock.h"
 #include "hv/console.h"
 #include "hv/host_memory.h"
-#include "hv/vm.h"
+#include "hv/sched.h"
 #include "lib/image.h"
 #include "lib/log.h"
 #include "lib/panic.h"
@@ -50,24 +50,12 @@ static void take_machine(struct boot_info *info)
 		.region_count = info->region_count,
 		.acpi_rsdp = info->acpi_rsdp,
 		.fdt = info->fdt,
-		.hal = &host_hal,
+		.hal = host_memory_hal(),
 		.time_of_day = clock_wall_nanoseconds(),
 	};
 	if (!arch_init(&host, message, sizeof(message))) {
 		panic("%s: %s", arch_platform.isa, message);
 	}
-}
-
-/* Returns the number of VMs that ended by themselves. */
-static unsigned run_guests(const struct boot_info *info)
-{
-	unsigned ended = 0;
-	for (unsigned i = 0; i < info->config.vm_count; i++) {
-		if (vm_run(&info->config.vms[i], &info->files[i]) == VM_ENDED) {
-			ended++;
-		}
-	}
-	return ended;
 }
 
 /* The rest, on a stack whose overflow the CPU notices. */
@@ -77,9 +65,13 @@ static void run(void *argument)
 	host_memory_reclaim(info);
 	host_memory_log("mm");
 
-	unsigned ended = run_guests(info);
+	unsigned ended = sched_run(info);
 
 	console_log_at_once();
+	uint64_t nmis = arch_nmi_count();
+	if (nmis > 0) {
+		log_line("cpu", "%llu NMI%s came in all", (unsigned long long)nmis, nmis == 1 ? "" : "s");
+	}
 	unsigned count = info->config.vm_count;
 	log_line("caisson", "%u guest%s ended: %u by themselves, %u stopped", count, count == 1 ? "" : "s", ended,
 	         count - ended);

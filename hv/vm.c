@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A VM's life: memory, devices, loader, vCPU; then everything back. Called by hv_main for one configured VM
- * after the other. A VM that can't be built gives back what it took and costs one line.
+ * A VM's life: memory, devices, loader, vCPU; then everything back. Called by sched.c. A VM that can't be built gives
+ * back what it took and costs one line.
  */
 #include "hv/vm.h"
 
@@ -19,18 +19,21 @@
 #define MESSAGE_MAX       160
 #define BUILTIN_PREFIX    "builtin:"
 #define ORDER_2M          9
+#define ORDER_1G          18
 #define UART16550_PORTS   8
 #define PIT_PORT          0x40
 #define PIT_PORTS         4
 #define PORT61            0x61
 #define EXIT_COUNTS_SHOWN 6
+#define QUOTA_SHARE       256
+#define QUOTA_FIXED       64
 
 static const char *const backing_names[] = {
 	[CONFIG_LAZY] = "lazy", [CONFIG_POPULATE] = "populated", [CONFIG_LINEAR] = "linear"};
 
 static void flush(struct mm_hal *hal, struct npt *npt, const struct gpa_range *ranges, unsigned count)
 {
-	struct vm *vm = container_of(hal, struct vm, hal);
+	struct vm *vm = container_of(hal, struct vm, quota.hal);
 	(void)npt;
 	if (vm->arch_ready) {
 		arch_vm_flush(&vm->arch, ranges, count);
@@ -48,15 +51,33 @@ static void lay_out_ram(struct vm *vm)
 	vm->ram[1] = (struct vm_ram){arch_platform.ram_hole_end, memory - vm->ram[0].bytes};
 }
 
+/*
+ * What the VM may hold, in frames: the memory that it was promised, the flash bank, and for what stands around it
+ *   - one frame in 256: half of that is the tables if every page is mapped by itself, the other half the nodes of areas
+ *     that the guest splits by its own calls (CAISSON_CALL_PROTECT), which would otherwise have no end;
+ *   - 64: the root, tables for the ends of the stretches, and the vCPU's control structures;
+ *   - 512: the 2 MiB that CAISSON_CALL_ZERO takes for as long as it lasts.
+ */
+static uint64_t quota_of(const struct config_vm *config)
+{
+	uint64_t promised = (config->memory + arch_platform.flash_bytes) >> FRAME_SHIFT;
+	return promised + promised / QUOTA_SHARE + QUOTA_FIXED + BIT(ORDER_2M);
+}
+
 /* One contiguous run for both stretches; zeroed, for the frames may have been another guest's. */
 static int map_linear(struct vm *vm, struct npt_attributes attributes)
 {
 	uint64_t frames = vm->config->memory >> FRAME_SHIFT;
-	vm->linear_base = host_memory_alloc_run(frames, ORDER_2M);
+	/* From 1 GiB on the CPU's largest leaves are worth looking for a place where they fit. */
+	vm->linear_base =
+		frames >> ORDER_1G ? frame_quota_alloc_run(&vm->quota, frames, BIT(ORDER_1G), FRAME_GUEST) : HPA_NONE;
+	if (vm->linear_base == HPA_NONE) {
+		vm->linear_base = frame_quota_alloc_run(&vm->quota, frames, BIT(ORDER_2M), FRAME_GUEST);
+	}
 	if (vm->linear_base == HPA_NONE) {
 		return MM_ENOMEM;
 	}
-	memset(mm_pointer(&vm->hal, vm->linear_base), 0, vm->config->memory);
+	memset(mm_pointer(&vm->quota.hal, vm->linear_base), 0, vm->config->memory);
 	attributes.type = (uint8_t)arch_memory_type(vm->linear_base, vm->config->memory);
 	hpa_t next = vm->linear_base;
 	for (unsigned i = 0; i < ARRAY_SIZE(vm->ram) && vm->ram[i].bytes > 0; i++) {
@@ -114,7 +135,7 @@ static void add_devices(struct vm *vm)
 	bool added = true;
 	vm->console_irq.set = set_console_irq;
 	if (arch_platform.console == CONSOLE_16550) {
-		uart16550_device_init(&vm->uart16550, &vm->console, &vm->console_irq);
+		uart16550_device_init(&vm->uart16550, &vm->console.backend, &vm->console_irq);
 		added = bus_add(&vm->mmio, arch_platform.console_mmio, UART16550_PORTS, &vm->uart16550.device) &&
 		        bus_add(&vm->ports, arch_platform.console_port, UART16550_PORTS, &vm->uart16550.device);
 		pit8254_device_init(&vm->pit, clock_nanoseconds);
@@ -125,7 +146,7 @@ static void add_devices(struct vm *vm)
 		added = added && bus_add(&vm->ports, RTC_PORT, RTC_PORTS, &vm->rtc.device) &&
 		        bus_add(&vm->ports, ACPI_POWER_PORT, ACPI_POWER_PORTS, &vm->power.device);
 	} else {
-		pl011_device_init(&vm->pl011, &vm->console, &vm->console_irq);
+		pl011_device_init(&vm->pl011, &vm->console.backend, &vm->console_irq);
 		added = bus_add(&vm->mmio, arch_platform.console_mmio, FRAME_SIZE, &vm->pl011.device);
 	}
 	if (!added) {
@@ -197,7 +218,7 @@ static bool furnish(struct vm *vm, char *message)
 
 static void destroy(struct vm *vm)
 {
-	console_detach();
+	console_detach(&vm->console);
 	if (vm->vcpu_ready) {
 		arch_vcpu_destroy(&vm->vcpu.arch);
 	}
@@ -206,21 +227,22 @@ static void destroy(struct vm *vm)
 		arch_vm_destroy(&vm->arch);
 	}
 	if (vm->linear_base != HPA_NONE) {
-		host_memory_free_run(vm->linear_base, vm->config->memory >> FRAME_SHIFT);
+		frame_quota_free_run(&vm->quota, vm->linear_base, vm->config->memory >> FRAME_SHIFT, FRAME_GUEST);
 	}
 }
 
 static bool create(struct vm *vm, char *message)
 {
 	uint64_t size = UINT64_C(1) << arch_nested_format()->input_bits;
-	host_memory_hal(&vm->hal, flush);
+	host_memory_quota(&vm->quota, quota_of(vm->config));
+	vm->quota.hal.flush = flush;
 	vm->linear_base = HPA_NONE;
 	lay_out_ram(vm);
 	if (vm->config->vcpus > 1) {
 		snprintf(message, MESSAGE_MAX, "vcpus = %u: this version runs one vCPU a VM", vm->config->vcpus);
 		return false;
 	}
-	if (addr_space_init(&vm->space, 0, size, arch_nested_format(), &vm->hal) != MM_OK) {
+	if (addr_space_init(&vm->space, 0, size, arch_nested_format(), &vm->quota.hal) != MM_OK) {
 		snprintf(message, MESSAGE_MAX, "no frame for the nested page table's root");
 		return false;
 	}
@@ -249,51 +271,47 @@ static void log_end(struct vm *vm, enum vm_outcome outcome)
 	log_line(vm->log_name, "exits: %s", exits);
 	log_line(vm->log_name, "%s; %llu lazy faults filled", words[outcome],
 	         (unsigned long long)vm->space.statistics.faults_filled);
+	struct frame_quota_counts quota = frame_quota_counts(&vm->quota);
+	log_line(vm->log_name, "held at most %llu frames of %llu", (unsigned long long)quota.peak,
+	         (unsigned long long)quota.limit);
 	host_memory_log("mm");
 }
 
-static enum vm_outcome run_once(struct vm *vm)
+/* Two accounts that know nothing of each other: the machine's, and the VM's. */
+static void check_frames(struct vm *vm)
+{
+	struct frame_counts after = host_memory_counts();
+	uint64_t held = frame_quota_counts(&vm->quota).held;
+	if (held != 0 || (vm->alone && memcmp(&vm->before, &after, sizeof(after)) != 0)) {
+		panic("%s: %lld frames did not come back, and by its own account %lld", vm->log_name,
+		      (long long)(vm->before.free - after.free), (long long)held);
+	}
+	log_line(vm->log_name, "every frame came back: %llu free%s", (unsigned long long)after.free,
+	         vm->alone ? ", as before" : "");
+}
+
+bool vm_start(struct vm *vm, bool alone)
 {
 	const struct config_vm *config = vm->config;
 	char message[MESSAGE_MAX];
+	snprintf(vm->log_name, sizeof(vm->log_name), "vm %s", config->name);
+	vm->alone = alone;
+	vm->before = host_memory_counts();
 	if (!create(vm, message)) {
 		log_line(vm->log_name, "not started: %s", message);
-		return VM_STOPPED;
+		check_frames(vm);
+		return false;
 	}
-	console_attach(&vm->console, poll_console, vm);
+	console_attach(&vm->console, config->name, poll_console, vm);
 	log_line(vm->log_name, "started: %s, %llu KiB %s, %u vCPU", config->kernel,
 	         (unsigned long long)(config->memory >> 10), backing_names[config->backing], config->vcpus);
-	arch_vcpu_load(&vm->vcpu.arch);
-	vm->first_entry = clock_since_start();
-	enum vm_outcome outcome = vcpu_run(&vm->vcpu);
-	arch_vcpu_put(&vm->vcpu.arch);
+	return true;
+}
+
+void vm_finish(struct vm *vm, enum vm_outcome outcome)
+{
 	console_log_at_once();
 	log_end(vm, outcome);
 	destroy(vm);
-	return outcome;
-}
-
-static void check_frames(const char *log_name, const struct frame_counts *before)
-{
-	struct frame_counts after = host_memory_counts();
-	if (memcmp(before, &after, sizeof(after)) != 0) {
-		panic("%s: %lld frames did not come back", log_name, (long long)(before->free - after.free));
-	}
-	log_line(log_name, "every frame came back: %llu free, as before", (unsigned long long)after.free);
-}
-
-enum vm_outcome vm_run(const struct config_vm *config, const struct boot_vm_files *files)
-{
-	static struct vm vm; /* one at a time in this version; too large for a stack */
-	uint64_t cpu_ticks = config->cpu_time ? clock_ticks(config->cpu_time) : UINT64_MAX;
-	enum vm_outcome outcome;
-	do {
-		vm = (struct vm){.config = config, .files = files, .cpu_ticks_left = cpu_ticks};
-		snprintf(vm.log_name, sizeof(vm.log_name), "vm %s", config->name);
-		struct frame_counts before = host_memory_counts();
-		outcome = run_once(&vm);
-		check_frames(vm.log_name, &before);
-		cpu_ticks = vm.cpu_ticks_left; /* the budget is the VM's, restarts included */
-	} while (outcome == VM_RESTART);
-	return outcome;
+	check_frames(vm);
 }

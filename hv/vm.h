@@ -7,10 +7,12 @@
 #include "arch/arch.h"
 #include "hv/boot_info.h"
 #include "hv/bus.h"
+#include "hv/console.h"
 #include "hv/devices/acpi_power.h"
 #include "hv/devices/pit8254.h"
 #include "hv/devices/rtc_cmos.h"
 #include "hv/devices/serial.h"
+#include "mm/frame_quota.h"
 
 struct vm;
 
@@ -18,13 +20,16 @@ struct vcpu {
 	struct arch_vcpu arch;
 	struct vm *vm;
 	unsigned index;
+	uint64_t fault_resume; /* PC of CAISSON_CALL_EXPECT_FAULT; 0: a refused access stops the VM */
 };
 
-/* How a VM's run ended. */
+/* Why a VM does not run on. */
 enum vm_outcome {
 	VM_ENDED,   /* it turned itself off */
 	VM_RESTART, /* it asked for a reset */
 	VM_STOPPED, /* for a fault, or for its CPU-time budget: the report is logged */
+	VM_PAUSED,  /* its slice is over; it could run on */
+	VM_WAITING, /* it is halted until an interrupt */
 };
 
 /* A stretch of guest RAM; x86 has two where memory reaches past the hole below 4 GiB. */
@@ -37,16 +42,18 @@ struct vm {
 	const struct config_vm *config;
 	const struct boot_vm_files *files;
 	char log_name[CONFIG_NAME_MAX + 4]; /* "vm NAME": the log's subsystem */
-	struct mm_hal hal;                  /* the VM's own: flush knows which VM */
+	struct frame_quota quota;           /* all frames of the VM; its hal's flush knows which VM */
 	struct addr_space space;
 	struct arch_vm arch;
 	bool arch_ready; /* arch_vm_init is done: flush reaches the hardware */
 	bool vcpu_ready;
 	struct vm_ram ram[2];
-	hpa_t linear_base; /* HPA_NONE unless backing = linear */
+	bool alone;
+	struct frame_counts before; /* the machine's account when it was made */
+	hpa_t linear_base;          /* HPA_NONE unless backing = linear */
 	struct bus ports, mmio;
 	struct irq_line console_irq;
-	struct serial_backend console;
+	struct console console;
 	union {
 		struct uart16550_device uart16550;
 		struct pl011_device pl011;
@@ -60,15 +67,23 @@ struct vm {
 };
 
 /*
- * Runs one configured VM from creation to its end, restarts included, and checks that every frame came back.
- * What can't be started is told in one line and counts as VM_STOPPED.
+ * Makes a VM as configured, and puts its vCPU where it starts. False: what is wrong is told in one line, and nothing is
+ * left behind. `vm` is the caller's, zeroed but for `config`, `files` and `cpu_ticks_left`. `alone`: no other VM will
+ * exist before it is destroyed, so that the machine's account must come out equal too.
  */
-enum vm_outcome vm_run(const struct config_vm *config, const struct boot_vm_files *files);
+bool vm_start(struct vm *vm, bool alone);
+
+/* Tells how the run ended, gives everything back, and checks that every frame came back. */
+void vm_finish(struct vm *vm, enum vm_outcome outcome);
 
 /* ---- exit.c ---- */
 
-/* The vCPU loop: run, answer, run, until the VM ends. */
-enum vm_outcome vcpu_run(struct vcpu *vcpu);
+/* Runs the loaded vCPU and answers its exits until the VM does not run on, or arch_counter() has passed `slice_end`
+ * (UINT64_MAX: never). */
+enum vm_outcome vcpu_run(struct vcpu *vcpu, uint64_t slice_end);
+
+/* After something of the host's may have come: input for the consoles, NMIs. */
+void host_look_around(void);
 
 /* ---- hypercall.c ---- */
 

@@ -67,6 +67,23 @@ int addr_space_map_linear(struct addr_space *space, gpa_t start, uint64_t size, 
 /* Frames from the allocator: all now (populate) or each at its first fault (lazy). */
 int addr_space_map_alloc(struct addr_space *space, gpa_t start, uint64_t size, struct npt_attributes attributes,
                          bool populate, enum area_pages pages);
+/*
+ * The same two, but what the range held before is unmapped first ("unmap_overlap"): in one step, all or nothing, with
+ * one flush.
+ */
+int addr_space_replace_linear(struct addr_space *space, gpa_t start, uint64_t size, int64_t offset,
+                              struct npt_attributes attributes);
+int addr_space_replace_alloc(struct addr_space *space, gpa_t start, uint64_t size, struct npt_attributes attributes,
+                             bool populate, enum area_pages pages);
+
+/*
+ * The lowest hole of `size` bytes, aligned to `alignment` (a power of two, at least 4 KiB), that lies in `limit` and
+ * starts at or above `hint`; failing that, the lowest in `limit`. O(areas passed over). MM_EALIGN, MM_EINVAL,
+ * MM_ERANGE (limit outside the space), MM_ENOSPC.
+ */
+int addr_space_find_free(struct addr_space *space, gpa_t hint, uint64_t size, uint64_t alignment,
+                         struct gpa_range limit, gpa_t *start);
+
 /* Removes what is mapped in the range, splitting areas and huge leaves; holes are fine. */
 int addr_space_unmap(struct addr_space *space, gpa_t start, uint64_t size);
 /* New permissions for what is mapped in the range; memory types stay. A hole in the range: MM_EFAULT. */
@@ -75,6 +92,24 @@ int addr_space_protect(struct addr_space *space, gpa_t start, uint64_t size, uin
 /* Gives back the frames of the alloc areas in the range; the areas stay, and their next fault finds zeros. Holes and
  * linear areas: MM_EFAULT. MM_EALIGN, MM_EINVAL, MM_ERANGE, MM_ENOMEM. */
 int addr_space_discard(struct addr_space *space, gpa_t start, uint64_t size);
+
+/* Unmaps everything; the space stays, as empty as after addr_space_init. Needs no frame and cannot fail. */
+void addr_space_clear(struct addr_space *space);
+
+/*
+ * Merges compatible neighbours in the range back into the largest leaves that the format, the area's page policy and
+ * the frames' places allow: same permissions and memory type, contiguous HPAs, both aligned. Tables that this empties
+ * are freed after the flush. Never moves data. `merged`: how many leaves were made. MM_EALIGN, MM_EINVAL, MM_ERANGE.
+ */
+int addr_space_compact(struct addr_space *space, gpa_t start, uint64_t size, uint64_t *merged);
+
+/*
+ * Maps the range as `from` has it: linear areas to the same HPAs, alloc areas with the same policy, and with copies of
+ * what is filled in frames of this space's own. Holes stay holes. Nothing may be mapped here in the range (MM_EEXIST).
+ * Both spaces' locks are taken, that at the lower address first. MM_EALIGN, MM_EINVAL (also: the two are one),
+ * MM_ERANGE, MM_EPERM, MM_ENOMEM.
+ */
+int addr_space_copy_from(struct addr_space *space, struct addr_space *from, gpa_t start, uint64_t size);
 
 /* The area that holds `gpa`: its range and permissions. False: none. For reports. */
 bool addr_space_find_area(struct addr_space *space, gpa_t gpa, struct gpa_range *range, uint8_t *permissions);

@@ -9,73 +9,8 @@
 #include "lib/string.h"
 #include "lib/util.h"
 
-#define NOTHING UINT64_MAX
 /* How many broken blocks to search for a run shorter than a block before a whole one is broken. */
 #define BROKEN_TRIES 8
-
-/* ---- index sets ---- */
-
-static void set_add(struct index_set *set, uint64_t index)
-{
-	for (unsigned level = 0; level < set->levels; level++) {
-		uint64_t *word = &set->words[level][index / WORD_BITS];
-		bool was_empty = *word == 0;
-
-		*word |= BIT(index % WORD_BITS);
-		if (!was_empty) {
-			return;
-		}
-		index /= WORD_BITS;
-	}
-}
-
-static void set_remove(struct index_set *set, uint64_t index)
-{
-	for (unsigned level = 0; level < set->levels; level++) {
-		uint64_t *word = &set->words[level][index / WORD_BITS];
-
-		*word &= ~BIT(index % WORD_BITS);
-		if (*word != 0) {
-			return;
-		}
-		index /= WORD_BITS;
-	}
-}
-
-/* The first member of those below word `index` of `level`, which is not 0. */
-static uint64_t set_descend(const struct index_set *set, unsigned level, uint64_t index, uint64_t word)
-{
-	for (;;) {
-		index = index * WORD_BITS + (unsigned)__builtin_ctzll(word);
-		if (level == 0) {
-			return index;
-		}
-		level--;
-		word = set->words[level][index];
-	}
-}
-
-static uint64_t set_first(const struct index_set *set)
-{
-	uint64_t word = set->words[set->levels - 1][0];
-
-	return word == 0 ? NOTHING : set_descend(set, set->levels - 1, 0, word);
-}
-
-/* The first member above `index`. */
-static uint64_t set_after(const struct index_set *set, uint64_t index)
-{
-	for (unsigned level = 0; level < set->levels; level++) {
-		uint64_t above = ~UINT64_C(1) << index % WORD_BITS;
-		uint64_t word = set->words[level][index / WORD_BITS] & above;
-
-		index /= WORD_BITS;
-		if (word != 0) {
-			return set_descend(set, level, index, word);
-		}
-	}
-	return NOTHING;
-}
 
 /* ---- one region ---- */
 
@@ -255,24 +190,49 @@ static uint64_t find_in_broken(const struct frame_bitmap_region *region, uint64_
 
 static struct frame_bitmap_region *region_at(const struct frame_bitmap *frames, unsigned i)
 {
-	unsigned at = frames->current + i;
+	struct frame_bitmap_region *region = frames->current + i;
 
-	return &frames->regions[at < frames->count ? at : at - frames->count];
+	return region < frames->end ? region : region - frames->count;
+}
+
+/* Whether `count` frames are allowed and there are so many beside those kept from `use`. */
+static inline bool may_take(const struct frame_bitmap *frames, uint64_t count, enum frame_use use,
+                            const struct frame_allowance *allowance)
+{
+	uint64_t kept = frames->kept[use];
+
+	return allowance->left >= count && frames->counts.free > kept && frames->counts.free - kept >= count;
+}
+
+static inline hpa_t account(struct frame_bitmap *frames, struct frame_bitmap_region *region, uint64_t frame,
+                            uint64_t count, enum frame_use use)
+{
+	frames->counts.free -= count;
+	frames->counts.held[use] += count;
+	frames->current = region;
+	return frame_address(region, frame);
 }
 
 /* Hands out `count` frames of the region; under the lock. */
 static hpa_t take(struct frame_bitmap *frames, struct frame_bitmap_region *region, uint64_t frame, uint64_t count,
                   enum frame_use use)
 {
-	if (count == 1) {
-		flip_one(region, frame, (uint8_t)use);
+	frame_poison_check(frames, region, frame, count);
+	if (count == BLOCK_FRAMES && frame % BLOCK_FRAMES == 0) {
+		flip_block(region, frame / BLOCK_FRAMES, (uint8_t)use);
 	} else {
 		flip(region, frame, count, (uint8_t)use);
 	}
-	frames->counts.free -= count;
-	frames->counts.held[use] += count;
-	frames->current = (unsigned)(region - frames->regions);
-	return frame_address(region, frame);
+	return account(frames, region, frame, count, use);
+}
+
+/* The same for one frame. */
+static inline hpa_t take_one(struct frame_bitmap *frames, struct frame_bitmap_region *region, uint64_t frame,
+                             enum frame_use use)
+{
+	frame_poison_check(frames, region, frame, 1);
+	flip_one(region, frame, (uint8_t)use);
+	return account(frames, region, frame, 1, use);
 }
 
 /* The first frames of a whole block, or all of it. */
@@ -289,14 +249,18 @@ static hpa_t alloc_from_block(struct frame_bitmap *frames, uint64_t count, enum 
 	return HPA_NONE;
 }
 
-static hpa_t alloc_page(struct frame_bitmap *frames, enum frame_use use)
+static hpa_t alloc_page(struct frame_bitmap *frames, enum frame_use use, struct frame_allowance *allowance)
 {
+	if (unlikely(!may_take(frames, 1, use, allowance))) {
+		return HPA_NONE;
+	}
+	allowance->left--; /* nothing fails from here on */
 	for (unsigned i = 0; i < frames->count; i++) {
 		struct frame_bitmap_region *region = region_at(frames, i);
 		uint64_t block = set_first(&region->broken);
 
 		if (likely(block != NOTHING)) {
-			return take(frames, region, frame_in_block(region, block), 1, use);
+			return take_one(frames, region, frame_in_block(region, block), use);
 		}
 	}
 	return alloc_from_block(frames, 1, use);
@@ -346,12 +310,7 @@ static hpa_t alloc_run(struct frame_bitmap *frames, uint64_t count, uint64_t ali
 	return HPA_NONE;
 }
 
-/* Rare: an order that no set serves, or broken blocks that were not searched. */
-static hpa_t alloc_odd(struct frame_bitmap *frames, unsigned order, enum frame_use use)
-{
-	return order < WORD_BITS ? alloc_run(frames, BIT(order), BIT(order), use) : HPA_NONE;
-}
-
+/* More than one frame. */
 static hpa_t alloc_order(struct frame_bitmap *frames, unsigned order, enum frame_use use)
 {
 	hpa_t address = HPA_NONE;
@@ -365,28 +324,52 @@ static hpa_t alloc_order(struct frame_bitmap *frames, unsigned order, enum frame
 	if (order < BLOCK_ORDER) {
 		address = alloc_small(frames, BIT(order), use);
 	}
-	return address != HPA_NONE ? address : alloc_odd(frames, order, use);
+	/* Rare: an order that no set serves, or broken blocks that were not searched. */
+	return address != HPA_NONE ? address : alloc_run(frames, BIT(order), BIT(order), use);
 }
 
-hpa_t frame_alloc(struct frame_bitmap *frames, unsigned order, enum frame_use use)
+static hpa_t alloc_many(struct frame_bitmap *frames, unsigned order, enum frame_use use,
+                        struct frame_allowance *allowance)
 {
-	spin_lock(&frames->lock);
-	hpa_t address = likely(order == 0) ? alloc_page(frames, use) : alloc_order(frames, order, use);
-
-	spin_unlock(&frames->lock);
-	return address;
-}
-
-hpa_t frame_alloc_run(struct frame_bitmap *frames, uint64_t count, uint64_t alignment, enum frame_use use)
-{
-	if (count == 0) {
+	if (unlikely(order >= WORD_BITS || !may_take(frames, BIT(order), use, allowance))) {
 		return HPA_NONE;
 	}
+	hpa_t address = alloc_order(frames, order, use);
+
+	allowance->left -= address != HPA_NONE ? BIT(order) : 0;
+	return address;
+}
+
+hpa_t frame_alloc_within(struct frame_bitmap *frames, unsigned order, enum frame_use use,
+                         struct frame_allowance *allowance)
+{
 	spin_lock(&frames->lock);
-	hpa_t address = alloc_run(frames, count, alignment, use);
+	hpa_t address =
+		likely(order == 0) ? alloc_page(frames, use, allowance) : alloc_many(frames, order, use, allowance);
 
 	spin_unlock(&frames->lock);
 	return address;
+}
+
+hpa_t frame_alloc_run_within(struct frame_bitmap *frames, uint64_t count, uint64_t alignment, enum frame_use use,
+                             struct frame_allowance *allowance)
+{
+	hpa_t address = HPA_NONE;
+
+	spin_lock(&frames->lock);
+	if (count != 0 && may_take(frames, count, use, allowance)) {
+		address = alloc_run(frames, count, alignment, use);
+		allowance->left -= address != HPA_NONE ? count : 0;
+	}
+	spin_unlock(&frames->lock);
+	return address;
+}
+
+void frame_reserve(struct frame_bitmap *frames, uint64_t count)
+{
+	spin_lock(&frames->lock);
+	frames->kept[FRAME_GUEST] = count;
+	spin_unlock(&frames->lock);
 }
 
 /* The region that holds `address`, or NULL. */
@@ -428,7 +411,8 @@ static bool all_held(const struct frame_bitmap_region *region, uint64_t first, u
 	return true;
 }
 
-static int free_run(struct frame_bitmap *frames, hpa_t base, uint64_t count, enum frame_use use)
+static int free_run(struct frame_bitmap *frames, hpa_t base, uint64_t count, enum frame_use use,
+                    struct frame_allowance *allowance)
 {
 	struct frame_bitmap_region *region = find_region(frames, base);
 
@@ -440,6 +424,7 @@ static int free_run(struct frame_bitmap *frames, hpa_t base, uint64_t count, enu
 	if (!all_held(region, first, count, (uint8_t)use)) {
 		return MM_EINVAL;
 	}
+	frame_poison(frames, region, first, count);
 	if (count == 1) {
 		flip_one(region, first, HOLDER_NOBODY);
 	} else {
@@ -447,16 +432,20 @@ static int free_run(struct frame_bitmap *frames, hpa_t base, uint64_t count, enu
 	}
 	frames->counts.free += count;
 	frames->counts.held[use] -= count;
+	/* What is left shrinks until a free, which thus finds the least. */
+	allowance->least = MIN(allowance->least, allowance->left);
+	allowance->left += count;
 	return MM_OK;
 }
 
-int frame_free(struct frame_bitmap *frames, hpa_t base, uint64_t count, enum frame_use use)
+int frame_free_within(struct frame_bitmap *frames, hpa_t base, uint64_t count, enum frame_use use,
+                      struct frame_allowance *allowance)
 {
 	if (!is_aligned(base, FRAME_SIZE)) {
 		return MM_EALIGN;
 	}
 	spin_lock(&frames->lock);
-	int status = free_run(frames, base, count, use);
+	int status = free_run(frames, base, count, use, allowance);
 
 	spin_unlock(&frames->lock);
 	return status;

@@ -1,21 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What frame_bitmap.c (allocating) and frame_takeover.c (making the bitmap from the memory map) share: how a run of
- * frames is described. Private to the two; users include mm/frames.h.
+ * What frame_bitmap.c (allocating), frame_takeover.c (making the bitmap from the memory map) and frame_poison.c (the
+ * debug build's check of free memory) share: how a run of frames is described. Private to them; users include
+ * mm/frames.h.
  */
 #pragma once
 
 #include "lib/util.h"
 #include "mm/frames.h"
+#include "mm/index_set.h"
 
-#define WORD_BITS    64U
 #define BLOCK_ORDER  9U
 #define BLOCK_FRAMES (UINT64_C(1) << BLOCK_ORDER)
 #define BLOCK_WORDS  (BLOCK_FRAMES / WORD_BITS)
 #define BLOCK_SIZE   (BLOCK_FRAMES << FRAME_SHIFT)
 #define GIB_ORDER    18U
 #define GIB_BLOCKS   (UINT64_C(1) << (GIB_ORDER - BLOCK_ORDER))
-#define SET_LEVELS   5
 
 /* What the holder of a frame may be besides an enum frame_use. */
 #define HOLDER_NOBODY 0xff /* free */
@@ -24,12 +24,6 @@
 
 _Static_assert(FRAME_SHIFT + BLOCK_ORDER == 21 && FRAME_SHIFT + GIB_ORDER == 30, "blocks are 2 MiB and 1 GiB");
 _Static_assert(FRAME_USES < HOLDER_EACH, "a holder fits a byte");
-
-/* A set of numbers below 64^SET_LEVELS: bit n of words[k + 1] is set when word n of words[k] is not 0. */
-struct index_set {
-	uint64_t *words[SET_LEVELS];
-	unsigned levels;
-};
 
 /* A run of frames without holes. Frames and blocks in it count from `first`. */
 struct frame_bitmap_region {
@@ -43,6 +37,9 @@ struct frame_bitmap_region {
 	uint8_t *block_holder;  /* by block: who holds all of its frames, or HOLDER_EACH */
 	uint16_t *free_frames;  /* by block */
 	uint16_t *whole_blocks; /* by aligned GiB */
+#ifdef MM_DEBUG
+	uint64_t *poisoned; /* by frame: free and filled with the pattern */
+#endif
 	struct index_set broken;
 	struct index_set whole;
 	struct index_set whole_gibs;
@@ -53,3 +50,22 @@ static inline uint64_t gib_of(const struct frame_bitmap_region *region, uint64_t
 {
 	return (region->first % (GIB_BLOCKS * BLOCK_SIZE) / BLOCK_SIZE + block) / GIB_BLOCKS;
 }
+
+#ifdef MM_DEBUG
+/* Fills `count` frames that are about to be free; checks those that are about to be held. Under the lock. */
+void frame_poison(struct frame_bitmap *frames, struct frame_bitmap_region *region, uint64_t frame, uint64_t count);
+void frame_poison_check(struct frame_bitmap *frames, struct frame_bitmap_region *region, uint64_t frame,
+                        uint64_t count);
+#else
+static inline void frame_poison(struct frame_bitmap *frames, struct frame_bitmap_region *region, uint64_t frame,
+                                uint64_t count)
+{
+	(void)frames, (void)region, (void)frame, (void)count;
+}
+
+static inline void frame_poison_check(struct frame_bitmap *frames, struct frame_bitmap_region *region, uint64_t frame,
+                                      uint64_t count)
+{
+	(void)frames, (void)region, (void)frame, (void)count;
+}
+#endif

@@ -58,6 +58,9 @@ static uintptr_t carve_region(struct frame_bitmap_region *region, uintptr_t memo
 	region->whole_blocks = carve(&memory, region->gibs * sizeof(uint16_t));
 	region->holder = carve(&memory, frames);
 	region->block_holder = carve(&memory, region->blocks);
+#ifdef MM_DEBUG
+	region->poisoned = carve(&memory, frames / WORD_BITS * sizeof(uint64_t));
+#endif
 	carve_set(&region->broken, &memory, region->blocks);
 	carve_set(&region->whole, &memory, region->blocks);
 	carve_set(&region->whole_gibs, &memory, region->gibs);
@@ -128,7 +131,10 @@ int frame_bitmap_init(struct frame_bitmap *frames, struct frame_bump *bump, uint
 	unsigned runs = 0;
 	unsigned next = 0;
 
-	*frames = (struct frame_bitmap){.virtual_offset = virtual_offset};
+	*frames = (struct frame_bitmap){
+		.virtual_offset = virtual_offset,
+		.unlimited = {FRAME_NO_LIMIT, FRAME_NO_LIMIT},
+	};
 	while (next_run(bump, &next, &run)) {
 		runs++;
 	}
@@ -148,6 +154,8 @@ int frame_bitmap_init(struct frame_bitmap *frames, struct frame_bump *bump, uint
 		}
 		frames->count++;
 	}
+	frames->end = frames->regions + frames->count;
+	frames->current = frames->regions;
 	free_the_rest(frames, bump);
 	return MM_OK;
 }

@@ -56,13 +56,26 @@ struct frame_counts {
 
 struct frame_bitmap_region; /* one per run of frames, sorted by base; lives in frames from the bump allocator */
 
+/* More frames than any machine has; room above for those that come back and were taken by other means. */
+#define FRAME_NO_LIMIT (UINT64_C(1) << 63)
+
+/* What somebody may still take of the frames; several may share one bitmap. Changed under the bitmap's lock. */
+struct frame_allowance {
+	uint64_t left;  /* in frames; FRAME_NO_LIMIT to begin with: as much as there is */
+	uint64_t least; /* the least that was ever left, as far as a free has recorded it */
+};
+
 struct frame_bitmap {
 	struct spinlock lock;
 	struct frame_bitmap_region *regions;
 	unsigned count;
-	unsigned current; /* where the last allocation succeeded */
+	struct frame_bitmap_region *end;
+	struct frame_bitmap_region *current; /* where the last allocation succeeded */
 	struct frame_counts counts;
-	uintptr_t virtual_offset; /* as in struct mm_hal */
+	uint64_t kept[FRAME_USES];         /* how many free frames this use must leave */
+	struct frame_allowance unlimited;  /* of those who name none */
+	uintptr_t virtual_offset;          /* as in struct mm_hal */
+	void (*poison_error)(hpa_t frame); /* see frame_on_poison_error */
 };
 
 /*
@@ -72,16 +85,51 @@ struct frame_bitmap {
  */
 int frame_bitmap_init(struct frame_bitmap *frames, struct frame_bump *bump, uintptr_t virtual_offset);
 
-/* 2^order frames aligned to their size, or HPA_NONE. Contents undefined. Fits small requests into broken 2 MiB
- * blocks first, so that whole ones last. */
-hpa_t frame_alloc(struct frame_bitmap *frames, unsigned order, enum frame_use use);
-
+/*
+ * 2^order frames aligned to their size, or HPA_NONE: none are left, or `allowance` has fewer left, which it then keeps.
+ * Contents undefined. Fits small requests into broken 2 MiB blocks first, so that whole ones last.
+ */
+hpa_t frame_alloc_within(struct frame_bitmap *frames, unsigned order, enum frame_use use,
+                         struct frame_allowance *allowance);
 /* `count` contiguous frames aligned to `alignment` frames (a power of two), or HPA_NONE. For linear guests. */
-hpa_t frame_alloc_run(struct frame_bitmap *frames, uint64_t count, uint64_t alignment, enum frame_use use);
+hpa_t frame_alloc_run_within(struct frame_bitmap *frames, uint64_t count, uint64_t alignment, enum frame_use use,
+                             struct frame_allowance *allowance);
+/*
+ * Gives `count` frames back, and to the allowance that they were taken within. MM_EINVAL, and nothing changes, if any
+ * of them is not held for `use` (a double free) or not known here; the caller treats that as its own bug. MM_EALIGN.
+ */
+int frame_free_within(struct frame_bitmap *frames, hpa_t base, uint64_t count, enum frame_use use,
+                      struct frame_allowance *allowance);
 
-/* Gives `count` frames back. MM_EINVAL, and nothing changes, if any of them is not held for `use` (a double free)
- * or not known here; the caller treats that as its own bug. MM_EALIGN. */
-int frame_free(struct frame_bitmap *frames, hpa_t base, uint64_t count, enum frame_use use);
+/* The same without a limit. */
+static inline hpa_t frame_alloc(struct frame_bitmap *frames, unsigned order, enum frame_use use)
+{
+	return frame_alloc_within(frames, order, use, &frames->unlimited);
+}
+
+static inline hpa_t frame_alloc_run(struct frame_bitmap *frames, uint64_t count, uint64_t alignment, enum frame_use use)
+{
+	return frame_alloc_run_within(frames, count, alignment, use, &frames->unlimited);
+}
+
+static inline int frame_free(struct frame_bitmap *frames, hpa_t base, uint64_t count, enum frame_use use)
+{
+	return frame_free_within(frames, base, count, use, &frames->unlimited);
+}
+
+/*
+ * Keeps the last `count` free frames from FRAME_GUEST: tables and the hypervisor's own structures still come out of
+ * them. A guest's demand thus cannot starve the tables without which neither a fault could be answered nor memory be
+ * given back. May be called at any time; 0 (as after the init) keeps none.
+ */
+void frame_reserve(struct frame_bitmap *frames, uint64_t count);
+
+/*
+ * With MM_DEBUG defined, what is freed from now on is filled with a pattern, and whoever allocates it checks that it is
+ * still there: a write through a stale pointer is then found. `poison_error` is told the first frame that was written
+ * to, under the allocator's lock; the frame is given out all the same. NULL ends it. Without MM_DEBUG nothing is done.
+ */
+void frame_on_poison_error(struct frame_bitmap *frames, void (*poison_error)(hpa_t frame));
 
 /* A consistent copy; also checks the sum and returns false if it does not hold. */
 bool frame_counts(struct frame_bitmap *frames, struct frame_counts *counts);

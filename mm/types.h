@@ -32,6 +32,7 @@ enum mm_status {
 	MM_ENOMEM = -6, /* no frame to be had */
 	MM_EACCES = -7, /* the area is there and lacks the right */
 	MM_EFAULT = -8, /* nothing is there */
+	MM_ENOSPC = -9, /* no hole of the size and alignment asked for in the GPAs looked at */
 };
 
 /* "MM_ENOMEM" for MM_ENOMEM; "MM_?" for what is no status. */

@@ -92,6 +92,7 @@ def parse(arguments: list[str]) -> tuple[Options, bool]:
     add("--direct", action="store_true", help="no disk, whose timing nobody can count: the EFI file itself (QEMU)")
     add("--gic", type=int, choices=(2, 3), help="version of the interrupt controller (3; el2 only)")
     add("--acpi-off", action="store_true", help="the firmware gives a device tree instead of ACPI (el2 only)")
+    add("--no-el2", action="store_true", help="a CPU without EL2, to see what the image says then (el2 only)")
     given = parser.parse_args(arguments)
 
     rig = given.rig or choose_rig()[0]
@@ -117,6 +118,7 @@ def parse(arguments: list[str]) -> tuple[Options, bool]:
         direct=given.direct,
         gic=given.gic or 3,
         acpi=not given.acpi_off,
+        el2=not given.no_el2,
     )
     return options, given.rig is not None
 

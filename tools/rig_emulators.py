@@ -62,6 +62,7 @@ class Options:
     direct: bool = False
     gic: int = 3
     acpi: bool = True
+    el2: bool = True
 
 
 @dataclass
@@ -182,7 +183,8 @@ def _kvm(options: Options, image: Path, directory: Path) -> Launch:
 def _el2(options: Options, image: Path, directory: Path) -> Launch:
     del directory
     notes: list[str] = []
-    machine = f"virt,virtualization=on,gic-version={options.gic}" + ("" if options.acpi else ",acpi=off")
+    machine = f"virt,virtualization={'on' if options.el2 else 'off'},gic-version={options.gic}"
+    machine += "" if options.acpi else ",acpi=off"
     cpu = (options.cpu or "max") + (",cntfrq=1000000000" if options.icount else "")
     argv = ["qemu-system-aarch64", "-M", machine, "-accel", "tcg", "-cpu", cpu]
     if options.icount:
@@ -198,6 +200,8 @@ def _el2(options: Options, image: Path, directory: Path) -> Launch:
 
 # ---- Bochs ----
 
+# MiB: Bochs takes no more, but its guest may have more as long as it does not use it: swapping loses data.
+BOCHS_HOST_MEMORY = 2048
 _COUNTED_ANYWAY = "this rig counts instructions in any case: every run is the same"
 
 BOCHSRC = """\
@@ -206,7 +210,7 @@ serial=true, speaker=false, unmapped=true
 config_interface: textconfig
 display_library: rfb, options="timeout=0"
 cpu: model={model}, count={cpus}, ips=50000000, reset_on_triple_fault=0, ignore_bad_msrs=1
-memory: guest={memory}, host={memory}
+memory: guest={memory}, host={host}
 romimage: file={rom}, address=0xffe00000, options=none
 vgaromimage: file={vga}
 pci: enabled=1, chipset=i440fx
@@ -231,6 +235,7 @@ def _bochs(options: Options, image: Path, directory: Path, model: str, outlive: 
         model=options.cpu or model,
         cpus=options.cpus,
         memory=options.memory,
+        host=min(options.memory, BOCHS_HOST_MEMORY),
         rom=OVMF_WHOLE,
         vga=BOCHS_VGA_BIOS,
         port=serial.getsockname()[1],
@@ -269,8 +274,8 @@ def _kvm_nested(options: Options, image: Path, directory: Path) -> Launch:
 
 _QEMU_X86 = ("mcopy", "qemu-system-x86_64", OVMF_CODE, OVMF_VARS)
 _BOCHS = ("mcopy", "bochs", BOCHS_PLUGIN, OVMF_WHOLE, BOCHS_VGA_BIOS)
-_BOCHS_REFUSES = ("gdb", "usb", "direct", "gic", "acpi_off")
-_X86_REFUSES = ("gic", "acpi_off")
+_X86_REFUSES = ("gic", "acpi_off", "no_el2")
+_BOCHS_REFUSES = (*_X86_REFUSES, "gdb", "usb", "direct")
 
 RIGS = {
     "vmx": Rig("x86_64", "Intel VMX and EPT, emulated by Bochs", _BOCHS, _vmx, _BOCHS_REFUSES),

@@ -75,6 +75,11 @@ void arch_call_firmware(void (*function)(void *argument), void *argument)
 	arm_paging_map_firmware(false);
 }
 
+uint64_t arch_nmi_count(void)
+{
+	return 0; /* FEAT_NMI stays off */
+}
+
 _Noreturn void arch_halt(void)
 {
 	mask_exceptions();

@@ -288,6 +288,14 @@ void arch_vcpu_finish_hypercall(struct arch_vcpu *vcpu, uint64_t result)
 	vcpu->x[0] = result;
 }
 
+/* Any address will do: one that cannot be fetched from is an exception at EL1. */
+bool arch_vcpu_resume_at(struct arch_vcpu *vcpu, uint64_t pc, uint64_t result)
+{
+	vcpu->x[0] = result;
+	sysreg_write(elr_el2, pc);
+	return true;
+}
+
 static int wait(struct arch_vcpu *vcpu, struct vm_exit *exit, uint64_t esr)
 {
 	arm_skip_instruction();

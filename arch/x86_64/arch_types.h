@@ -22,6 +22,7 @@ struct addr_space;
 
 struct arch_vm {
 	struct addr_space *space;
+	struct mm_hal *hal; /* the space's: what the VM's own structures come from too */
 	const struct virt_ops *ops;
 	unsigned vcpus;
 	struct arch_vcpu *first_vcpu; /* the list of those that exist, by arch_vcpu.next */

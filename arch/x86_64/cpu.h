@@ -161,10 +161,13 @@ X86_READ_REGISTER(dr3)
 /* ---- per-CPU data: %gs points at it while the host runs ---- */
 
 #define X86_GDT_ENTRIES 8
-/* Selectors of the host's GDT. */
-#define HOST_CS 0x08
-#define HOST_DS 0x10
-#define HOST_TR 0x18 /* two entries */
+/*
+ * Selectors of the host's GDT. CS and DS are those of EDK II's, on which nearly all firmware stands: an NMI that comes
+ * while CPU and IDT still hold the firmware's then finds its segments in the new table.
+ */
+#define HOST_TR 0x08 /* two entries */
+#define HOST_DS 0x30
+#define HOST_CS 0x38
 
 /* What the stubs of traps_asm.S leave on the stack, lowest address first. */
 struct x86_trap_frame {
@@ -261,7 +264,6 @@ void x86_traps_init(struct x86_cpu *cpu);
  * False: no memory.
  */
 bool x86_traps_stacks(struct x86_cpu *cpu);
-extern uint64_t x86_nmi_count;
 
 /* ---- paging.c ---- */
 

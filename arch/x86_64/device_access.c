@@ -23,12 +23,6 @@ static inline void write_gpr(uint64_t *gpr, uint64_t value, unsigned bytes)
 	}
 }
 
-static uint64_t sign_extend(uint64_t value, unsigned bytes)
-{
-	unsigned unused = 64 - 8 * bytes;
-	return (uint64_t)((int64_t)(value << unused) >> unused);
-}
-
 static __attribute__((noinline)) void skip_by_rip(struct arch_vcpu *vcpu, unsigned length)
 {
 	const struct virt_ops *ops = vcpu->vm->ops;
@@ -140,7 +134,7 @@ static __attribute__((noinline)) void finish_odd_io(struct arch_vcpu *vcpu, cons
 		return;
 	}
 	if (!io->write) {
-		uint64_t value = io->detail & X86_IO_SIGN_EXTEND ? sign_extend(io->value, io->width) : io->value;
+		uint64_t value = io->detail & X86_IO_SIGN_EXTEND ? x86_sign_extend(io->value, io->width) : io->value;
 		write_odd_gpr(vcpu, io->target, io->detail, value);
 	}
 	skip(vcpu, io->length);

@@ -73,7 +73,7 @@ int x86_lazy_init(struct arch_vcpu *vcpu)
 {
 	struct x86_lazy_state *lazy = &vcpu->lazy;
 	lazy->fpu_order = area_order();
-	lazy->fpu_area = x86_hal->alloc_frames(x86_hal, lazy->fpu_order, FRAME_KERNEL);
+	lazy->fpu_area = vcpu->vm->hal->alloc_frames(vcpu->vm->hal, lazy->fpu_order, FRAME_KERNEL);
 	if (lazy->fpu_area == HPA_NONE) {
 		return MM_ENOMEM;
 	}
@@ -88,7 +88,7 @@ void x86_lazy_destroy(struct arch_vcpu *vcpu)
 		this_cpu()->loaded = NULL;
 	}
 	if (lazy->fpu_area != HPA_NONE) {
-		x86_hal->free_frames(x86_hal, lazy->fpu_area, lazy->fpu_order, FRAME_KERNEL);
+		vcpu->vm->hal->free_frames(vcpu->vm->hal, lazy->fpu_area, lazy->fpu_order, FRAME_KERNEL);
 		lazy->fpu_area = HPA_NONE;
 	}
 }

@@ -229,11 +229,12 @@ static void set_up_control(struct arch_vcpu *vcpu)
 
 static int svm_vcpu_init(struct arch_vcpu *vcpu)
 {
-	hpa_t frame = x86_hal->alloc_frames(x86_hal, 0, FRAME_KERNEL);
+	struct mm_hal *hal = vcpu->vm->hal;
+	hpa_t frame = hal->alloc_frames(hal, 0, FRAME_KERNEL);
 	if (frame == HPA_NONE) {
 		return MM_ENOMEM;
 	}
-	vcpu->svm = (struct svm_vcpu){.vmcb = mm_pointer(x86_hal, frame)};
+	vcpu->svm = (struct svm_vcpu){.vmcb = mm_pointer(hal, frame)};
 	vcpu->request = SVM_REQUEST_CLOSE;
 	memset(vcpu->svm.vmcb, 0, sizeof(*vcpu->svm.vmcb));
 	return MM_OK;
@@ -241,7 +242,7 @@ static int svm_vcpu_init(struct arch_vcpu *vcpu)
 
 static void svm_vcpu_destroy(struct arch_vcpu *vcpu)
 {
-	x86_hal->free_frames(x86_hal, (uintptr_t)vcpu->svm.vmcb, 0, FRAME_KERNEL);
+	vcpu->vm->hal->free_frames(vcpu->vm->hal, (uintptr_t)vcpu->svm.vmcb, 0, FRAME_KERNEL);
 	vcpu->svm.vmcb = NULL;
 }
 

@@ -315,16 +315,11 @@ static int exit_npf(struct arch_vcpu *vcpu, struct vm_exit *exit, struct vmcb *v
 	return x86_fault_exit(vcpu, exit);
 }
 
-/* The interrupt is still in the local APIC: it comes in through our own IDT right here, as does an NMI. */
-static inline void let_in(void)
-{
-	__asm__ volatile("stgi; nop; clgi" : : : "memory");
-}
-
+/* An interrupt, NMI, SMI or INIT for the host. It still waits, and comes in right here through our own IDT. */
 static int exit_intr(struct arch_vcpu *vcpu, struct vm_exit *exit, struct vmcb *vmcb)
 {
 	requeue_event(vmcb);
-	let_in();
+	__asm__ volatile("stgi; nop; clgi" : : : "memory");
 	uint64_t now = rdtsc();
 	lapic_timer_expire(vcpu, now);
 	return leave(vcpu, exit, vmcb, now >= vcpu->deadline ? VM_EXIT_DEADLINE : VM_EXIT_INTERRUPT);
@@ -346,16 +341,6 @@ static int exit_hlt(struct arch_vcpu *vcpu, struct vm_exit *exit, struct vmcb *v
 }
 
 /* ---- the rest ---- */
-
-/* An NMI, SMI or INIT for the host. */
-static int exit_host_event(struct arch_vcpu *vcpu, struct vm_exit *exit, struct vmcb *vmcb)
-{
-	(void)vcpu;
-	(void)exit;
-	requeue_event(vmcb);
-	let_in();
-	return X86_RUN_ON;
-}
 
 /* The guest can take now what it could not before: the next entry looks, as it does while a window is open. */
 static int exit_window(struct arch_vcpu *vcpu, struct vm_exit *exit, struct vmcb *vmcb)
@@ -508,9 +493,9 @@ static exit_handler *const handlers[VMEXIT_LAST + 1] = {
 	[VMEXIT_EXCP_BASE + X86_MC] = exit_mc,
 	UNEXPECTED(VMEXIT_EXCP_BASE + X86_MC + 1, VMEXIT_INTR - 1),
 	[VMEXIT_INTR] = exit_intr,
-	[VMEXIT_NMI] = exit_host_event,
-	[VMEXIT_SMI] = exit_host_event,
-	[VMEXIT_INIT] = exit_host_event,
+	[VMEXIT_NMI] = exit_intr,
+	[VMEXIT_SMI] = exit_intr,
+	[VMEXIT_INIT] = exit_intr,
 	[VMEXIT_VINTR] = exit_window,
 	UNEXPECTED(VMEXIT_VINTR + 1, VMEXIT_RDPMC - 1), /* CR0_SEL_WRITE, descriptor tables, RDTSC */
 	[VMEXIT_RDPMC] = exit_rdpmc,

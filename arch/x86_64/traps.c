@@ -31,7 +31,8 @@
 #define VECTORS        256
 #define EXCEPTIONS     32 /* vectors below are the CPU's own */
 
-enum ist { IST_NONE, IST_DOUBLE_FAULT, IST_NMI, IST_MACHINE_CHECK };
+/* All other gates have 0: the stack that is there. */
+enum ist { IST_DOUBLE_FAULT = 1, IST_NMI, IST_MACHINE_CHECK };
 #define IST_STACK_FRAMES 3 /* with the guard page: four */
 
 /* Page faults' error codes: SDM vol. 3A 4.7. */
@@ -66,7 +67,7 @@ extern const char x86_trap_stubs[];
 extern const char x86_rdmsr_may_fault[], x86_rdmsr_faulted[];
 void x86_trap(struct x86_trap_frame *frame);
 
-uint64_t x86_nmi_count;
+static uint64_t nmi_count;
 
 /* One for all CPUs: the stacks that differ are in each one's TSS. */
 static struct idt_gate idt[VECTORS] __attribute__((aligned(16)));
@@ -210,6 +211,11 @@ static _Noreturn void fatal(const struct x86_trap_frame *frame)
 
 /* ---- traps ---- */
 
+uint64_t arch_nmi_count(void)
+{
+	return __atomic_load_n(&nmi_count, __ATOMIC_RELAXED);
+}
+
 /* Called by the stubs with interrupts off. */
 void x86_trap(struct x86_trap_frame *frame)
 {
@@ -220,7 +226,7 @@ void x86_trap(struct x86_trap_frame *frame)
 		x86_host_lapic_eoi();
 		return;
 	case X86_NMI:
-		__atomic_fetch_add(&x86_nmi_count, 1, __ATOMIC_RELAXED);
+		__atomic_fetch_add(&nmi_count, 1, __ATOMIC_RELAXED);
 		return;
 	case VECTOR_SPURIOUS:
 		return;
@@ -240,13 +246,12 @@ void x86_trap(struct x86_trap_frame *frame)
 
 /* ---- tables ---- */
 
-static void set_gate(unsigned vector, enum ist ist)
+static void set_gate(unsigned vector)
 {
 	uintptr_t entry = (uintptr_t)x86_trap_stubs + (uintptr_t)vector * STUB_BYTES;
 	idt[vector] = (struct idt_gate){
 		.offset_low = (uint16_t)entry,
 		.selector = HOST_CS,
-		.ist = (uint8_t)ist,
 		.type = GATE_INTERRUPT,
 		.offset_middle = (uint16_t)(entry >> 16),
 		.offset_high = (uint32_t)(entry >> 32),
@@ -298,7 +303,7 @@ void x86_traps_init(struct x86_cpu *cpu)
 	cpu->armed_deadline = UINT64_MAX;
 	if (idt[0].type == 0) { /* the first CPU */
 		for (unsigned vector = 0; vector < VECTORS; vector++) {
-			set_gate(vector, IST_NONE);
+			set_gate(vector);
 		}
 		panic_set_handler(panic_handler);
 	}
@@ -315,8 +320,8 @@ bool x86_traps_stacks(struct x86_cpu *cpu)
 		}
 		cpu->tss.ist[ist - 1] = top;
 	}
-	set_gate(X86_DF, IST_DOUBLE_FAULT);
-	set_gate(X86_NMI, IST_NMI);
-	set_gate(X86_MC, IST_MACHINE_CHECK);
+	idt[X86_DF].ist = IST_DOUBLE_FAULT;
+	idt[X86_NMI].ist = IST_NMI;
+	idt[X86_MC].ist = IST_MACHINE_CHECK;
 	return true;
 }

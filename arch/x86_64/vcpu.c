@@ -10,7 +10,8 @@
 #include "interrupts.h"
 #include "lib/string.h"
 
-#define TAGS_MAX 64 /* VMs that can exist at a time, and one for the host */
+#define TAGS_MAX     64 /* VMs that can exist at a time, and one for the host */
+#define LINEAR_BYTES 6  /* of a linear address with 4 levels, all that guests have */
 
 struct mm_hal *x86_hal;
 
@@ -54,7 +55,13 @@ const char *arch_virtualization(void)
 int arch_vm_init(struct arch_vm *vm, struct addr_space *space, unsigned vcpus)
 {
 	unsigned tags = x86_ops->tag_count ? x86_ops->tag_count() : TAGS_MAX;
-	*vm = (struct arch_vm){.space = space, .ops = x86_ops, .vcpus = vcpus, .tag = x86_tag_alloc(tags)};
+	*vm = (struct arch_vm){
+		.space = space,
+		.hal = space->npt.hal,
+		.ops = x86_ops,
+		.vcpus = vcpus,
+		.tag = x86_tag_alloc(tags),
+	};
 	if (vm->tag == 0) {
 		return MM_ENOMEM;
 	}
@@ -101,11 +108,11 @@ int arch_vcpu_init(struct arch_vcpu *vcpu, struct arch_vm *vm, unsigned index)
 	vcpu->index = index;
 	vcpu->deadline = UINT64_MAX;
 	vcpu->mmio.page = X86_MMIO_NONE;
-	hpa_t page = x86_hal->alloc_frames(x86_hal, 0, FRAME_KERNEL);
+	hpa_t page = vm->hal->alloc_frames(vm->hal, 0, FRAME_KERNEL);
 	if (page == HPA_NONE) {
 		return MM_ENOMEM;
 	}
-	vcpu->lapic.registers = mm_pointer(x86_hal, page);
+	vcpu->lapic.registers = mm_pointer(vm->hal, page);
 	lapic_reset(vcpu);
 	int status = x86_lazy_init(vcpu);
 	if (status != MM_OK) {
@@ -122,7 +129,7 @@ int arch_vcpu_init(struct arch_vcpu *vcpu, struct arch_vm *vm, unsigned index)
 no_control:
 	x86_lazy_destroy(vcpu);
 no_state:
-	x86_hal->free_frames(x86_hal, page, 0, FRAME_KERNEL);
+	vm->hal->free_frames(vm->hal, page, 0, FRAME_KERNEL);
 	return status;
 }
 
@@ -137,7 +144,7 @@ void arch_vcpu_destroy(struct arch_vcpu *vcpu)
 	}
 	vcpu->vm->ops->vcpu_destroy(vcpu);
 	x86_lazy_destroy(vcpu);
-	x86_hal->free_frames(x86_hal, (uintptr_t)vcpu->lapic.registers, 0, FRAME_KERNEL);
+	vcpu->vm->hal->free_frames(vcpu->vm->hal, (uintptr_t)vcpu->lapic.registers, 0, FRAME_KERNEL);
 }
 
 void arch_vcpu_start(struct arch_vcpu *vcpu, const struct arch_entry *entry)
@@ -175,6 +182,18 @@ enum vm_exit_kind arch_vcpu_run(struct arch_vcpu *vcpu, struct vm_exit *exit)
 void arch_vcpu_finish_hypercall(struct arch_vcpu *vcpu, uint64_t result)
 {
 	vcpu->gpr[GPR_RAX] = result;
+}
+
+/* VM entry wants a canonical RIP in 64-bit code and 32 bits in any other: SDM vol. 3C 26.3.1.4. */
+bool arch_vcpu_resume_at(struct arch_vcpu *vcpu, uint64_t pc, uint64_t result)
+{
+	uint64_t valid = x86_code_mode(vcpu) == X86_CODE_64 ? x86_sign_extend(pc, LINEAR_BYTES) : (uint32_t)pc;
+	if (pc != valid) {
+		return false;
+	}
+	vcpu->gpr[GPR_RAX] = result;
+	vcpu->vm->ops->set(vcpu, X86_RIP, pc);
+	return true;
 }
 
 void arch_vcpu_set_deadline(struct arch_vcpu *vcpu, uint64_t counter)

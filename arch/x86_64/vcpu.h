@@ -161,6 +161,13 @@ static inline void x86_io_set_shape(struct io_access *io, uint64_t shape)
 
 #define X86_RUN_ON (-1) /* beside enum vm_exit_kind: answered, enter the guest again */
 
+/* `bytes` of the value as a signed number. */
+static inline uint64_t x86_sign_extend(uint64_t value, unsigned bytes)
+{
+	unsigned unused = 64 - 8 * bytes;
+	return (uint64_t)((int64_t)(value << unused) >> unused);
+}
+
 /* ---- device_access.c: what a nested fault is about where no memory is ---- */
 
 /* arch_vcpu.request, beside enum svm_request. */

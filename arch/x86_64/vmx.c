@@ -173,7 +173,7 @@ static void allow_msr(void *context, uint32_t msr, bool read, bool write)
 
 static int vmx_vm_init(struct arch_vm *vm)
 {
-	vm->msr_bitmap = alloc_region(x86_hal, UINT32_MAX, UINT8_MAX);
+	vm->msr_bitmap = alloc_region(vm->hal, UINT32_MAX, UINT8_MAX);
 	if (vm->msr_bitmap == HPA_NONE) {
 		return MM_ENOMEM;
 	}
@@ -185,7 +185,7 @@ static int vmx_vm_init(struct arch_vm *vm)
 
 static void vmx_vm_destroy(struct arch_vm *vm)
 {
-	x86_hal->free_frames(x86_hal, vm->msr_bitmap, 0, FRAME_KERNEL);
+	vm->hal->free_frames(vm->hal, vm->msr_bitmap, 0, FRAME_KERNEL);
 	vm->msr_bitmap = HPA_NONE;
 }
 
@@ -267,7 +267,7 @@ static void vmx_put(struct arch_vcpu *vcpu)
 static int vmx_vcpu_init(struct arch_vcpu *vcpu)
 {
 	memset(&vcpu->vmx, 0, sizeof(vcpu->vmx));
-	vcpu->vmx.vmcs = alloc_region(x86_hal, vmx_capabilities.revision, 0);
+	vcpu->vmx.vmcs = alloc_region(vcpu->vm->hal, vmx_capabilities.revision, 0);
 	if (vcpu->vmx.vmcs == HPA_NONE) {
 		return MM_ENOMEM;
 	}
@@ -282,7 +282,7 @@ static int vmx_vcpu_init(struct arch_vcpu *vcpu)
 
 static void vmx_vcpu_destroy(struct arch_vcpu *vcpu)
 {
-	x86_hal->free_frames(x86_hal, vcpu->vmx.vmcs, 0, FRAME_KERNEL);
+	vcpu->vm->hal->free_frames(vcpu->vm->hal, vcpu->vmx.vmcs, 0, FRAME_KERNEL);
 	vcpu->vmx.vmcs = HPA_NONE;
 }
 

@@ -264,7 +264,7 @@ static int exit_exception_or_nmi(struct arch_vcpu *vcpu, struct vm_exit *exit)
 	if (type == INTERRUPTION_NMI) {
 		(void)requeue_event();
 		__asm__ volatile("int %0" : : "i"(X86_NMI) : "memory"); /* NMIs are blocked until the handler's IRET */
-		return X86_RUN_ON;
+		return VM_EXIT_INTERRUPT;
 	}
 	if (vector == X86_MC) {
 		(void)requeue_event();

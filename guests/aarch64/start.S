@@ -4,12 +4,14 @@
  * EL1 with the MMU off and the device tree in x0. Sets vectors that `guarded` can recover through, and calls
  * guest_entry.
  */
+#define RAM_START 0x40000000
+
 	.section .head, "ax"
 	.globl _start
 _start:
 	b 1f
 	nop
-	.quad 0x80000		/* text_offset */
+	.quad _start - RAM_START	/* text_offset */
 	.quad guest_end - _start	/* image_size */
 	.quad 0xa		/* flags: little-endian, 4 KiB pages, anywhere */
 	.quad 0, 0, 0
@@ -30,7 +32,7 @@ _start:
 	b .
 
 /*
- * unsigned guarded(void (*function)(void *), void *argument): the stack while `function` runs
+ * uint64_t guarded(void (*function)(void *), void *argument): the stack while `function` runs
  *
  *	guard_sp -> x29 x30 x27 x28 x25 x26 x23 x24 x21 x22 x19 x20
  */
@@ -59,6 +61,14 @@ guard_leave:
 	ldp x21, x22, [sp], #16
 	ldp x19, x20, [sp], #16
 	ret
+
+/* After CALL_EXPECT_FAULT, with its answer in x0. */
+	.globl fault_resume
+fault_resume:
+	adrp x2, guard_sp
+	ldr x3, [x2, :lo12:guard_sp]
+	mov sp, x3
+	b guard_leave
 
 exception:
 	adrp x2, guard_sp

@@ -80,7 +80,7 @@ static void call_code(void *argument)
 	((void (*)(void))(uintptr_t)code)();
 }
 
-static unsigned try_instruction(uint32_t instruction)
+static uint64_t try_instruction(uint32_t instruction)
 {
 	code[0] = instruction;
 	write_return_instruction(&code[1]);

@@ -71,7 +71,7 @@ start64:
 	hlt
 
 /*
- * unsigned guarded(void (*function)(void *), void *argument): the stack while `function` runs
+ * uint64_t guarded(void (*function)(void *), void *argument): the stack while `function` runs
  *
  *	guard_rsp -> r15 r14 r13 r12 rbp rbx | return address of guarded
  */
@@ -97,6 +97,12 @@ guard_leave:
 	popq %rbp
 	popq %rbx
 	ret
+
+/* After CALL_EXPECT_FAULT, with its answer in RAX. */
+	.globl fault_resume
+fault_resume:
+	movq guard_rsp(%rip), %rsp
+	jmp guard_leave
 
 /* One stub a vector: pushes nothing but the vector, for the frame is thrown away or printed from RSP on. */
 	.altmacro

@@ -58,7 +58,7 @@ static void virtualization_storm(void)
 	unsigned count = sizeof(attempts) / sizeof(attempts[0]);
 	unsigned long refused = 0;
 	for (unsigned round = 0; round < STORM_ROUNDS; round++) {
-		unsigned vector = guarded(attempts[round % count], operand);
+		uint64_t vector = guarded(attempts[round % count], operand);
 		refused += vector == EXCEPTION(VECTOR_UD) || vector == EXCEPTION(VECTOR_GP);
 	}
 	print("rogue: %u virtualization instructions, %lu refused\n", STORM_ROUNDS, refused);

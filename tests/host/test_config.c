@@ -205,7 +205,7 @@ static void an_unknown_key_or_section_is_an_error(void **state)
 {
 	(void)state;
 	assert_refused(VM "kernal = x", 3, "unknown key \"kernal\"; known: kernel");
-	assert_refused("[caisson]\nlog = x\n" VM, 2, "unknown key \"log\" in [caisson]");
+	assert_refused("[caisson]\nlog = x\n" VM, 2, "unknown key \"log\"; known: run");
 	assert_refused("[vn a]\n", 1, "unknown section [vn a]; write [caisson] or [vm NAME]");
 	assert_refused("[]\n", 1, "unknown section []");
 	assert_refused("[vma]\n", 1, "unknown section [vma]");

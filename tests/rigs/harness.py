@@ -25,6 +25,7 @@ TOP = Path(__file__).resolve().parents[2]
 BUILD = TOP / "build"
 STAMP = r"\[ *[0-9]+\.[0-9]{6}\] "
 KILL_SECONDS = 15  # that run-qemu.sh has for ending after its timeout
+GDB_SECONDS = 60
 
 sys.path.append(str(TOP / "tools"))
 
@@ -196,6 +197,16 @@ def run(
         return machine
 
 
+def debug(isa: str, *commands: str) -> str:
+    """A debugger session with the machine, which goes on when it is over. Answers what the debugger said."""
+    script = ["set pagination off", "set confirm off", "set tcp connect-timeout 30", *commands]
+    arguments = [item for command in script for item in ("-ex", command)]
+    elf = str(BUILD / isa / "caisson.elf")
+    status, output = run_logged(["gdb-multiarch", "-nx", "-batch", *arguments, elf], timeout=GDB_SECONDS)
+    equal("the debugger's exit status", status, 0)
+    return output
+
+
 def vm(name: str, kernel: str, **keys: "str | int") -> str:
     """A section of a configuration. Keys are written with _ for -."""
     lines = [f"{key.replace('_', '-')} = {value}" for key, value in keys.items()]
@@ -237,6 +248,13 @@ def came_back(name: str, log: str) -> int:
 def absent(pattern: str, text: str) -> None:
     if match := re.search(pattern, text, re.MULTILINE):
         raise Failure(f"there must be no {pattern!r}: {match[0]}")
+
+
+def one_line(log: str, line: str) -> None:
+    """It is all that the image said, and the firmware went on."""
+    equal("our lines", re.findall("^caisson: .*", log, re.MULTILINE), [line])
+    find("BdsDxe: failed to start Boot.*", log)
+    absent(rf"^{STAMP}", log)
 
 
 def fetched(package: str, path: str, architecture: str = "amd64") -> Path:

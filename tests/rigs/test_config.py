@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Iterator
 
-from harness import BUILD, STAMP, TOP, Files, Test, absent, equal, find, run, vm
+from harness import BUILD, STAMP, TOP, Files, Test, equal, find, one_line, run, vm
 
 BUILTIN_GUESTS = " ".join(sorted(path.stem for path in TOP.glob("guests/*.c")))
 CONF = r"caisson: \EFI\caisson\caisson.conf"
@@ -60,13 +60,6 @@ MISTAKES: list[tuple[str, str, Files, str]] = [
         f'{CONF}:2: kernel: there is no built-in guest "nobody"; there are: {BUILTIN_GUESTS}',
     ),
 ]
-
-
-def one_line(log: str, line: str) -> None:
-    """The line is there, nothing else of ours, and the firmware went on."""
-    equal("our lines", re.findall("^caisson: .*", log, re.MULTILINE), [line])
-    find("BdsDxe: failed to start Boot.*", log)
-    absent(rf"^{STAMP}", log)
 
 
 def mistake(rig: str, conf: str, volume: Files, line: str, seconds: float) -> None:

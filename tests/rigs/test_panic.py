@@ -4,29 +4,18 @@
 import re
 from typing import Iterator
 
-from harness import BUILD, STAMP, Test, boot, equal, find, isa_of, run_logged, vm
+from harness import BUILD, STAMP, Test, boot, debug, equal, find, isa_of, vm
 
-GDB_SECONDS = 60
 BROKEN_FUNCTION = "arch_vcpu_report"  # called when the budget of the guest below is used up
 LAST_FUNCTION = "stop_cpu"  # halts the CPU that panicked
 CPUS = 3
-CALLERS = ["vcpu_run", "vm_run", "run"]
+CALLERS = ["vcpu_run", "sched_run", "run"]
 NOWHERE = 8  # frame 0 is mapped nowhere
 
 CAUSE = {
     "svm": r"#PF page fault in the hypervisor: fetch of 0x8, nothing mapped",
     "el2": r"synchronous exception at EL2: Instruction Abort taken without a change in Exception level",
 }
-
-
-def debug(isa: str, *commands: str) -> str:
-    """A debugger session with the machine, which goes on when it is over. Answers what the debugger said."""
-    script = ["set pagination off", "set confirm off", "set tcp connect-timeout 30", *commands]
-    arguments = [item for command in script for item in ("-ex", command)]
-    elf = str(BUILD / isa / "caisson.elf")
-    status, output = run_logged(["gdb-multiarch", "-nx", "-batch", *arguments, elf], timeout=GDB_SECONDS)
-    equal("the debugger's exit status", status, 0)
-    return output
 
 
 def panic(rig: str) -> None:

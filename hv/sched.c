@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * See sched.h. One CPU and one vCPU a VM in this version. Called by hv_main; a switch between VMs happens here and
+ * nowhere else, so a VM that runs by itself is never put aside.
+ */
+#include "hv/sched.h"
+
+#include "hv/clock.h"
+#include "hv/host_memory.h"
+#include "hv/vm.h"
+#include "lib/log.h"
+#include "lib/string.h"
+#include "lib/util.h"
+
+#define SLICE_MS      10
+#define IDLE_SLICE_MS 10 /* input is looked for this often while all wait */
+
+struct slot {
+	struct vm *vm; /* NULL: not running, or over */
+	bool waiting;  /* for an interrupt */
+};
+
+static struct slot slots[CONFIG_VMS_MAX];
+static unsigned live;
+static struct vm *loaded; /* the VM whose vCPU's registers the CPU holds; NULL: none's */
+
+static unsigned order_of_vm(void)
+{
+	unsigned order = 0;
+	while ((FRAME_SIZE << order) < sizeof(struct vm)) {
+		order++;
+	}
+	return order;
+}
+
+static void free_vm(struct vm *vm)
+{
+	struct mm_hal *hal = host_memory_hal();
+	hal->free_frames(hal, (uintptr_t)vm, order_of_vm(), FRAME_KERNEL);
+}
+
+/* False: it was told why not. `cpu_ticks` are left of its budget. */
+static bool start(const struct boot_info *info, unsigned index, uint64_t cpu_ticks)
+{
+	struct mm_hal *hal = host_memory_hal();
+	const struct config_vm *config = &info->config.vms[index];
+	hpa_t frames = hal->alloc_frames(hal, order_of_vm(), FRAME_KERNEL);
+	if (frames == HPA_NONE) {
+		log_line("sched", "vm %s: not started: no frames for its structure", config->name);
+		return false;
+	}
+	struct vm *vm = mm_pointer(hal, frames);
+	memset(vm, 0, sizeof(*vm));
+	vm->config = config;
+	vm->files = &info->files[index];
+	vm->cpu_ticks_left = cpu_ticks;
+	if (!vm_start(vm, info->config.run == CONFIG_RUN_IN_TURN)) {
+		free_vm(vm);
+		return false;
+	}
+	slots[index] = (struct slot){.vm = vm};
+	live++;
+	return true;
+}
+
+static bool start_fresh(const struct boot_info *info, unsigned index)
+{
+	uint64_t budget = info->config.vms[index].cpu_time;
+	return start(info, index, budget ? clock_ticks(budget) : UINT64_MAX);
+}
+
+static void load(struct vm *vm)
+{
+	if (loaded == vm) {
+		return;
+	}
+	if (loaded) {
+		arch_vcpu_put(&loaded->vcpu.arch);
+	}
+	loaded = vm;
+	if (vm) {
+		arch_vcpu_load(&vm->vcpu.arch);
+	}
+}
+
+/* Of the VM in slot `index`: it is over. Its budget is the VM's, restarts included. */
+static void finish(const struct boot_info *info, unsigned index, enum vm_outcome outcome)
+{
+	struct vm *vm = slots[index].vm;
+	uint64_t cpu_ticks = vm->cpu_ticks_left;
+	load(NULL);
+	vm_finish(vm, outcome);
+	free_vm(vm);
+	slots[index].vm = NULL;
+	live--;
+	if (outcome == VM_RESTART) {
+		start(info, index, cpu_ticks);
+	}
+}
+
+static bool is_ready(struct slot *slot)
+{
+	struct arch_vcpu *vcpu = &slot->vm->vcpu.arch;
+	if (slot->waiting && (arch_vcpu_interrupt_pending(vcpu) || arch_counter() >= arch_vcpu_wake_time(vcpu))) {
+		slot->waiting = false;
+	}
+	return !slot->waiting;
+}
+
+/* The next slot after `last` whose VM can run; sleeps until there is one. */
+static unsigned next_ready(unsigned count, unsigned last)
+{
+	for (;;) {
+		uint64_t until = arch_counter() + clock_ticks(IDLE_SLICE_MS);
+		for (unsigned i = 1; i <= count; i++) {
+			unsigned index = (last + i) % count;
+			if (!slots[index].vm) {
+				continue;
+			}
+			if (is_ready(&slots[index])) {
+				return index;
+			}
+			until = MIN(until, arch_vcpu_wake_time(&slots[index].vm->vcpu.arch));
+		}
+		arch_idle(until);
+		host_look_around();
+	}
+}
+
+/* Until no VM is left; returns how many of them ended by themselves. */
+static unsigned run_live(const struct boot_info *info)
+{
+	unsigned ended = 0, index = 0;
+	while (live > 0) {
+		index = next_ready(info->config.vm_count, index);
+		struct vm *vm = slots[index].vm;
+		load(vm);
+		if (vm->first_entry == 0) {
+			vm->first_entry = clock_since_start();
+		}
+		uint64_t slice_end = live > 1 ? arch_counter() + clock_ticks(SLICE_MS) : UINT64_MAX;
+		enum vm_outcome outcome = vcpu_run(&vm->vcpu, slice_end);
+		if (outcome == VM_WAITING) {
+			slots[index].waiting = true;
+		} else if (outcome != VM_PAUSED) {
+			ended += outcome == VM_ENDED;
+			finish(info, index, outcome);
+		}
+	}
+	return ended;
+}
+
+unsigned sched_run(const struct boot_info *info)
+{
+	unsigned ended = 0;
+	for (unsigned i = 0; i < info->config.vm_count; i++) {
+		start_fresh(info, i);
+		if (info->config.run == CONFIG_RUN_IN_TURN) {
+			ended += run_live(info);
+		}
+	}
+	return ended + run_live(info);
+}
