@@ -58,6 +58,7 @@ struct code_page {
 	const void *entry[5]; /* the guest's table entries on the way, in the host */
 	uint64_t value[5];    /* and what they said */
 	struct decoded_code decoded[DECODED_CODE_ENTRIES];
+	struct x86_instruction odd; /* the last one that could not be kept there */
 };
 
 /* State that the CPU does not switch by itself and that is only kept apart between vCPUs: load and put. */

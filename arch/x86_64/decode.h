@@ -67,8 +67,11 @@ struct arch_vcpu;
 
 /* GVA to GPA by the guest's own tables (none, 32-bit, PAE, 4- and 5-level); false: not mapped. Sets no A/D bits. */
 bool x86_guest_translate(struct arch_vcpu *vcpu, uint64_t linear, uint64_t *gpa);
-/* The instruction at CS:RIP, by way of the cached code page: what an MMIO exit wants. False: as x86_decode. */
-bool x86_fetch_decode(struct arch_vcpu *vcpu, struct x86_instruction *instruction);
+/*
+ * The instruction at CS:RIP, by way of the cached code page: what an MMIO exit wants. Valid up to the next call. NULL:
+ * as x86_decode's false.
+ */
+const struct x86_instruction *x86_fetch_decode(struct arch_vcpu *vcpu);
 /* Up to `count` code bytes at CS:RIP; returns how many could be had. For decoding and reports. */
 size_t x86_fetch(struct arch_vcpu *vcpu, uint8_t *bytes, size_t count);
 enum x86_code_mode x86_code_mode(struct arch_vcpu *vcpu);

@@ -192,11 +192,12 @@ int x86_second_access(struct arch_vcpu *vcpu, struct vm_exit *exit)
 	return VM_EXIT_MMIO;
 }
 
-/* Whatever is no move. */
+/* Whatever is no move; NULL: what could not be decoded. */
 static __attribute__((noinline)) int odd_access(struct arch_vcpu *vcpu, struct vm_exit *exit,
                                                 const struct x86_instruction *instruction)
 {
-	enum mmio_operation class = MMIO_CLASS(instruction->operation);
+	enum mmio_operation class = instruction ? MMIO_CLASS(instruction->operation) : MMIO_NONE;
+	exit->status = MM_EFAULT;
 	if (class == MMIO_STOS || class == MMIO_MOVS) {
 		return x86_string_mmio(vcpu, exit, instruction);
 	}
@@ -218,23 +219,22 @@ int x86_device_fault(struct arch_vcpu *vcpu, struct vm_exit *exit)
 {
 	const struct nested_fault *fault = &exit->fault;
 	struct io_access *io = &exit->io;
-	struct x86_instruction instruction;
+	const struct x86_instruction *instruction = NULL;
 
-	exit->status = MM_EFAULT;
-	if (fault->table_walk || (fault->access & MM_EXECUTE) || !x86_fetch_decode(vcpu, &instruction)) {
-		return VM_EXIT_NESTED_FAULT;
+	if (likely(!fault->table_walk && !(fault->access & MM_EXECUTE))) {
+		instruction = x86_fetch_decode(vcpu);
 	}
-	if (unlikely(instruction.operation != (fault->access & MM_WRITE ? MMIO_STORE : MMIO_LOAD))) {
-		return odd_access(vcpu, exit, &instruction);
+	if (unlikely(!instruction || instruction->operation != (fault->access & MM_WRITE ? MMIO_STORE : MMIO_LOAD))) {
+		return odd_access(vcpu, exit, instruction);
 	}
 	io->address = fault->gpa;
-	io->width = instruction.width;
-	io->write = instruction.operation == MMIO_STORE;
-	io->length = instruction.length;
-	io->target = instruction.gpr;
-	io->detail = mmio_detail(&instruction);
-	if (instruction.operation == MMIO_STORE) {
-		io->value = operand_value(vcpu, &instruction);
+	io->width = instruction->width;
+	io->write = instruction->operation == MMIO_STORE;
+	io->length = instruction->length;
+	io->target = instruction->gpr;
+	io->detail = mmio_detail(instruction);
+	if (instruction->operation == MMIO_STORE) {
+		io->value = operand_value(vcpu, instruction);
 	}
 	return VM_EXIT_MMIO;
 }
