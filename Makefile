@@ -96,10 +96,14 @@ $(BUILD)/$(1)/flags: FORCE
 	@echo '$(CFLAGS) $(MACHINE_$(1)) $(IMAGE_$(1)) $(GUEST_CFLAGS) $(BOOT_$(1))' | cmp -s - $$@ || \
 		echo '$(CFLAGS) $(MACHINE_$(1)) $(IMAGE_$(1)) $(GUEST_CFLAGS) $(BOOT_$(1))' > $$@
 
-$(BUILD)/$(1)/guests/%.elf: $(BUILD)/$(1)/guests/%.c.o $$(GUEST_COMMON_$(1)) linker/guest_$(1).ld
+# A guest takes of it what it needs.
+$(BUILD)/$(1)/guests/common.a: $$(GUEST_COMMON_$(1))
+	$(Q)rm -f $$@ && $(CROSS_$(1))ar rcs $$@ $$^
+
+$(BUILD)/$(1)/guests/%.elf: $(BUILD)/$(1)/guests/%.c.o $(BUILD)/$(1)/guests/common.a linker/guest_$(1).ld
 	$$(call say,LD,$$@)
 	$(Q)$(CROSS_$(1))ld -nostdlib -static --build-id=none -z noexecstack $(GUEST_LDFLAGS_$(1)) $$(GUEST_AT) \
-		-T linker/guest_$(1).ld -o $$@ $$(filter %.o,$$^)
+		-T linker/guest_$(1).ld -o $$@ $$(filter %.o %.a,$$^)
 
 # This one leaves the first GiB of its memory alone.
 $(BUILD)/$(1)/guests/walk_high.elf: GUEST_AT := --defsym=guest_at=$(GUEST_HIGH_$(1))

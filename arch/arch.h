@@ -63,6 +63,7 @@ struct arch_host {
 	hpa_t acpi_rsdp; /* 0: none */
 	hpa_t fdt;       /* 0: none */
 	struct mm_hal *hal;
+	uint64_t time_of_day; /* nanoseconds since 1970-01-01, UTC, now */
 };
 
 /* Whether this CPU can run us, asked while the firmware still owns the machine. False: one line in message. */

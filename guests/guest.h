@@ -83,6 +83,16 @@ unsigned foreign_state(void);
 /* Fills them. */
 void leave_state(void);
 
+/* ---- interrupts, one per ISA (guests/<isa>/interrupts.c) ---- */
+
+/* Prints a line for each check; how many failed. */
+unsigned interrupt_checks(void);
+
+/* ---- device registers, one per ISA (guests/<isa>/mmio.c) ---- */
+
+/* Prints each form of access that does not do what it does to memory; how many those were, of `done`. */
+unsigned mmio_checks(unsigned *done);
+
 /* ---- storms, one per ISA (guests/<isa>/storms.c), for rogue and bench ---- */
 
 struct storm {

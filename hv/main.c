@@ -52,6 +52,7 @@ static void take_machine(struct boot_info *info)
 		.acpi_rsdp = info->acpi_rsdp,
 		.fdt = info->fdt,
 		.hal = host_memory_hal(),
+		.time_of_day = clock_wall_nanoseconds(),
 	};
 	if (!arch_init(&host, message, sizeof(message))) {
 		panic("%s: %s", arch_platform.isa, message);

@@ -6,6 +6,7 @@
 #include "arch/arch.h"
 
 #include "arch/x86_64/cpu.h"
+#include "arch/x86_64/kvm_clock.h"
 #include "arch/x86_64/mtrr.h"
 #include "arch/x86_64/vcpu.h"
 #include "lib/log.h"
@@ -141,6 +142,7 @@ bool arch_init(const struct arch_host *host, char *message, size_t size)
 	log_line("paging", "own tables, %lu frames, W^X", x86_paging_frames());
 	x86_cpuid_init();
 	x86_cr4_init();
+	kvm_clock_init(host->time_of_day);
 	if (!x86_ops->enable(x86_hal, message, size)) {
 		return false;
 	}

@@ -6,6 +6,8 @@
 #pragma once
 
 #include "decode.h"
+#include "ioapic.h"
+#include "lapic.h"
 
 #include "mm/types.h"
 
@@ -29,6 +31,7 @@ struct arch_vm {
 	hpa_t msr_bitmap;     /* VMX: 4 KiB; SVM MSRPM: 8 KiB */
 	hpa_t io_bitmap;      /* SVM IOPM: 12 KiB; unused by VMX (unconditional I/O exiting) */
 	uint64_t nested_root; /* EPTP or nCR3 */
+	struct ioapic ioapic;
 };
 
 /* An instruction that was decoded, under the bytes from its start on: what the same bytes mean does not change. */
@@ -55,6 +58,7 @@ struct code_page {
 	const void *entry[5]; /* the guest's table entries on the way, in the host */
 	uint64_t value[5];    /* and what they said */
 	struct decoded_code decoded[DECODED_CODE_ENTRIES];
+	struct x86_instruction odd; /* the last one that could not be kept there */
 };
 
 /* State that the CPU does not switch by itself and that is only kept apart between vCPUs: load and put. */
@@ -76,29 +80,35 @@ struct vmx_vcpu {
 	hpa_t vmcs;
 	const struct x86_cpu *cpu; /* whose current VMCS it is; NULL: of none */
 	uint64_t cr2;              /* while not loaded; else the CPU holds it */
-	uint32_t cr8;
-	uint32_t last_cpu;   /* that loaded it: index + 1; 0: none yet */
-	uint32_t cr4_shadow; /* the bits of CR4 that it has set and the host owns */
+	uint32_t last_cpu;         /* that loaded it: index + 1; 0: none yet */
+	uint32_t cr4_shadow;       /* the bits of CR4 that it has set and the host owns */
 };
 
-/* svm_asm.S knows the offsets of the first five. */
+/* svm_asm.S knows the offsets of the first four. */
 struct svm_vcpu {
 	struct vmcb *vmcb;    /* one frame; virtual = physical */
 	hpa_t host_vmcb;      /* this CPU's VMSAVE area for the host's FS, GS, TR, LDTR */
 	struct vm_exit *exit; /* of the run under way */
 	uint64_t call_rip;    /* where the last bare VMMCALL of supervisor code stood; 1: nowhere */
-	uint8_t request;      /* enum svm_request: what must be done before the next VMRUN */
 	bool mce_hidden;      /* CR4.MCE is set for the host, and the guest reads 0 */
+	bool nmi_blocked;     /* an NMI's handler runs, up to its IRET */
 	uint32_t dirty;       /* VMCB clean bits that the next VMRUN must do without */
 };
 
-/* An INS or OUTS between its exit and arch_vcpu_finish_io. string_io.c's own. */
+/* An INS, OUTS, MOVS or STOS between its exit and arch_vcpu_finish_io. string_io.c's own. */
 struct string_io {
-	uint64_t gpa[2];      /* of the element, and of what lies on the next page */
+	uint64_t gpa[2];      /* of the element in memory, and of what lies on the next page */
 	uint8_t first;        /* bytes of it at gpa[0] */
 	uint8_t length;       /* of the instruction, bytes */
 	uint8_t address_size; /* bytes: 2, 4, 8 */
 	bool repeat;
+	bool source, destination; /* RSI and RDI go on to the next element */
+};
+
+/* An instruction that computes with what it reads from a device. device_access.c's own. */
+struct device_compute {
+	struct x86_instruction instruction;
+	uint64_t address, read, result, flags;
 };
 
 /* A page that mm was last asked for in vain: device registers. Holds while the space's layout is the same. */
@@ -117,6 +127,10 @@ struct arch_vcpu {
 		struct vmx_vcpu vmx;
 		struct svm_vcpu svm;
 	};
+	/* What must be done before the next entry: while both are 0 it takes the short way. The second one says that
+	 * there may be something new for the guest in its local APIC; any CPU sets it. */
+	uint8_t request; /* enum x86_request, enum svm_request */
+	uint8_t interrupts;
 	struct arch_vm *vm;
 	struct arch_vcpu *next; /* of the same VM */
 	unsigned index;
@@ -124,6 +138,8 @@ struct arch_vcpu {
 	uint64_t exits[X86_EXIT_COUNTERS];
 	struct code_page code;
 	struct x86_mmio_page mmio;
+	struct lapic lapic;
 	struct x86_lazy_state lazy;
 	struct string_io string;
+	struct device_compute compute;
 };

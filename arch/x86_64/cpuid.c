@@ -7,23 +7,27 @@
 #include "cpuid_table.h"
 
 #include "cpu.h"
+#include "kvm_clock.h"
 #include "lib/string.h"
 #include "vcpu.h"
 
 #define LEAF_BASIC      0x00000000
 #define LEAF_FEATURES   0x00000001
 #define LEAF_CACHES     0x00000004
+#define LEAF_POWER      0x00000006
 #define LEAF_STRUCTURED 0x00000007
 #define LEAF_TOPOLOGY   0x0000000b
 #define LEAF_XSAVE      0x0000000d
 #define LEAF_HYPERVISOR 0x40000000
-#define LEAF_TIMING     0x40000010 /* VMware's, taken over by KVM: EAX is the TSC's frequency in kHz */
+#define LEAF_TIMING     0x40000010 /* VMware's: kHz of the TSC in EAX, of the local APIC's timer in EBX */
 #define LEAF_EXTENDED   0x80000000
+#define LEAF_AMD_POWER  0x80000007
 #define LEAF_AMD_CACHES 0x8000001d
 
 /* How many leaves of each range are looked up; the last ones are the highest that guests are told of. */
 #define BASIC_LEAVES      (LEAF_XSAVE + 1)
 #define HYPERVISOR_LEAVES (LEAF_TIMING - LEAF_HYPERVISOR + 1)
+#define KVM_LEAVES        2
 #define EXTENDED_LEAVES   0x22
 
 #define SIGNATURE "CaissonHV\0\0" /* 12 bytes with the terminating one: EBX, ECX, EDX of LEAF_HYPERVISOR */
@@ -51,8 +55,8 @@ struct leaf_index {
 	bool own_state;             /* mended by mend() */
 };
 
-static struct cpuid_result values[ARRAY_SIZE(cpuid_rules) + 3]; /* the zeros, the signature, the frequency */
-static struct leaf_index basic[BASIC_LEAVES], hypervisor[HYPERVISOR_LEAVES], extended[EXTENDED_LEAVES];
+static struct cpuid_result values[ARRAY_SIZE(cpuid_rules) + 5]; /* zeros, signature, frequencies, KVM's two */
+static struct leaf_index basic[BASIC_LEAVES], hypervisor[HYPERVISOR_LEAVES], kvm[KVM_LEAVES], extended[EXTENDED_LEAVES];
 
 /* ---- once ---- */
 
@@ -67,6 +71,9 @@ static struct leaf_index *find(uint32_t leaf)
 	}
 	if (leaf - LEAF_HYPERVISOR < HYPERVISOR_LEAVES) {
 		return &hypervisor[leaf - LEAF_HYPERVISOR];
+	}
+	if (leaf - KVM_CPUID_BASE < KVM_LEAVES) {
+		return &kvm[leaf - KVM_CPUID_BASE];
 	}
 	return &none;
 }
@@ -122,7 +129,11 @@ static void make_special_leaves(void)
 
 	leaf = basic[LEAF_FEATURES].value;
 	leaf->ebx |= LEAF1_EBX_ONE_CPU;
-	leaf->ecx |= LEAF1_ECX_HYPERVISOR;
+	leaf->ecx |= LEAF1_ECX_HYPERVISOR | LEAF1_ECX_OWN;
+	leaf->edx |= LEAF1_EDX_APIC;
+	basic[LEAF_POWER].value->eax = LEAF6_EAX_ARAT;
+	/* Time is counted by it here as well: a host whose TSC is not invariant keeps nobody's time. */
+	extended[LEAF_AMD_POWER - LEAF_EXTENDED].value->edx = EXT7_EDX;
 
 	if (x86_cpuid_leaf(LEAF_STRUCTURED, 1).eax != 0) {
 		basic[LEAF_STRUCTURED].value->eax = 1; /* the last subleaf */
@@ -147,14 +158,21 @@ static void make_special_leaves(void)
 
 static void add_hypervisor_leaves(unsigned next)
 {
-	const char signature[] = SIGNATURE;
+	const char signature[] = SIGNATURE, kvm_signature[] = KVM_SIGNATURE;
 	_Static_assert(sizeof(signature) == 3 * sizeof(uint32_t), "EBX, ECX, EDX");
+	_Static_assert(sizeof(kvm_signature) == 3 * sizeof(uint32_t), "EBX, ECX, EDX");
 	_Static_assert(CR4_OSXSAVE << LEAF1_OSXSAVE_SHIFT == LEAF1_ECX_OSXSAVE, "what CPUID mirrors");
 	values[next].eax = LEAF_TIMING;
 	memcpy(&values[next].ebx, signature, sizeof(signature));
 	values[next + 1].eax = (uint32_t)(arch_counter_hz() / 1000);
+	values[next + 1].ebx = values[next + 1].eax; /* lapic.c counts the same */
+	values[next + 2].eax = KVM_CPUID_BASE + 1;
+	memcpy(&values[next + 2].ebx, kvm_signature, sizeof(kvm_signature));
+	values[next + 3].eax = KVM_FEATURES;
 	hypervisor[0].value = &values[next];
 	hypervisor[LEAF_TIMING - LEAF_HYPERVISOR].value = &values[next + 1];
+	kvm[0].value = &values[next + 2];
+	kvm[1].value = &values[next + 3];
 }
 
 static void clear(struct leaf_index *range, unsigned count)
@@ -170,6 +188,7 @@ void x86_cpuid_init(void)
 	uint32_t subleaf = 0;
 	clear(basic, BASIC_LEAVES);
 	clear(hypervisor, HYPERVISOR_LEAVES);
+	clear(kvm, KVM_LEAVES);
 	clear(extended, EXTENDED_LEAVES);
 	for (unsigned i = 0; i < ARRAY_SIZE(cpuid_rules); i++) {
 		const struct cpuid_rule *rule = &cpuid_rules[i];

@@ -5,7 +5,6 @@
  * with what it has; what is left out, and why:
  *
  *	SVM, VMX, SMX, SGX, TDX, SEV	no nesting, no enclaves
- *	APIC, x2APIC, TSC-deadline	no virtual interrupt controller yet
  *	MCE, MCA, MTRR			not modelled: no machine checks for guests, memory types by PAT alone
  *	MONITOR, MWAIT, WAITPKG		would let a guest put the CPU to sleep
  *	PMU, PERFCTR, IBS, DS, LBR, PT	counters and traces that would show the host or other guests
@@ -36,10 +35,16 @@
 	 B(6) /* PAE */ | B(8) /* CX8 */ | B(11) /* SEP */ | B(13) /* PGE */ | B(15) /* CMOV */ | B(16) /* PAT */ |    \
 	 B(17) /* PSE36 */ | B(19) /* CLFSH */ | B(23) /* MMX */ | B(24) /* FXSR */ | B(25) /* SSE */ |                \
 	 B(26) /* SSE2 */ | B(27) /* SS */)
+/* Ours, whatever the host has. */
+#define LEAF1_ECX_OWN        (B(21) /* x2APIC */ | B(24) /* TSC-deadline */)
+#define LEAF1_EDX_APIC       B(9)
 #define LEAF1_ECX_OSXSAVE    B(27)
 #define LEAF1_ECX_HYPERVISOR B(31)
 #define LEAF1_EBX_CONSTANT   BITS(15, 0) /* brand, CLFLUSH size; the IDs are the vCPU's */
 #define LEAF1_EBX_ONE_CPU    (UINT32_C(1) << 16)
+
+/* Leaf 6: the local APIC's timer never stops. */
+#define LEAF6_EAX_ARAT B(2)
 
 /* Leaf 7. What XCR0 does not let a guest turn on is taken off in cpuid.c. */
 #define LEAF7_EBX_AVX2   B(5)
@@ -73,7 +78,7 @@
 	((LEAF1_EDX & 0x0183ffff & ~B(11)) | B(11) /* SYSCALL */ | B(20) /* NX */ | B(22) /* MMX extensions */ |       \
 	 B(25) /* FFXSR */ | B(26) /* 1 GiB pages */ | B(27) /* RDTSCP */ | B(29) /* long mode */ |                    \
 	 B(30) /* 3DNow! extensions */ | B(31) /* 3DNow! */)
-#define EXT7_EDX B(8) /* invariant TSC */
+#define EXT7_EDX B(8) /* invariant TSC; the only bit of the leaf that is shown */
 #define EXT8_EBX (B(0) /* CLZERO */ | B(2) /* error pointers always saved */ | B(9) /* WBNOINVD */)
 #define EXT21_EAX                                                                                                      \
 	(B(0) /* no nested data breakpoints */ | B(2) /* LFENCE serializes */ | B(6) /* null selectors clear */)
@@ -97,6 +102,7 @@ static const struct cpuid_rule cpuid_rules[] = {
 	{0x00000004, 5, (uint32_t)~CACHE_SHARING, ALL, ALL, ALL},
 	{0x00000004, 5, (uint32_t)~CACHE_SHARING, ALL, ALL, ALL},
 	{0x00000004, 5, 0, 0, 0, 0}, /* no more caches */
+	{0x00000006, 0, 0, 0, 0, 0},
 	{0x00000007, 2, 0, LEAF7_EBX, LEAF7_ECX, LEAF7_EDX},
 	{0x00000007, 2, LEAF7_1_EAX, 0, 0, 0},
 	{0x0000000b, 2, 0, 0, 0, 0}, /* topology: made in cpuid.c */
@@ -116,7 +122,7 @@ static const struct cpuid_rule cpuid_rules[] = {
 	{0x80000004, 0, ALL, ALL, ALL, ALL},
 	{0x80000005, 0, ALL, ALL, ALL, ALL}, /* caches and TLBs */
 	{0x80000006, 0, ALL, ALL, ALL, ALL},
-	{0x80000007, 0, 0, 0, 0, EXT7_EDX},
+	{0x80000007, 0, 0, 0, 0, 0},
 	{0x80000008, 0, BITS(15, 0), EXT8_EBX, 0, 0},
 	{0x80000019, 0, ALL, ALL, 0, 0},      /* TLBs for 1 GiB pages */
 	{0x8000001a, 0, BITS(2, 0), 0, 0, 0}, /* widths of the vector units */

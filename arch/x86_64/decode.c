@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The pure part of instruction decoding: bytes and mode in, struct out. Called by fetch.c and by whoever has the
- * bytes already. It knows the moves with which software accesses device registers; what it does not know it
+ * bytes already. It knows the instructions with which software accesses device registers; what it does not know it
  * refuses. Never reads past the bytes it was given. Every MMIO exit comes through here: what an opcode means is
  * looked up, not branched over. SDM vol. 2A chapter 2, vol. 2D appendix A; APM vol. 3 chapter 1 and appendix A.
  */
@@ -9,20 +9,17 @@
 
 #include "lib/util.h"
 
-/*
- * What a byte of the opcode tables stands for; 0: unknown. Further forms (STOS, MOVS, AND, OR, TEST, CMP, XCHG) get
- * a flag of their own.
- */
+/* What a byte of the opcode tables stands for; 0: unknown. From bit 16 on, x86_instruction.operation, 0: a move. */
 enum opcode_flags {
 	MODRM = BIT(0),     /* register or memory operand by ModRM */
 	OFFSET = BIT(1),    /* the memory operand's address stands in the instruction, the register is rAX */
 	STORES = BIT(2),    /* the memory operand is written, else read */
-	IMMEDIATE = BIT(3), /* what is written follows; ModRM.reg must be 0 */
+	IMMEDIATE = BIT(3), /* the other operand follows; with a move, ModRM.reg must be 0 */
 	BYTE = BIT(4),      /* the memory operand has one byte, */
 	WORD = BIT(5),      /* two, */
 	LONG = BIT(6),      /* four, or two where the operand size is that; else always the full operand size */
 	EXTENDS = BIT(7),   /* the register has the full operand size all the same */
-	SIGN = BIT(8),      /* and is sign-extended */
+	SIGN = BIT(8),      /* and is sign-extended; of an immediate: it has one byte and is sign-extended */
 	ONLY_64 = BIT(9),   /* another instruction outside 64-bit mode */
 
 	PREFIX = BIT(10), /* alone: a segment or REP, which change nothing about a move */
@@ -30,14 +27,26 @@ enum opcode_flags {
 	ADDRESS_SIZE = BIT(12),
 	REX = BIT(13),
 	TWO_BYTE = BIT(14), /* the opcode goes on in the second table */
+	LOCK = BIT(15),     /* with what modifies memory only */
 };
+#define DOES(class, op)  ((uint32_t)MMIO_OPERATION(class, op) << 16)
+#define OPERATION(flags) ((flags) >> 16)
+#define GROUP            DOES(MMIO_MODIFY, 0) /* ModRM.reg tells which */
+#define ALU_ROW(op, does)                                                                                              \
+	[(op)*8] = MODRM | BYTE | DOES(does, op), [(op)*8 + 1] = MODRM | DOES(does, op),                               \
+	[(op)*8 + 2] = MODRM | BYTE | DOES(MMIO_COMBINE, op), [(op)*8 + 3] = MODRM | DOES(MMIO_COMBINE, op)
 
-/* LOCK (f0) is unknown on purpose: no move takes it. */
-static const uint16_t one_byte[256] = {
+static const uint32_t one_byte[256] = {
+	ALU_ROW(ALU_ADD, MMIO_MODIFY),
+	ALU_ROW(ALU_OR, MMIO_MODIFY),
 	[0x0f] = TWO_BYTE,
+	ALU_ROW(ALU_AND, MMIO_MODIFY),
 	[0x26] = PREFIX,
+	ALU_ROW(ALU_SUB, MMIO_MODIFY),
 	[0x2e] = PREFIX,
+	ALU_ROW(ALU_XOR, MMIO_MODIFY),
 	[0x36] = PREFIX,
+	ALU_ROW(ALU_CMP, MMIO_COMPARE),
 	[0x3e] = PREFIX,
 	[0x40 ... 0x4f] = PREFIX | REX,
 	[0x63] = MODRM | LONG | EXTENDS | SIGN | ONLY_64, /* movsxd */
@@ -45,6 +54,13 @@ static const uint16_t one_byte[256] = {
 	[0x65] = PREFIX,
 	[0x66] = PREFIX | OPERAND_SIZE,
 	[0x67] = PREFIX | ADDRESS_SIZE,
+	[0x80] = MODRM | IMMEDIATE | BYTE | GROUP,
+	[0x81] = MODRM | IMMEDIATE | GROUP,
+	[0x83] = MODRM | IMMEDIATE | SIGN | GROUP,
+	[0x84] = MODRM | BYTE | DOES(MMIO_COMPARE, ALU_TEST),
+	[0x85] = MODRM | DOES(MMIO_COMPARE, ALU_TEST),
+	[0x86] = MODRM | BYTE | DOES(MMIO_MODIFY, ALU_XCHG),
+	[0x87] = MODRM | DOES(MMIO_MODIFY, ALU_XCHG),
 	[0x88] = MODRM | STORES | BYTE, /* mov */
 	[0x89] = MODRM | STORES,
 	[0x8a] = MODRM | BYTE,
@@ -53,13 +69,20 @@ static const uint16_t one_byte[256] = {
 	[0xa1] = OFFSET,
 	[0xa2] = OFFSET | STORES | BYTE,
 	[0xa3] = OFFSET | STORES,
+	[0xa4] = BYTE | DOES(MMIO_MOVS, 0),
+	[0xa5] = DOES(MMIO_MOVS, 0),
+	[0xaa] = BYTE | DOES(MMIO_STOS, 0),
+	[0xab] = DOES(MMIO_STOS, 0),
 	[0xc6] = MODRM | STORES | IMMEDIATE | BYTE,
 	[0xc7] = MODRM | STORES | IMMEDIATE,
+	[0xf0] = PREFIX | LOCK,
 	[0xf2] = PREFIX,
 	[0xf3] = PREFIX,
+	[0xf6] = MODRM | IMMEDIATE | BYTE | DOES(MMIO_COMPARE, ALU_TEST), /* ModRM.reg 0 only */
+	[0xf7] = MODRM | IMMEDIATE | DOES(MMIO_COMPARE, ALU_TEST),
 };
 
-static const uint16_t two_byte[256] = {
+static const uint32_t two_byte[256] = {
 	[0xb6] = MODRM | BYTE | EXTENDS, /* movzx */
 	[0xb7] = MODRM | WORD | EXTENDS,
 	[0xbe] = MODRM | BYTE | EXTENDS | SIGN, /* movsx */
@@ -104,6 +127,7 @@ static const uint8_t address_32[32] = {
 struct opcode {
 	unsigned flags; /* enum opcode_flags */
 	unsigned rex;   /* the last prefix, if it was a REX; else 0 */
+	bool locked;
 	size_t bytes;
 	struct sizes sizes;
 };
@@ -141,6 +165,7 @@ static inline bool read_opcode(const uint8_t *bytes, size_t count, enum x86_code
 	}
 	opcode->flags = flags;
 	opcode->rex = rex;
+	opcode->locked = (prefixes & LOCK) != 0;
 	opcode->bytes = at;
 	_Static_assert(OPERAND_SIZE == SIZE_OPERAND_PREFIX << 11 && ADDRESS_SIZE == SIZE_ADDRESS_PREFIX << 11 &&
 	                       SIZE_REX_W == REX_W >> 1,
@@ -158,19 +183,31 @@ static size_t sib_bytes(const uint8_t *modrm, size_t left, size_t displacement)
 	return 1 + (displacement == 0 && (modrm[1] & 7) == SIB_NO_BASE ? 4 : displacement);
 }
 
-/* The value that C6 and C7 store; false: cut off, or one of the other instructions of these opcodes. */
-static bool read_immediate(const uint8_t *bytes, size_t left, unsigned reg, struct x86_instruction *out)
+/* 80, 81 and 83: which one it is. False: ADC and SBB, which no compiler makes of a device's register. */
+static bool choose_of_group(unsigned reg, struct x86_instruction *out)
 {
-	unsigned size = MIN(out->width, 4U);
+	enum mmio_operation class = reg == ALU_CMP ? MMIO_COMPARE : MMIO_MODIFY;
+	if (out->operation != MMIO_NONE) {
+		out->operation = (uint8_t)MMIO_OPERATION(class, reg);
+	}
+	return reg != ALU_ADC && reg != ALU_SBB;
+}
 
-	if (reg != 0 || left < size) {
+/* The other operand, in the instruction; false: cut off, or one of the other instructions of these opcodes. */
+static bool read_immediate(const uint8_t *bytes, size_t left, unsigned flags, unsigned reg, struct x86_instruction *out)
+{
+	bool group = OPERATION(flags) == OPERATION(GROUP);
+	unsigned size = (flags & SIGN) != 0 ? 1 : MIN(out->width, 4U);
+
+	if ((group ? !choose_of_group(reg, out) : reg != 0) || left < size) {
 		return false;
 	}
 	for (unsigned i = 0; i < size; i++) {
 		out->value |= (uint64_t)bytes[i] << (8 * i);
 	}
-	if (out->width == 8) {
-		out->value = (uint64_t)(int64_t)(int32_t)out->value;
+	unsigned unused = 64 - 8 * size;
+	if (size < out->width) {
+		out->value = (uint64_t)((int64_t)(out->value << unused) >> unused) & BITS(8U * out->width - 1, 0);
 	}
 	out->immediate = true;
 	out->length = (uint8_t)(out->length + size);
@@ -203,7 +240,7 @@ static inline bool read_operands(const uint8_t *bytes, size_t count, const struc
 	out->length = (uint8_t)(opcode->bytes + 1 + more);
 	if ((opcode->flags & (IMMEDIATE | BYTE)) != 0) {
 		if ((opcode->flags & IMMEDIATE) != 0) {
-			return read_immediate(modrm + 1 + more, left - 1 - more, reg, out);
+			return read_immediate(modrm + 1 + more, left - 1 - more, opcode->flags, reg, out);
 		}
 		if ((opcode->flags & EXTENDS) == 0 && opcode->rex == 0 && reg >= FIRST_HIGH_BYTE) {
 			out->high_byte = true;
@@ -230,16 +267,19 @@ bool x86_decode(const uint8_t *bytes, size_t count, enum x86_code_mode mode, str
 	}
 	_Static_assert(STORES / 4 + MMIO_LOAD == MMIO_STORE, "the flag is the difference");
 	*instruction = (struct x86_instruction){
-		.operation = (uint8_t)((flags & STORES) / 4 + MMIO_LOAD),
+		.operation = (uint8_t)(OPERATION(flags) != 0 ? OPERATION(flags) : (flags & STORES) / 4 + MMIO_LOAD),
 		.width = (uint8_t)width,
 		.result_width = (uint8_t)result_width,
-		.sign_extend = (flags & SIGN) != 0,
+		.sign_extend = (flags & (SIGN | IMMEDIATE)) == SIGN,
 	};
+	bool known;
 	if (likely((flags & MODRM) != 0)) {
-		return read_operands(bytes, count, &opcode, instruction);
+		known = read_operands(bytes, count, &opcode, instruction);
+	} else {
+		instruction->length = (uint8_t)(opcode.bytes + ((flags & OFFSET) != 0 ? opcode.sizes.address : 0));
+		known = instruction->length <= count;
 	}
-	instruction->length = (uint8_t)(opcode.bytes + opcode.sizes.address);
-	return instruction->length <= count;
+	return known && (!opcode.locked || MMIO_CLASS(instruction->operation) == MMIO_MODIFY);
 }
 
 static bool starts_with(const uint8_t *bytes, size_t count, const uint8_t *opcode, size_t opcode_bytes)
@@ -270,4 +310,57 @@ unsigned x86_opcode_length(const uint8_t *bytes, size_t count, enum x86_code_mod
 		}
 	}
 	return 0;
+}
+
+/* ---- what the instructions compute: SDM vol. 1 3.4.3.1 ---- */
+
+#define FLAG_CF BIT(0)
+#define FLAG_PF BIT(2)
+#define FLAG_AF BIT(4)
+#define FLAG_ZF BIT(6)
+#define FLAG_SF BIT(7)
+#define FLAG_OF BIT(11)
+#define FLAGS   (FLAG_CF | FLAG_PF | FLAG_AF | FLAG_ZF | FLAG_SF | FLAG_OF)
+
+static uint64_t flag_if(bool condition, uint64_t flag)
+{
+	return condition ? flag : 0;
+}
+
+uint64_t x86_compute(enum x86_alu op, uint64_t a, uint64_t b, unsigned width, uint64_t *flags)
+{
+	uint64_t mask = BITS(8 * width - 1, 0), sign = BIT(8 * width - 1), result = 0, carries = 0, overflow = 0;
+	a &= mask;
+	b &= mask;
+	switch (op) {
+	case ALU_OR:
+		result = a | b;
+		break;
+	case ALU_AND:
+	case ALU_TEST:
+		result = a & b;
+		break;
+	case ALU_XOR:
+		result = a ^ b;
+		break;
+	case ALU_ADD:
+		result = (a + b) & mask;
+		carries = (a & b) | ((a | b) & ~result);
+		overflow = (a ^ result) & (b ^ result);
+		break;
+	case ALU_SUB:
+	case ALU_CMP: /* borrows */
+		result = (a - b) & mask;
+		carries = (~a & b) | ((~a | b) & result);
+		overflow = (a ^ b) & (a ^ result);
+		break;
+	case ALU_ADC:
+	case ALU_SBB:
+	case ALU_XCHG:
+		return a;
+	}
+	*flags = (*flags & ~FLAGS) | flag_if(carries & sign, FLAG_CF) | flag_if(overflow & sign, FLAG_OF) |
+	         flag_if(carries & BIT(3), FLAG_AF) | flag_if(result == 0, FLAG_ZF) | flag_if(result & sign, FLAG_SF) |
+	         flag_if(!__builtin_parity((unsigned)(result & UINT8_MAX)), FLAG_PF);
+	return op == ALU_CMP || op == ALU_TEST ? a : result;
 }

@@ -335,20 +335,20 @@ size_t x86_fetch(struct arch_vcpu *vcpu, uint8_t *bytes, size_t count)
 /* ---- decoding ---- */
 
 /* The instruction near the end of its page, or where nothing can be cached. */
-static __attribute__((noinline)) bool decode_slowly(struct arch_vcpu *vcpu, const struct code_position *position,
-                                                    struct x86_instruction *instruction)
+static __attribute__((noinline)) const struct x86_instruction *decode_slowly(struct arch_vcpu *vcpu,
+                                                                             const struct code_position *position)
 {
 	uint8_t bytes[X86_INSTRUCTION_MAX];
 	size_t count = fetch_at(vcpu, position, bytes, sizeof(bytes));
 
-	return x86_decode(bytes, count, position->mode, instruction);
+	return x86_decode(bytes, count, position->mode, &vcpu->code.odd) ? &vcpu->code.odd : NULL;
 }
 
 /*
  * An instruction that accesses a device register mostly does so again: it is remembered under the very bytes that
  * mean it, of which a copy is taken first, so that no other vCPU's store comes between comparing and decoding.
  */
-bool x86_fetch_decode(struct arch_vcpu *vcpu, struct x86_instruction *instruction)
+const struct x86_instruction *x86_fetch_decode(struct arch_vcpu *vcpu)
 {
 	struct code_position position;
 	uint64_t bytes[2];
@@ -357,19 +357,21 @@ bool x86_fetch_decode(struct arch_vcpu *vcpu, struct x86_instruction *instructio
 	struct decoded_code *decoded = &vcpu->code.decoded[position.rip % DECODED_CODE_ENTRIES];
 	const uint8_t *code = code_at(vcpu, &position);
 	if (unlikely(code == NULL || (position.linear & (FRAME_SIZE - 1)) > FRAME_SIZE - sizeof(bytes))) {
-		return decode_slowly(vcpu, &position, instruction);
+		return decode_slowly(vcpu, &position);
 	}
 	__builtin_memcpy(bytes, code, sizeof(bytes));
 	if (likely(decoded->bytes[0] == bytes[0] && decoded->bytes[1] == bytes[1] &&
 	           decoded->mode == position.mode + 1U)) {
-		*instruction = decoded->instruction;
-		return true;
+		return &decoded->instruction;
 	}
-	if (!x86_decode((const uint8_t *)bytes, X86_INSTRUCTION_MAX, position.mode, instruction)) {
-		return false;
+	decoded->mode = 0;
+	if (!x86_decode((const uint8_t *)bytes, X86_INSTRUCTION_MAX, position.mode, &decoded->instruction)) {
+		return NULL;
 	}
-	*decoded = (struct decoded_code){{bytes[0], bytes[1]}, position.mode + 1U, *instruction};
-	return true;
+	decoded->bytes[0] = bytes[0];
+	decoded->bytes[1] = bytes[1];
+	decoded->mode = position.mode + 1U;
+	return &decoded->instruction;
 }
 
 static __attribute__((noinline)) unsigned exit_length_slowly(struct arch_vcpu *vcpu, const uint8_t *opcode,

@@ -5,6 +5,8 @@
  * Called on MSR exits. SDM vol. 4; APM vol. 2 appendix A.
  */
 #include "cpu.h"
+#include "interrupts.h"
+#include "kvm_clock.h"
 #include "vcpu.h"
 
 #define MSR_IA32_TSC             0x10
@@ -29,8 +31,6 @@
 #define MSR_AMD_DE_CFG           0xc0011029
 #define MSR_AMD_BU_CFG2          0xc001102a
 
-/* The local APIC's address at reset, of the boot CPU, globally disabled: a guest has none. */
-#define APIC_BASE_DISABLED       UINT64_C(0xfee00100)
 #define FEATURE_CONTROL_LOCK     BIT(0)
 #define MISC_ENABLE_FAST_STRING  BIT(0)
 #define MISC_ENABLE_NO_BTS       BIT(11)
@@ -90,6 +90,22 @@ static uint64_t read_efer(struct arch_vcpu *vcpu)
 	return vcpu->vm->ops->get(vcpu, X86_EFER);
 }
 
+static uint64_t read_apic_base(struct arch_vcpu *vcpu)
+{
+	return vcpu->lapic.base;
+}
+
+static uint64_t read_deadline(struct arch_vcpu *vcpu)
+{
+	return vcpu->lapic.deadline;
+}
+
+static bool write_deadline(struct arch_vcpu *vcpu, uint64_t value)
+{
+	x86_deadline_write(vcpu, value);
+	return true;
+}
+
 static uint64_t read_pat(struct arch_vcpu *vcpu)
 {
 	return vcpu->vm->ops->get(vcpu, X86_PAT);
@@ -142,7 +158,7 @@ static bool write_pat(struct arch_vcpu *vcpu, uint64_t value)
 static const struct msr_rule rules[] = {
 	{MSR_IA32_TSC, ON_ALL, read_tsc, 0, drop},
 	{MSR_IA32_PLATFORM_ID, ON_INTEL, NULL, 0, NULL},
-	{MSR_IA32_APIC_BASE, ON_ALL, NULL, APIC_BASE_DISABLED, drop},
+	{MSR_IA32_APIC_BASE, ON_ALL, read_apic_base, 0, x86_apic_base_write},
 	{MSR_IA32_FEATURE_CONTROL, ON_INTEL, NULL, FEATURE_CONTROL_LOCK, NULL}, /* no VMX, and that is final */
 	{MSR_IA32_BIOS_UPDT_TRIG, ON_INTEL, NULL, 0, drop},
 	{MSR_IA32_BIOS_SIGN_ID, ON_ALL, read_patch_level, 0, drop},
@@ -154,6 +170,9 @@ static const struct msr_rule rules[] = {
 	{MSR_IA32_DEBUGCTL, ON_ALL, NULL, 0, only_zero},
 	{MSR_IA32_PAT, ON_ALL, read_pat, 0, write_pat},
 	{MSR_IA32_MTRR_DEF_TYPE, ON_ALL, NULL, MTRR_DEF_TYPE_ENABLED | MTRR_WRITE_BACK, drop},
+	{MSR_IA32_TSC_DEADLINE, ON_ALL, read_deadline, 0, write_deadline},
+	{MSR_KVM_WALL_CLOCK, ON_ALL, NULL, 0, kvm_wall_clock_write},
+	{MSR_KVM_SYSTEM_TIME, ON_ALL, NULL, 0, kvm_system_time_write},
 	{MSR_EFER, ON_ALL, read_efer, 0, write_efer},
 	/* What kernels read or set by the CPU's family, without asking CPUID. */
 	{MSR_AMD_SYSCFG, ON_AMD, NULL, 0, drop},
@@ -213,11 +232,17 @@ static void fill_slots(void)
 	}
 }
 
+/* The local APIC's, which has rules of its own. */
+static inline bool is_x2apic(uint32_t msr)
+{
+	return msr >= LAPIC_MSR_FIRST && msr <= LAPIC_MSR_LAST;
+}
+
 bool x86_msr_read(struct arch_vcpu *vcpu, uint32_t msr, uint64_t *value)
 {
 	const struct msr_rule *rule = find(msr);
 	if (unlikely(rule == &no_rule)) {
-		return false;
+		return is_x2apic(msr) && x86_apic_msr_read(vcpu, msr, value);
 	}
 	*value = rule->value;
 	if (rule->read) {
@@ -229,6 +254,9 @@ bool x86_msr_read(struct arch_vcpu *vcpu, uint32_t msr, uint64_t *value)
 bool x86_msr_write(struct arch_vcpu *vcpu, uint32_t msr, uint64_t value)
 {
 	const struct msr_rule *rule = find(msr);
+	if (unlikely(rule == &no_rule)) {
+		return is_x2apic(msr) && x86_apic_msr_write(vcpu, msr, value);
+	}
 	return rule->write && rule->write(vcpu, value);
 }
 

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * INS and OUTS, with and without REP: each element becomes one port access of hv/'s, its other end is guest memory.
- * Called from the port exits of both VMX and SVM, and by arch_vcpu_finish_io. The instruction is read from the
- * guest's code, as not every CPU tells its segment and address size. SDM vol. 2 "INS", "OUTS".
+ * INS, OUTS, and STOS and MOVS that reach device registers, with and without REP: each element becomes one access of
+ * hv/'s, its other end is RAX or guest memory. Called from the port exits of both VMX and SVM, for nested faults, and
+ * by arch_vcpu_finish_io. The instruction is read from the guest's code, as not every CPU tells its segment and address
+ * size. SDM vol. 2 "INS", "OUTS", "STOS", "MOVS".
  */
 #include "vcpu.h"
 
@@ -11,6 +12,10 @@
 
 #define OPCODE_INSB  0x6c
 #define OPCODE_OUTSD 0x6f
+#define OPCODE_MOVSB 0xa4
+#define OPCODE_MOVSD 0xa5
+#define OPCODE_STOSB 0xaa
+#define OPCODE_STOSD 0xab
 #define RFLAGS_DF    BIT(10)
 
 #define PF_WRITE BIT(1)
@@ -20,17 +25,23 @@ struct string_instruction {
 	uint8_t length;
 	uint8_t address_size; /* bytes */
 	bool repeat;
-	enum x86_segment_name segment; /* of OUTS; INS always writes to ES */
+	enum x86_segment_name segment; /* of the source; the destination is always in ES */
 };
 
-/* The prefixes of one INS or OUTS. False: these bytes are none. */
+static bool is_string_opcode(uint8_t byte)
+{
+	return (byte >= OPCODE_INSB && byte <= OPCODE_OUTSD) || (byte >= OPCODE_MOVSB && byte <= OPCODE_MOVSD) ||
+	       (byte >= OPCODE_STOSB && byte <= OPCODE_STOSD);
+}
+
+/* The prefixes of one of them. False: these bytes are none. */
 static bool parse(const uint8_t *bytes, size_t count, enum x86_code_mode mode, struct string_instruction *found)
 {
 	bool other_size = false;
 	*found = (struct string_instruction){.segment = X86_DS};
 	for (size_t i = 0; i < count; i++) {
 		uint8_t byte = bytes[i];
-		if (byte >= OPCODE_INSB && byte <= OPCODE_OUTSD) {
+		if (is_string_opcode(byte)) {
 			static const uint8_t sizes[3][2] = {{2, 4}, {4, 2}, {8, 4}};
 			found->address_size = sizes[mode][other_size];
 			found->length = (uint8_t)(i + 1);
@@ -122,6 +133,17 @@ static bool locate(struct arch_vcpu *vcpu, uint64_t linear, uint8_t width, bool 
 	return there;
 }
 
+/* What is no memory reads as zeros. */
+static uint64_t read_element(struct arch_vcpu *vcpu, uint8_t width)
+{
+	const struct string_io *string = &vcpu->string;
+	uint64_t value = 0;
+	(void)guest_read(vcpu->vm->space, string->gpa[0], &value, string->first, GUEST_ACCESS_DEFAULT);
+	(void)guest_read(vcpu->vm->space, string->gpa[1], (uint8_t *)&value + string->first,
+	                 (size_t)(width - string->first), GUEST_ACCESS_DEFAULT);
+	return value;
+}
+
 int x86_string_io(struct arch_vcpu *vcpu, struct vm_exit *exit, uint16_t port, uint8_t width, bool write)
 {
 	const struct virt_ops *ops = vcpu->vm->ops;
@@ -144,10 +166,10 @@ int x86_string_io(struct arch_vcpu *vcpu, struct vm_exit *exit, uint16_t port, u
 	string->length = instruction.length;
 	string->address_size = instruction.address_size;
 	string->repeat = instruction.repeat;
-	if (write) { /* what is no memory reads as zeros */
-		(void)guest_read(vcpu->vm->space, string->gpa[0], &value, string->first, GUEST_ACCESS_DEFAULT);
-		(void)guest_read(vcpu->vm->space, string->gpa[1], (uint8_t *)&value + string->first,
-		                 (size_t)(width - string->first), GUEST_ACCESS_DEFAULT);
+	string->source = write;
+	string->destination = !write;
+	if (write) {
+		value = read_element(vcpu, width);
 	}
 	exit->io = (struct io_access){
 		.address = port,
@@ -159,11 +181,49 @@ int x86_string_io(struct arch_vcpu *vcpu, struct vm_exit *exit, uint16_t port, u
 	return VM_EXIT_PORT;
 }
 
+int x86_string_mmio(struct arch_vcpu *vcpu, struct vm_exit *exit, const struct x86_instruction *instruction)
+{
+	struct string_io *string = &vcpu->string;
+	struct string_instruction parsed;
+	uint8_t bytes[X86_INSTRUCTION_MAX];
+	enum x86_code_mode mode = x86_code_mode(vcpu);
+	bool moves = MMIO_CLASS(instruction->operation) == MMIO_MOVS, write = exit->fault.access & MM_WRITE;
+	uint8_t width = instruction->width;
+
+	if (!parse(bytes, x86_fetch(vcpu, bytes, sizeof(bytes)), mode, &parsed)) {
+		return VM_EXIT_NESTED_FAULT; /* changed by another vCPU since it was decoded */
+	}
+	/* MOVS has its other end in memory: the source of a write, the destination of a read. */
+	if (moves && !locate(vcpu, linear_address(vcpu, &parsed, mode, write), width, write)) {
+		return X86_RUN_ON;
+	}
+	string->length = parsed.length;
+	string->address_size = parsed.address_size;
+	string->repeat = parsed.repeat;
+	string->source = moves;
+	string->destination = true;
+	exit->io = (struct io_access){
+		.address = exit->fault.gpa,
+		.value = moves ? 0 : vcpu->gpr[GPR_RAX] & size_mask(width),
+		.width = width,
+		.write = write,
+		.detail = (uint32_t)(X86_IO_MMIO | X86_IO_STRING),
+	};
+	if (moves && write) {
+		exit->io.value = read_element(vcpu, width);
+	}
+	return VM_EXIT_MMIO;
+}
+
+static void advance(uint64_t *index, const struct io_access *io, bool down, unsigned address_size)
+{
+	set_counter(index, down ? *index - io->width : *index + io->width, address_size);
+}
+
 void x86_string_io_finish(struct arch_vcpu *vcpu, const struct io_access *io)
 {
 	const struct virt_ops *ops = vcpu->vm->ops;
 	const struct string_io *string = &vcpu->string;
-	uint64_t *index = &vcpu->gpr[io->write ? GPR_RSI : GPR_RDI];
 	uint64_t *counter = &vcpu->gpr[GPR_RCX];
 	bool down = ops->get(vcpu, X86_RFLAGS) & RFLAGS_DF;
 
@@ -172,7 +232,12 @@ void x86_string_io_finish(struct arch_vcpu *vcpu, const struct io_access *io)
 		(void)guest_write(vcpu->vm->space, string->gpa[1], (const uint8_t *)&io->value + string->first,
 		                  (size_t)(io->width - string->first), GUEST_ACCESS_DEFAULT);
 	}
-	set_counter(index, down ? *index - io->width : *index + io->width, string->address_size);
+	if (string->source) {
+		advance(&vcpu->gpr[GPR_RSI], io, down, string->address_size);
+	}
+	if (string->destination) {
+		advance(&vcpu->gpr[GPR_RDI], io, down, string->address_size);
+	}
 	if (string->repeat) {
 		set_counter(counter, *counter - 1, string->address_size);
 	}

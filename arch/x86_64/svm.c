@@ -25,7 +25,8 @@ _Static_assert(offsetof(struct arch_vcpu, svm.vmcb) == VCPU_SVM_VMCB, "svm_asm.S
 _Static_assert(offsetof(struct arch_vcpu, svm.host_vmcb) == VCPU_SVM_HOST_VMCB, "svm_asm.S");
 _Static_assert(offsetof(struct arch_vcpu, svm.exit) == VCPU_SVM_EXIT, "svm_asm.S");
 _Static_assert(offsetof(struct arch_vcpu, svm.call_rip) == VCPU_SVM_CALL_RIP, "svm_asm.S");
-_Static_assert(offsetof(struct arch_vcpu, svm.request) == VCPU_SVM_REQUEST, "svm_asm.S");
+_Static_assert(offsetof(struct arch_vcpu, request) == VCPU_REQUEST, "svm_asm.S");
+_Static_assert(offsetof(struct arch_vcpu, interrupts) == VCPU_REQUEST + 1 && VCPU_REQUEST % 2 == 0, "svm_asm.S");
 _Static_assert(offsetof(struct arch_vcpu, exits) == SVM_VCPU_EXITS, "svm_asm.S");
 _Static_assert(offsetof(struct vm_exit, call.number) == EXIT_CALL_NUMBER, "svm_asm.S");
 _Static_assert(offsetof(struct vm_exit, call.argument) == EXIT_CALL_ARGUMENT, "svm_asm.S");
@@ -195,7 +196,7 @@ static void svm_vm_destroy(struct arch_vm *vm)
 static void svm_flush(struct arch_vm *vm)
 {
 	for (struct arch_vcpu *vcpu = vm->first_vcpu; vcpu; vcpu = vcpu->next) {
-		vcpu->svm.request |= SVM_REQUEST_FLUSH;
+		vcpu->request |= SVM_REQUEST_FLUSH;
 	}
 }
 
@@ -233,7 +234,8 @@ static int svm_vcpu_init(struct arch_vcpu *vcpu)
 	if (frame == HPA_NONE) {
 		return MM_ENOMEM;
 	}
-	vcpu->svm = (struct svm_vcpu){.vmcb = mm_pointer(hal, frame), .request = SVM_REQUEST_CLOSE};
+	vcpu->svm = (struct svm_vcpu){.vmcb = mm_pointer(hal, frame)};
+	vcpu->request = SVM_REQUEST_CLOSE;
 	memset(vcpu->svm.vmcb, 0, sizeof(*vcpu->svm.vmcb));
 	return MM_OK;
 }
@@ -251,7 +253,8 @@ static void svm_start(struct arch_vcpu *vcpu, const struct arch_entry *entry)
 	*save = (struct vmcb_save){.dr6 = DR6_RESET, .dr7 = DR7_RESET, .pat = PAT_RESET, .efer = EFER_SVME};
 	x86_reset_state(vcpu, entry);
 	vcpu->svm.call_rip = SVM_NO_CALL;
-	vcpu->svm.request |= SVM_REQUEST_FLUSH;
+	vcpu->svm.nmi_blocked = false;
+	vcpu->request |= SVM_REQUEST_FLUSH;
 	svm_dirty(vcpu, CLEAN_ALL);
 }
 
@@ -260,13 +263,13 @@ static void svm_load(struct arch_vcpu *vcpu)
 {
 	vcpu->svm.host_vmcb = this_cpu()->virt_area + FRAME_SIZE;
 	__asm__ volatile("vmsave %%rax" : : "a"(vcpu->svm.host_vmcb) : "memory");
-	vcpu->svm.request |= SVM_REQUEST_FLUSH;
+	vcpu->request |= SVM_REQUEST_FLUSH;
 	svm_dirty(vcpu, CLEAN_ALL);
 }
 
 static void svm_put(struct arch_vcpu *vcpu)
 {
-	if (!(vcpu->svm.request & SVM_REQUEST_CLOSE)) {
+	if (!(vcpu->request & SVM_REQUEST_CLOSE)) {
 		svm_open(vcpu);
 	}
 }
@@ -401,6 +404,7 @@ const struct virt_ops svm_ops = {
 	.get_code = svm_get_code,
 	.skip = svm_skip,
 	.inject = svm_inject_exception,
+	.sync_apic = svm_sync_apic,
 	.exit_name = svm_exit_name,
 	.tag_count = svm_tag_count,
 };

@@ -16,7 +16,7 @@
 #define VCPU_SVM_HOST_VMCB 136
 #define VCPU_SVM_EXIT      144
 #define VCPU_SVM_CALL_RIP  152
-#define VCPU_SVM_REQUEST   160
+#define VCPU_REQUEST       176 /* request and interrupts, as one word */
 #define VCPU_EXITS_VMMCALL SVM_VCPU_EXITS + VMEXIT_VMMCALL * 8
 #define SVM_VCPU_EXITS     216
 #define EXIT_CALL_NUMBER   40
@@ -30,7 +30,7 @@
 #include "vcpu.h"
 #include "vmcb.h"
 
-/* svm_vcpu.request. While it is 0 the next entry takes the short way. */
+/* arch_vcpu.request. */
 enum svm_request {
 	SVM_REQUEST_CLOSE = 1,  /* the host runs with GIF = 1, IF = 0 */
 	SVM_REQUEST_FLUSH = 2,  /* the TLB entries of this ASID must go */
@@ -56,8 +56,8 @@ enum vm_exit_kind svm_run(struct arch_vcpu *vcpu, struct vm_exit *exit);
 
 /* For svm_asm.S: an enum vm_exit_kind, or X86_RUN_ON. */
 int svm_exit(struct arch_vcpu *vcpu, struct vm_exit *exit, struct vmcb *vmcb);
-/* For svm_asm.S: does what svm_vcpu.request asks for. */
-void svm_prepare(struct arch_vcpu *vcpu);
+/* For svm_asm.S: does what arch_vcpu.request and interrupts ask for. X86_RUN_ON, or an exit after all. */
+int svm_prepare(struct arch_vcpu *vcpu);
 /* The instruction that ends at `next` was emulated: RIP, the interrupt shadow, a single step. */
 void svm_step(struct arch_vcpu *vcpu, uint64_t next);
 void svm_skip(struct arch_vcpu *vcpu, unsigned length);
@@ -67,22 +67,33 @@ void svm_inject(struct vmcb *vmcb, enum x86_vector vector, uint32_t error_code);
 static inline void svm_dirty(struct arch_vcpu *vcpu, uint64_t clean_bits)
 {
 	vcpu->svm.dirty |= (uint32_t)clean_bits;
-	vcpu->svm.request |= SVM_REQUEST_DIRTY;
+	vcpu->request |= SVM_REQUEST_DIRTY;
 }
 
 /* Interrupts and NMIs wait from here on; IF is what VMRUN wants. */
 static inline void svm_close(struct arch_vcpu *vcpu)
 {
 	__asm__ volatile("clgi; sti" : : : "memory");
-	vcpu->svm.request &= (uint8_t)~SVM_REQUEST_CLOSE;
+	vcpu->request &= (uint8_t)~SVM_REQUEST_CLOSE;
 }
 
 /* Back to the host's usual state. What was pending comes in when someone opens IF. */
 static inline void svm_open(struct arch_vcpu *vcpu)
 {
 	__asm__ volatile("cli; stgi" : : : "memory");
-	vcpu->svm.request |= SVM_REQUEST_CLOSE;
+	vcpu->request |= SVM_REQUEST_CLOSE;
 }
+
+/* ---- svm_interrupts.c ---- */
+
+/* ops->sync_apic: the local APIC learns what the guest has made of its TPR. */
+void svm_sync_apic(struct arch_vcpu *vcpu);
+/* Gives the next entry what waits in the local APIC. */
+void svm_inject_interrupts(struct arch_vcpu *vcpu);
+/* The guest's CR8, written where it may let something through. */
+void svm_put_cr8(struct arch_vcpu *vcpu, uint64_t value);
+/* The exit of the IRET that ends an NMI's handler. */
+void svm_end_of_nmi(struct arch_vcpu *vcpu);
 
 /* ---- svm_control_registers.c ---- */
 
@@ -91,10 +102,10 @@ uint64_t svm_get_cr4(const struct arch_vcpu *vcpu);
 /* Without the checks that a MOV makes: for resets. */
 void svm_put_cr4(struct arch_vcpu *vcpu, uint64_t value);
 /*
- * Carries out the MOV to (`write`) or from CR4 at CS:RIP, but for stepping over it; returns its length in bytes, 0: the
- * code is not there. `refused`: nothing changed, #GP(0).
+ * Carries out the MOV to or from a control register at CS:RIP that has exited, but for stepping over it; returns its
+ * length in bytes, 0: the code is not there. `refused`: nothing changed, #GP(0).
  */
-unsigned svm_mov_cr4(struct arch_vcpu *vcpu, bool write, bool *refused);
+unsigned svm_mov_cr(struct arch_vcpu *vcpu, uint64_t exit_code, bool *refused);
 
 /* ---- svm_checks.c ---- */
 

@@ -25,7 +25,7 @@ svm_run:
 	movq	%rsi, VCPU_SVM_EXIT(%rdi)
 
 .Lenter:
-	cmpb	$0, VCPU_SVM_REQUEST(%rdi)
+	cmpw	$0, VCPU_REQUEST(%rdi)
 	jne	.Lprepare
 .Lprepared:
 	movq	VCPU_SVM_VMCB(%rdi), %rax
@@ -73,7 +73,9 @@ svm_run:
 	pushq	%rdi
 	call	svm_prepare
 	popq	%rdi
-	jmp	.Lprepared
+	testl	%eax, %eax
+	js	.Lprepared
+	return_to_caller
 	.size	svm_run, . - svm_run
 
 	.section .note.GNU-stack, "", @progbits

@@ -7,6 +7,7 @@
 #include "svm.h"
 
 #include "decode.h"
+#include "interrupts.h"
 #include "lib/log.h"
 
 #define RFLAGS_TF BIT(8)
@@ -17,11 +18,18 @@ typedef int exit_handler(struct arch_vcpu *vcpu, struct vm_exit *exit, struct vm
 
 /* ---- before an entry ---- */
 
-void svm_prepare(struct arch_vcpu *vcpu)
+int svm_prepare(struct arch_vcpu *vcpu)
 {
 	struct vmcb_control *control = &vcpu->svm.vmcb->control;
-	uint8_t request = vcpu->svm.request;
 	uint8_t next = 0;
+
+	if (vcpu->request & X86_REQUEST_ACCESS) {
+		return x86_second_access(vcpu, vcpu->svm.exit);
+	}
+	if (vcpu->interrupts) {
+		svm_inject_interrupts(vcpu);
+	}
+	uint8_t request = vcpu->request;
 
 	control->tlb_control = TLB_CONTROL_NONE;
 	if (request & SVM_REQUEST_FLUSH) {
@@ -33,11 +41,12 @@ void svm_prepare(struct arch_vcpu *vcpu)
 		next = vcpu->svm.dirty ? SVM_REQUEST_SETTLE : next;
 	}
 	vcpu->svm.dirty = 0;
-	vcpu->svm.request = next;
+	vcpu->request = next;
 	if (request & SVM_REQUEST_CLOSE) {
-		x86_host_timer_set(vcpu->deadline);
+		x86_timer_arm(vcpu);
 		svm_close(vcpu);
 	}
+	return X86_RUN_ON;
 }
 
 /* ---- stepping over the instruction, and exceptions ---- */
@@ -311,7 +320,9 @@ static int exit_intr(struct arch_vcpu *vcpu, struct vm_exit *exit, struct vmcb *
 {
 	requeue_event(vmcb);
 	__asm__ volatile("stgi; nop; clgi" : : : "memory");
-	return leave(vcpu, exit, vmcb, rdtsc() >= vcpu->deadline ? VM_EXIT_DEADLINE : VM_EXIT_INTERRUPT);
+	uint64_t now = rdtsc();
+	lapic_timer_expire(vcpu, now);
+	return leave(vcpu, exit, vmcb, now >= vcpu->deadline ? VM_EXIT_DEADLINE : VM_EXIT_INTERRUPT);
 }
 
 static int exit_hlt(struct arch_vcpu *vcpu, struct vm_exit *exit, struct vmcb *vmcb)
@@ -330,6 +341,23 @@ static int exit_hlt(struct arch_vcpu *vcpu, struct vm_exit *exit, struct vmcb *v
 }
 
 /* ---- the rest ---- */
+
+/* The guest can take now what it could not before: the next entry looks, as it does while a window is open. */
+static int exit_window(struct arch_vcpu *vcpu, struct vm_exit *exit, struct vmcb *vmcb)
+{
+	(void)exit;
+	(void)vmcb;
+	(void)vcpu;
+	return X86_RUN_ON;
+}
+
+static int exit_iret(struct arch_vcpu *vcpu, struct vm_exit *exit, struct vmcb *vmcb)
+{
+	(void)exit;
+	(void)vmcb;
+	svm_end_of_nmi(vcpu);
+	return X86_RUN_ON;
+}
 
 /* The CPU has updated DR6 and raised nothing else: 15.12.2. */
 static int exit_db(struct arch_vcpu *vcpu, struct vm_exit *exit, struct vmcb *vmcb)
@@ -404,11 +432,11 @@ static int exit_shutdown(struct arch_vcpu *vcpu, struct vm_exit *exit, struct vm
 	return leave(vcpu, exit, vmcb, VM_EXIT_SHUTDOWN);
 }
 
-/* MOV to and from CR4. */
-static int exit_cr4(struct arch_vcpu *vcpu, struct vm_exit *exit, struct vmcb *vmcb)
+/* MOV to and from CR4, and to CR8. */
+static int exit_mov_cr(struct arch_vcpu *vcpu, struct vm_exit *exit, struct vmcb *vmcb)
 {
 	bool refused;
-	unsigned length = svm_mov_cr4(vcpu, vmcb->control.exit_code == VMEXIT_CR4_WRITE, &refused);
+	unsigned length = svm_mov_cr(vcpu, vmcb->control.exit_code, &refused);
 	if (length == 0) {
 		return code_is_gone(vcpu, exit, vmcb);
 	}
@@ -453,10 +481,12 @@ static __attribute__((noinline)) int exit_unknown(struct arch_vcpu *vcpu, struct
 
 static exit_handler *const handlers[VMEXIT_LAST + 1] = {
 	UNEXPECTED(0, VMEXIT_CR4_READ - 1), /* other control registers */
-	[VMEXIT_CR4_READ] = exit_cr4,
+	[VMEXIT_CR4_READ] = exit_mov_cr,
 	UNEXPECTED(VMEXIT_CR4_READ + 1, VMEXIT_CR4_WRITE - 1),
-	[VMEXIT_CR4_WRITE] = exit_cr4,
-	UNEXPECTED(VMEXIT_CR4_WRITE + 1, VMEXIT_EXCP_BASE + X86_DB - 1), /* and debug registers, #DE */
+	[VMEXIT_CR4_WRITE] = exit_mov_cr,
+	UNEXPECTED(VMEXIT_CR4_WRITE + 1, VMEXIT_CR8_WRITE - 1),
+	[VMEXIT_CR8_WRITE] = exit_mov_cr,
+	UNEXPECTED(VMEXIT_CR8_WRITE + 1, VMEXIT_EXCP_BASE + X86_DB - 1), /* and debug registers, #DE */
 	[VMEXIT_EXCP_BASE + X86_DB] = exit_db,
 	UNEXPECTED(VMEXIT_EXCP_BASE + X86_DB + 1, VMEXIT_EXCP_BASE + X86_AC - 1), /* other exceptions */
 	[VMEXIT_EXCP_BASE + X86_AC] = exit_ac,
@@ -466,11 +496,14 @@ static exit_handler *const handlers[VMEXIT_LAST + 1] = {
 	[VMEXIT_NMI] = exit_intr,
 	[VMEXIT_SMI] = exit_intr,
 	[VMEXIT_INIT] = exit_intr,
-	UNEXPECTED(VMEXIT_INIT + 1, VMEXIT_RDPMC - 1), /* VINTR, CR0_SEL_WRITE, descriptor tables, RDTSC */
+	[VMEXIT_VINTR] = exit_window,
+	UNEXPECTED(VMEXIT_VINTR + 1, VMEXIT_RDPMC - 1), /* CR0_SEL_WRITE, descriptor tables, RDTSC */
 	[VMEXIT_RDPMC] = exit_rdpmc,
 	UNEXPECTED(VMEXIT_RDPMC + 1, VMEXIT_CPUID - 1), /* PUSHF, POPF */
 	[VMEXIT_CPUID] = exit_cpuid,
-	UNEXPECTED(VMEXIT_CPUID + 1, VMEXIT_INVD - 1), /* RSM, IRET, SWINT */
+	UNEXPECTED(VMEXIT_CPUID + 1, VMEXIT_IRET - 1), /* RSM */
+	[VMEXIT_IRET] = exit_iret,
+	UNEXPECTED(VMEXIT_IRET + 1, VMEXIT_INVD - 1), /* SWINT */
 	[VMEXIT_INVD] = exit_invalidate,
 	UNEXPECTED(VMEXIT_INVD + 1, VMEXIT_HLT - 1), /* PAUSE */
 	[VMEXIT_HLT] = exit_hlt,

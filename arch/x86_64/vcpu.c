@@ -7,6 +7,7 @@
 
 #include "cpu.h"
 #include "decode.h"
+#include "interrupts.h"
 #include "lib/string.h"
 
 #define TAGS_MAX     64 /* VMs that can exist at a time, and one for the host */
@@ -64,6 +65,7 @@ int arch_vm_init(struct arch_vm *vm, struct addr_space *space, unsigned vcpus)
 	if (vm->tag == 0) {
 		return MM_ENOMEM;
 	}
+	ioapic_reset(&vm->ioapic);
 	int status = x86_ops->vm_init(vm);
 	if (status != MM_OK) {
 		x86_tag_free(vm->tag);
@@ -83,22 +85,6 @@ void arch_vm_flush(struct arch_vm *vm, const struct gpa_range *ranges, unsigned 
 	(void)ranges;
 	(void)count;
 	vm->ops->flush(vm);
-}
-
-/* A guest has no interrupt controller yet: whoever raises a line is not heard, and its model is polled. */
-void arch_vm_set_irq(struct arch_vm *vm, unsigned line, bool level)
-{
-	(void)vm;
-	(void)line;
-	(void)level;
-}
-
-unsigned arch_vm_devices(const struct arch_vm *vm, struct arch_vm_device *devices, unsigned count)
-{
-	(void)vm;
-	(void)devices;
-	(void)count;
-	return 0;
 }
 
 unsigned arch_vm_gic_version(const struct arch_vm *vm)
@@ -122,18 +108,29 @@ int arch_vcpu_init(struct arch_vcpu *vcpu, struct arch_vm *vm, unsigned index)
 	vcpu->index = index;
 	vcpu->deadline = UINT64_MAX;
 	vcpu->mmio.page = X86_MMIO_NONE;
+	hpa_t page = vm->hal->alloc_frames(vm->hal, 0, FRAME_KERNEL);
+	if (page == HPA_NONE) {
+		return MM_ENOMEM;
+	}
+	vcpu->lapic.registers = mm_pointer(vm->hal, page);
+	lapic_reset(vcpu);
 	int status = x86_lazy_init(vcpu);
 	if (status != MM_OK) {
-		return status;
+		goto no_state;
 	}
 	status = vm->ops->vcpu_init(vcpu);
 	if (status != MM_OK) {
-		x86_lazy_destroy(vcpu);
-		return status;
+		goto no_control;
 	}
 	vcpu->next = vm->first_vcpu;
 	vm->first_vcpu = vcpu;
 	return MM_OK;
+
+no_control:
+	x86_lazy_destroy(vcpu);
+no_state:
+	vm->hal->free_frames(vm->hal, page, 0, FRAME_KERNEL);
+	return status;
 }
 
 void arch_vcpu_destroy(struct arch_vcpu *vcpu)
@@ -147,6 +144,7 @@ void arch_vcpu_destroy(struct arch_vcpu *vcpu)
 	}
 	vcpu->vm->ops->vcpu_destroy(vcpu);
 	x86_lazy_destroy(vcpu);
+	vcpu->vm->hal->free_frames(vcpu->vm->hal, (uintptr_t)vcpu->lapic.registers, 0, FRAME_KERNEL);
 }
 
 void arch_vcpu_start(struct arch_vcpu *vcpu, const struct arch_entry *entry)
@@ -154,6 +152,8 @@ void arch_vcpu_start(struct arch_vcpu *vcpu, const struct arch_entry *entry)
 	memset(vcpu->gpr, 0, sizeof(vcpu->gpr));
 	memset(&vcpu->code, 0, sizeof(vcpu->code));
 	x86_lazy_reset(vcpu);
+	lapic_reset(vcpu);
+	vcpu->request &= (uint8_t)~X86_REQUEST_ACCESS;
 	vcpu->vm->ops->start(vcpu, entry);
 }
 
@@ -161,7 +161,7 @@ void arch_vcpu_load(struct arch_vcpu *vcpu)
 {
 	x86_lazy_load(vcpu);
 	vcpu->vm->ops->load(vcpu);
-	x86_host_timer_set(vcpu->deadline);
+	x86_timer_arm(vcpu);
 }
 
 void arch_vcpu_put(struct arch_vcpu *vcpu)
@@ -184,16 +184,10 @@ void arch_vcpu_finish_hypercall(struct arch_vcpu *vcpu, uint64_t result)
 	vcpu->gpr[GPR_RAX] = result;
 }
 
-static uint64_t sign_extend(uint64_t value, unsigned bytes)
-{
-	unsigned unused = 64 - 8 * bytes;
-	return (uint64_t)((int64_t)(value << unused) >> unused);
-}
-
 /* VM entry wants a canonical RIP in 64-bit code and 32 bits in any other: SDM vol. 3C 26.3.1.4. */
 bool arch_vcpu_resume_at(struct arch_vcpu *vcpu, uint64_t pc, uint64_t result)
 {
-	uint64_t valid = x86_code_mode(vcpu) == X86_CODE_64 ? sign_extend(pc, LINEAR_BYTES) : (uint32_t)pc;
+	uint64_t valid = x86_code_mode(vcpu) == X86_CODE_64 ? x86_sign_extend(pc, LINEAR_BYTES) : (uint32_t)pc;
 	if (pc != valid) {
 		return false;
 	}
@@ -206,27 +200,8 @@ void arch_vcpu_set_deadline(struct arch_vcpu *vcpu, uint64_t counter)
 {
 	vcpu->deadline = counter;
 	if (this_cpu()->loaded == vcpu) {
-		x86_host_timer_set(counter);
+		x86_timer_arm(vcpu);
 	}
-}
-
-/* No interrupt controller yet: nothing is ever pending, nothing wakes a HLT. */
-bool arch_vcpu_interrupt_pending(struct arch_vcpu *vcpu)
-{
-	(void)vcpu;
-	return false;
-}
-
-bool arch_vcpu_wakeable(struct arch_vcpu *vcpu)
-{
-	(void)vcpu;
-	return false;
-}
-
-uint64_t arch_vcpu_wake_time(struct arch_vcpu *vcpu)
-{
-	(void)vcpu;
-	return UINT64_MAX;
 }
 
 const char *arch_exit_name(uint64_t raw)
@@ -234,141 +209,17 @@ const char *arch_exit_name(uint64_t raw)
 	return x86_ops->exit_name(raw);
 }
 
-/* ---- port and MMIO accesses ---- */
+/* ---- nested faults ---- */
 
-/* Puts a value of `bytes` into a register as the ISA does: 4 bytes clear the upper half, 1 and 2 leave the rest. */
-static inline void write_gpr(uint64_t *gpr, uint64_t value, unsigned bytes)
+/* The guest's interrupt controllers: answered here. */
+static __attribute__((noinline)) int apic_fault(struct arch_vcpu *vcpu, struct vm_exit *exit)
 {
-	if (bytes == 1) {
-		*(uint8_t *)gpr = (uint8_t)value;
-	} else if (bytes == 2) {
-		*(uint16_t *)gpr = (uint16_t)value;
-	} else {
-		*gpr = bytes == 4 ? (uint32_t)value : value;
+	int kind = x86_device_fault(vcpu, exit);
+	while (kind == VM_EXIT_MMIO && x86_apic_mmio(vcpu, &exit->io)) {
+		arch_vcpu_finish_io(vcpu, &exit->io);
+		kind = vcpu->request & X86_REQUEST_ACCESS ? x86_second_access(vcpu, exit) : X86_RUN_ON;
 	}
-}
-
-static __attribute__((noinline)) void skip_by_rip(struct arch_vcpu *vcpu, unsigned length)
-{
-	const struct virt_ops *ops = vcpu->vm->ops;
-	ops->set(vcpu, X86_RIP, ops->get(vcpu, X86_RIP) + length);
-}
-
-static inline void skip(struct arch_vcpu *vcpu, unsigned length)
-{
-	void (*by_ops)(struct arch_vcpu *, unsigned) = vcpu->vm->ops->skip;
-	if (likely(by_ops)) {
-		by_ops(vcpu, length);
-	} else {
-		skip_by_rip(vcpu, length);
-	}
-}
-
-/* INS and OUTS, MOVSX, AH to BH, RSP. */
-static __attribute__((noinline)) void finish_odd_io(struct arch_vcpu *vcpu, const struct io_access *io)
-{
-	const struct virt_ops *ops = vcpu->vm->ops;
-	uint64_t *gpr = &vcpu->gpr[io->target];
-	uint64_t value = io->detail & X86_IO_SIGN_EXTEND ? sign_extend(io->value, io->width) : io->value;
-	if (io->detail & X86_IO_STRING) {
-		x86_string_io_finish(vcpu, io);
-		return;
-	}
-	if (!io->write && (io->detail & X86_IO_HIGH_BYTE)) {
-		*gpr = (*gpr & ~BITS(15, 8)) | (value & UINT8_MAX) << 8;
-	} else if (!io->write && (io->detail & X86_IO_RSP)) {
-		uint64_t rsp = ops->get(vcpu, X86_RSP);
-		write_gpr(&rsp, value, X86_IO_RESULT(io->detail));
-		ops->set(vcpu, X86_RSP, rsp);
-	} else if (!io->write) {
-		write_gpr(gpr, value, X86_IO_RESULT(io->detail));
-	}
-	skip(vcpu, io->length);
-}
-
-static __attribute__((noinline)) void finish_port(struct arch_vcpu *vcpu, const struct io_access *io)
-{
-	if (!io->write) {
-		write_gpr(&vcpu->gpr[GPR_RAX], io->value, io->width);
-	}
-	if (io->length) {
-		skip(vcpu, io->length);
-	}
-}
-
-void arch_vcpu_finish_io(struct arch_vcpu *vcpu, const struct io_access *io)
-{
-	uint64_t shape = x86_io_shape(io);
-	if (shape == X86_IO_PORT(1, false)) { /* IN AL, the most frequent one */
-		*(uint8_t *)&vcpu->gpr[GPR_RAX] = (uint8_t)io->value;
-		return;
-	}
-	if (!(io->detail & X86_IO_MMIO)) {
-		if (unlikely(io->detail & X86_IO_STRING)) {
-			finish_odd_io(vcpu, io);
-		} else if (shape != X86_IO_PORT(1, true)) {
-			finish_port(vcpu, io);
-		}
-		return;
-	}
-	if (unlikely(io->detail & X86_IO_ODD)) {
-		finish_odd_io(vcpu, io);
-		return;
-	}
-	if (!io->write) {
-		write_gpr(&vcpu->gpr[io->target], io->value, X86_IO_RESULT(io->detail));
-	}
-	skip(vcpu, io->length);
-}
-
-static uint64_t stored_value(struct arch_vcpu *vcpu, const struct x86_instruction *instruction)
-{
-	uint64_t value;
-	if (instruction->immediate) {
-		value = instruction->value;
-	} else if (instruction->gpr == GPR_RSP && !instruction->high_byte) {
-		value = vcpu->vm->ops->get(vcpu, X86_RSP);
-	} else {
-		value = vcpu->gpr[instruction->gpr] >> (instruction->high_byte ? 8 : 0);
-	}
-	return value & BITS(8U * instruction->width - 1, 0);
-}
-
-/* io_access.detail of an MMIO access. */
-static inline uint32_t mmio_detail(const struct x86_instruction *instruction)
-{
-	uint32_t detail = (uint32_t)(X86_IO_MMIO | (uint32_t)instruction->result_width << X86_IO_RESULT_SHIFT);
-	if (unlikely(instruction->sign_extend || instruction->high_byte || instruction->gpr == GPR_RSP)) {
-		detail |= instruction->sign_extend ? (uint32_t)X86_IO_SIGN_EXTEND : 0;
-		detail |= (uint32_t)(instruction->high_byte ? X86_IO_HIGH_BYTE : 0);
-		detail |= (uint32_t)(instruction->gpr == GPR_RSP ? X86_IO_RSP : 0);
-	}
-	return detail;
-}
-
-/* mm has refused exit->fault with `status`. Where nothing is mapped it may be a device's register. */
-static __attribute__((noinline)) int refused_fault(struct arch_vcpu *vcpu, struct vm_exit *exit, int status)
-{
-	const struct nested_fault *fault = &exit->fault;
-	struct io_access *io = &exit->io;
-	struct x86_instruction instruction;
-
-	exit->status = status;
-	if (status != MM_EFAULT || fault->table_walk || (fault->access & MM_EXECUTE) ||
-	    !x86_fetch_decode(vcpu, &instruction) ||
-	    instruction.operation != (fault->access & MM_WRITE ? MMIO_STORE : MMIO_LOAD)) {
-		return VM_EXIT_NESTED_FAULT;
-	}
-	io->address = fault->gpa;
-	io->width = instruction.width;
-	io->write = instruction.operation == MMIO_STORE;
-	io->length = instruction.length;
-	io->target = instruction.gpr;
-	io->detail = mmio_detail(&instruction);
-	if (instruction.operation == MMIO_STORE) {
-		io->value = stored_value(vcpu, &instruction);
-	}
-	return VM_EXIT_MMIO;
+	return kind;
 }
 
 static inline bool known_device_page(const struct arch_vcpu *vcpu, gpa_t gpa)
@@ -379,7 +230,10 @@ static inline bool known_device_page(const struct arch_vcpu *vcpu, gpa_t gpa)
 int x86_fault_exit(struct arch_vcpu *vcpu, struct vm_exit *exit)
 {
 	if (known_device_page(vcpu, exit->fault.gpa)) {
-		return refused_fault(vcpu, exit, MM_EFAULT);
+		return x86_device_fault(vcpu, exit);
+	}
+	if (unlikely(exit->fault.gpa - X86_APIC_WINDOW < X86_APIC_WINDOW_BYTES)) {
+		return apic_fault(vcpu, exit);
 	}
 	int status = addr_space_handle_fault(vcpu->vm->space, &exit->fault);
 	if (likely(status == MM_OK)) {
@@ -388,8 +242,10 @@ int x86_fault_exit(struct arch_vcpu *vcpu, struct vm_exit *exit)
 	if (status == MM_EFAULT) {
 		vcpu->mmio.page = align_down(exit->fault.gpa, FRAME_SIZE);
 		vcpu->mmio.layout = vcpu->vm->space->layout;
+		return x86_device_fault(vcpu, exit);
 	}
-	return refused_fault(vcpu, exit, status);
+	exit->status = status;
+	return VM_EXIT_NESTED_FAULT;
 }
 
 /* ---- XSETBV ---- */

@@ -104,6 +104,8 @@ struct virt_ops {
 	void (*skip)(struct arch_vcpu *vcpu, unsigned length);
 	/* Queues an exception for the next entry; error_code X86_NO_ERROR_CODE where the vector has none. */
 	void (*inject)(struct arch_vcpu *vcpu, enum x86_vector vector, uint32_t error_code);
+	/* The local APIC's TPR, IRR and ISR as the guest has made them without an exit. NULL: they are so always. */
+	void (*sync_apic)(struct arch_vcpu *vcpu);
 	const char *(*exit_name)(uint64_t raw);
 	/* How many tags (ASIDs, VPIDs) there are, 0 among them. NULL: more than we ever need. */
 	unsigned (*tag_count)(void);
@@ -137,7 +139,8 @@ int x86_fault_exit(struct arch_vcpu *vcpu, struct vm_exit *exit);
 #define X86_IO_RESULT(bits) ((unsigned)field(bits, 7, 4)) /* bytes of the register that are written */
 #define X86_IO_RESULT_SHIFT 4
 #define X86_IO_RSP          BIT(8) /* the register that is not in gpr */
-#define X86_IO_ODD          (X86_IO_STRING | X86_IO_SIGN_EXTEND | X86_IO_HIGH_BYTE | X86_IO_RSP)
+#define X86_IO_COMPUTE      BIT(9) /* goes on by what device_access.c remembers */
+#define X86_IO_ODD          (X86_IO_STRING | X86_IO_SIGN_EXTEND | X86_IO_HIGH_BYTE | X86_IO_RSP | X86_IO_COMPUTE)
 
 /* width, write, length, target and detail as one number: hot paths set and compare them at once. */
 _Static_assert(sizeof(struct io_access) - offsetof(struct io_access, width) == sizeof(uint64_t), "the rest of it");
@@ -156,9 +159,34 @@ static inline void x86_io_set_shape(struct io_access *io, uint64_t shape)
 	__builtin_memcpy(&io->width, &shape, sizeof(shape));
 }
 
+#define X86_RUN_ON (-1) /* beside enum vm_exit_kind: answered, enter the guest again */
+
+/* `bytes` of the value as a signed number. */
+static inline uint64_t x86_sign_extend(uint64_t value, unsigned bytes)
+{
+	unsigned unused = 64 - 8 * bytes;
+	return (uint64_t)((int64_t)(value << unused) >> unused);
+}
+
+/* ---- device_access.c: what a nested fault is about where no memory is ---- */
+
+/* arch_vcpu.request, beside enum svm_request. */
+enum x86_request {
+	X86_REQUEST_ACCESS =
+		16, /* an instruction has read a device and has to write it, before anything else happens */
+};
+
+/* VM_EXIT_MMIO with the access in exit->io; VM_EXIT_NESTED_FAULT: it is none of those that reach device registers. */
+int x86_device_fault(struct arch_vcpu *vcpu, struct vm_exit *exit);
+/* X86_REQUEST_ACCESS: VM_EXIT_MMIO with that access. */
+int x86_second_access(struct arch_vcpu *vcpu, struct vm_exit *exit);
+
 /* ---- string_io.c ---- */
 
-#define X86_RUN_ON (-1) /* beside enum vm_exit_kind: answered, enter the guest again */
+struct x86_instruction;
+/* MOVS or STOS at exit->fault, one element at a time: VM_EXIT_MMIO with it in exit->io, or what x86_string_io returns.
+ */
+int x86_string_mmio(struct arch_vcpu *vcpu, struct vm_exit *exit, const struct x86_instruction *instruction);
 
 /*
  * INS and OUTS, one element at a time: fills exit->io for the element and returns VM_EXIT_PORT. X86_RUN_ON:

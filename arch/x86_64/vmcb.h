@@ -8,13 +8,16 @@
 /* Exit codes, APM vol. 2 appendix C. */
 #define VMEXIT_CR4_READ          0x04
 #define VMEXIT_CR4_WRITE         0x14
+#define VMEXIT_CR8_WRITE         0x18
 #define VMEXIT_EXCP_BASE         0x40 /* + vector */
 #define VMEXIT_INTR              0x60
 #define VMEXIT_NMI               0x61
 #define VMEXIT_SMI               0x62
 #define VMEXIT_INIT              0x63
+#define VMEXIT_VINTR             0x64
 #define VMEXIT_RDPMC             0x6f
 #define VMEXIT_CPUID             0x72
+#define VMEXIT_IRET              0x74
 #define VMEXIT_INVD              0x76
 #define VMEXIT_HLT               0x78
 #define VMEXIT_INVLPGA           0x7a
@@ -137,14 +140,17 @@ _Static_assert(offsetof(struct vmcb_save, pat) == 0x268, "appendix B, table B-2"
 /* intercept_cr, at 000h. */
 #define INTERCEPT_CR4_READ  BIT(4)
 #define INTERCEPT_CR4_WRITE BIT(20)
+#define INTERCEPT_CR8_WRITE BIT(24)
 
 /* intercept_misc1, at 00Ch. */
 #define INTERCEPT_INTR      BIT(0)
 #define INTERCEPT_NMI       BIT(1)
 #define INTERCEPT_SMI       BIT(2)
 #define INTERCEPT_INIT      BIT(3)
+#define INTERCEPT_VINTR     BIT(4)
 #define INTERCEPT_RDPMC     BIT(15)
 #define INTERCEPT_CPUID     BIT(18)
+#define INTERCEPT_IRET      BIT(20)
 #define INTERCEPT_INVD      BIT(22)
 #define INTERCEPT_HLT       BIT(24)
 #define INTERCEPT_INVLPGA   BIT(26)
@@ -174,9 +180,12 @@ _Static_assert(offsetof(struct vmcb_save, pat) == 0x268, "appendix B, table B-2"
 #define TLB_CONTROL_FLUSH_ASID 3
 
 /* virtual_interrupt, 15.21. */
-#define VIRTUAL_TPR    BITS(3, 0)
-#define V_INTR_MASKING BIT(24)
-#define NESTED_PAGING  BIT(0) /* nested_control */
+#define VIRTUAL_TPR      BITS(3, 0)
+#define V_IRQ            BIT(8)
+#define V_IGN_TPR        BIT(20)
+#define V_INTR_MASKING   BIT(24)
+#define INTERRUPT_SHADOW BIT(0) /* interrupt_shadow */
+#define NESTED_PAGING    BIT(0) /* nested_control */
 
 /* clean, 15.15.3: a bit that is set lets the CPU use what it has kept of that part of the VMCB. */
 #define CLEAN_INTERCEPTS        BIT(0)

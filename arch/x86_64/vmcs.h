@@ -75,6 +75,7 @@
 #define CPU_RDPMC            BIT(11)
 #define CPU_CR8_LOAD         BIT(19)
 #define CPU_CR8_STORE        BIT(20)
+#define CPU_NMI_WINDOW       BIT(22)
 #define CPU_UNCONDITIONAL_IO BIT(24)
 #define CPU_MSR_BITMAPS      BIT(28)
 #define CPU_MONITOR          BIT(29)
@@ -239,6 +240,8 @@ enum vmx_exit_reason {
 	EXIT_EXTERNAL_INTERRUPT = 1,
 	EXIT_TRIPLE_FAULT = 2,
 	EXIT_INIT = 3,
+	EXIT_INTERRUPT_WINDOW = 7,
+	EXIT_NMI_WINDOW = 8,
 	EXIT_TASK_SWITCH = 9,
 	EXIT_CPUID = 10,
 	EXIT_GETSEC = 11,

@@ -19,6 +19,8 @@
 _Static_assert(offsetof(struct arch_vcpu, gpr) == VCPU_GPR(0), "vmx.h, for vmx_asm.S");
 _Static_assert(offsetof(struct arch_vcpu, vmx.exit) == VCPU_VMX_EXIT, "vmx.h, for vmx_asm.S");
 _Static_assert(offsetof(struct arch_vcpu, vmx.stack) == VCPU_VMX_STACK, "vmx.h, for vmx_asm.S");
+_Static_assert(offsetof(struct arch_vcpu, request) == VCPU_REQUEST, "vmx.h, for vmx_asm.S");
+_Static_assert(offsetof(struct arch_vcpu, interrupts) == VCPU_REQUEST + 1, "vmx.h, for vmx_asm.S");
 _Static_assert(offsetof(struct arch_vcpu, exits) == VCPU_EXITS, "vmx.h, for vmx_asm.S");
 _Static_assert(offsetof(struct vm_exit, call.number) == EXIT_CALL_NUMBER, "vmx.h, for vmx_asm.S");
 _Static_assert(offsetof(struct vm_exit, call.argument) == EXIT_CALL_ARGUMENT, "vmx.h, for vmx_asm.S");
@@ -288,7 +290,6 @@ static void vmx_start(struct arch_vcpu *vcpu, const struct arch_entry *entry)
 {
 	uint64_t previous = borrow_vmcs(vcpu);
 	vmx_setup(vcpu);
-	vcpu->vmx.cr8 = 0;
 	x86_reset_state(vcpu, entry);
 	vmwrite(VMCS_GUEST_INTERRUPTIBILITY, 0);
 	vmwrite(VMCS_GUEST_PENDING_DEBUG, 0);
@@ -319,7 +320,7 @@ static uint64_t get_current(const struct arch_vcpu *vcpu, enum x86_register name
 	case X86_CR4:
 		return vmx_guest_cr4(vcpu);
 	default: /* CR8 */
-		return vcpu->vmx.cr8;
+		return LAPIC_CLASS(lapic_get(&vcpu->lapic, LAPIC_TPR));
 	}
 }
 
@@ -367,7 +368,8 @@ static void set_current(struct arch_vcpu *vcpu, enum x86_register name, uint64_t
 		}
 		break;
 	case X86_CR8:
-		vcpu->vmx.cr8 = (uint32_t)value;
+		lapic_put(&vcpu->lapic, LAPIC_TPR, (uint32_t)value << 4);
+		vcpu->interrupts = 1;
 		break;
 	case X86_RIP: /* vmx_set */
 		vmx_move_to(value);

@@ -9,6 +9,7 @@
 #define VCPU_GPR(number)   ((number)*8)
 #define VCPU_VMX_EXIT      128
 #define VCPU_VMX_STACK     136
+#define VCPU_REQUEST       176 /* request and interrupts, as one word */
 #define REASON_VMCALL      18
 #define VCPU_EXITS_VMCALL  (VCPU_EXITS + REASON_VMCALL * 8)
 #define VCPU_EXITS         216
@@ -68,6 +69,11 @@ void vmx_setup_host(void);
 /* ops->run: enters the guest and calls vmx_handle_exit after each exit until that answers an enum vm_exit_kind. */
 enum vm_exit_kind vmx_run(struct arch_vcpu *vcpu, struct vm_exit *exit);
 extern const char vmx_exit_point[]; /* HOST_RIP */
+
+/* ---- vmx_interrupts.c ---- */
+
+/* For vmx_asm.S: does what arch_vcpu.request and interrupts ask for. X86_RUN_ON, or an exit after all. */
+int vmx_prepare(struct arch_vcpu *vcpu);
 
 /* ---- vmx_exits.c ---- */
 

@@ -31,6 +31,9 @@ vmx_run:
 .Lenter:
 	load_r12_to_r15
 .Lenter_again: /* C code has preserved R12 to R15, which are still the guest's */
+	cmpw	$0, VCPU_REQUEST(%rdi)
+	jne	.Lprepare
+.Lprepared:
 	movq	VCPU_GPR(0)(%rdi), %rax
 	load_most
 	vmresume
@@ -92,6 +95,15 @@ vmx_exit_point:
 	cmpl	$RUN_ON, %eax
 	je	.Lenter_again
 	jl	.Lenter
+	return_to_caller
+
+.Lprepare:
+	pushq	%rdi
+	leaq	48(%rsp), %rbp
+	call	vmx_prepare
+	popq	%rdi
+	testl	%eax, %eax
+	js	.Lprepared
 	return_to_caller
 	.size	vmx_run, . - vmx_run
 

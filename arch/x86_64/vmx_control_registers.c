@@ -168,7 +168,8 @@ static bool move_to(struct arch_vcpu *vcpu, uint64_t number, uint64_t value)
 		if (value > CR8_MAX) {
 			return false;
 		}
-		vcpu->vmx.cr8 = (uint32_t)value;
+		lapic_put(&vcpu->lapic, LAPIC_TPR, (uint32_t)value << 4);
+		vcpu->interrupts = 1; /* it may let something through */
 		return true;
 	default:
 		return false;
@@ -186,7 +187,7 @@ static uint64_t source_register(const struct arch_vcpu *vcpu, uint64_t gpr)
 static void move_from(struct arch_vcpu *vcpu, uint64_t number, uint64_t gpr)
 {
 	/* CR0 and CR4 are read without an exit. */
-	uint64_t value = number == 8 ? vcpu->vmx.cr8 : vmread(VMCS_GUEST_CR3);
+	uint64_t value = number == 8 ? LAPIC_CLASS(lapic_get(&vcpu->lapic, LAPIC_TPR)) : vmread(VMCS_GUEST_CR3);
 	if (gpr == GPR_RSP) {
 		vmwrite(VMCS_GUEST_RSP, value);
 	} else {

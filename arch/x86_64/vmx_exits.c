@@ -4,6 +4,7 @@
  * 3D appendix C). Called by vmx_asm.S with interrupts off and the vCPU's VMCS current. The first half is the hot
  * path: no log, no lock, no field read that the exit does not need. Nothing a guest does may reach a panic.
  */
+#include "interrupts.h"
 #include "lib/log.h"
 #include "vmx.h"
 #include "vmx_names.h"
@@ -190,10 +191,12 @@ static int exit_external_interrupt(struct arch_vcpu *vcpu, struct vm_exit *exit)
 	(void)requeue_event();
 	/* The interrupt is still in the local APIC: it comes in through our own IDT right here. */
 	__asm__ volatile("sti; nop; cli" : : : "memory");
-	if (rdtsc() >= vcpu->deadline) {
+	uint64_t now = rdtsc();
+	lapic_timer_expire(vcpu, now);
+	if (now >= vcpu->deadline) {
 		return VM_EXIT_DEADLINE;
 	}
-	x86_host_timer_set(vcpu->deadline); /* it may have been this timer, before its time */
+	x86_timer_arm(vcpu); /* it may have been this timer, for the guest or before its time */
 	return VM_EXIT_INTERRUPT;
 }
 
@@ -201,8 +204,9 @@ void vmx_arm_timer(const struct arch_vcpu *vcpu)
 {
 	uint64_t now = rdtsc();
 	uint64_t slice = arch_counter_hz() / TIMER_SLICES_PER_SECOND;
-	if (vcpu->deadline > now) {
-		slice = MIN(slice, vcpu->deadline - now);
+	uint64_t due = MIN(vcpu->deadline, vcpu->lapic.due);
+	if (due > now) {
+		slice = MIN(slice, due - now);
 	}
 	if (vmx_capabilities.pin & PIN_PREEMPTION_TIMER) {
 		vmwrite(VMCS_PREEMPTION_TIMER, MIN(slice >> vmx_capabilities.timer_shift, UINT32_MAX));
@@ -212,8 +216,17 @@ void vmx_arm_timer(const struct arch_vcpu *vcpu)
 static int exit_preemption_timer(struct arch_vcpu *vcpu, struct vm_exit *exit)
 {
 	(void)exit;
+	lapic_timer_expire(vcpu, rdtsc());
 	vmx_arm_timer(vcpu);
 	return rdtsc() >= vcpu->deadline ? (int)VM_EXIT_DEADLINE : X86_RUN_ON;
+}
+
+/* The guest can take now what it could not before: the next entry looks, as it does while a window is open. */
+static int exit_window(struct arch_vcpu *vcpu, struct vm_exit *exit)
+{
+	(void)exit;
+	(void)vcpu;
+	return X86_RUN_ON;
 }
 
 static int exit_hlt(struct arch_vcpu *vcpu, struct vm_exit *exit)
@@ -383,7 +396,9 @@ static exit_handler *const handlers[EXIT_REASONS] = {
 	[EXIT_EXTERNAL_INTERRUPT] = exit_external_interrupt,
 	[EXIT_TRIPLE_FAULT] = exit_triple_fault,
 	[EXIT_INIT] = exit_ignored,
-	UNEXPECTED(EXIT_INIT + 1, EXIT_TASK_SWITCH - 1), /* SIPI, SMIs, interrupt and NMI windows */
+	UNEXPECTED(EXIT_INIT + 1, EXIT_INTERRUPT_WINDOW - 1), /* SIPI, SMIs */
+	[EXIT_INTERRUPT_WINDOW] = exit_window,
+	[EXIT_NMI_WINDOW] = exit_window,
 	[EXIT_TASK_SWITCH] = exit_task_switch,
 	[EXIT_CPUID] = exit_cpuid,
 	[EXIT_GETSEC] = exit_undefined,

@@ -29,7 +29,9 @@ static void check_instruction(const uint8_t *bytes, size_t count, enum x86_code_
 		return;
 	}
 	CHECK(first.length >= 1 && first.length <= count && first.length <= X86_INSTRUCTION_MAX);
-	CHECK(first.operation == MMIO_NONE || first.operation == MMIO_LOAD || first.operation == MMIO_STORE);
+	enum mmio_operation class = MMIO_CLASS(first.operation);
+	CHECK(class <= MMIO_MOVS && MMIO_ALU(first.operation) <= ALU_XCHG);
+	CHECK(MMIO_ALU(first.operation) == 0 || (class >= MMIO_MODIFY && class <= MMIO_COMBINE));
 	CHECK(is_width(first.width) && is_width(first.result_width) && first.width <= first.result_width);
 	CHECK(first.gpr < (mode == X86_CODE_64 ? 16 : 8));
 	CHECK(!first.high_byte || (first.gpr < 4 && first.width == 1));

@@ -27,6 +27,9 @@ struct encoding {
 #define STORES(w, reg)             ACCESS(MMIO_STORE, w, w, reg)
 #define STORES_VALUE(w, v)         STORES(w, 0), .immediate = true, .value = (v)
 
+#define COMPUTES(class, op, w, reg) ACCESS(MMIO_OPERATION(MMIO_##class, ALU_##op), w, w, reg)
+#define WITH_VALUE(class, op, w, v) COMPUTES(class, op, w, 0), .immediate = true, .value = (v)
+
 enum { AX, CX, DX, BX, SP, BP, SI, DI, R8, R9, R10, R11, R12, R13, R14, R15 };
 
 static const struct encoding encodings_64[] = {
@@ -86,6 +89,39 @@ static const struct encoding encodings_64[] = {
          BYTES(0x48, 0xa3, 0x88, 0x77, 0x66, 0x55, 0x44, 0x33, 0x22, 0x11),
          {STORES(8, AX), .length = 10}},
 	{"addr32 mov %eax,0xfec00000", BYTES(0x67, 0xa3, 0x00, 0x00, 0xc0, 0xfe), {STORES(4, AX), .length = 6}},
+	{"and %eax,(%rdi)", BYTES(0x21, 0x07), {COMPUTES(MODIFY, AND, 4, AX), .length = 2}},
+	{"or %r9b,(%rdi)", BYTES(0x44, 0x08, 0x0f), {COMPUTES(MODIFY, OR, 1, R9), .length = 3}},
+	{"or %ch,(%rdi)", BYTES(0x08, 0x2f), {COMPUTES(MODIFY, OR, 1, CX), .high_byte = true, .length = 2}},
+	{"lock xor %rax,(%rdi)", BYTES(0xf0, 0x48, 0x31, 0x07), {COMPUTES(MODIFY, XOR, 8, AX), .length = 4}},
+	{"add %dx,0x10(%rdi)", BYTES(0x66, 0x01, 0x57, 0x10), {COMPUTES(MODIFY, ADD, 2, DX), .length = 4}},
+	{"sub %esi,(%rdi)", BYTES(0x29, 0x37), {COMPUTES(MODIFY, SUB, 4, SI), .length = 2}},
+	{"and (%rdi),%eax", BYTES(0x23, 0x07), {COMPUTES(COMBINE, AND, 4, AX), .length = 2}},
+	{"xor (%rdi),%bl", BYTES(0x32, 0x1f), {COMPUTES(COMBINE, XOR, 1, BX), .length = 2}},
+	{"cmp %eax,(%rdi)", BYTES(0x39, 0x07), {COMPUTES(COMPARE, CMP, 4, AX), .length = 2}},
+	{"cmp (%rdi),%r8", BYTES(0x4c, 0x3b, 0x07), {COMPUTES(COMBINE, CMP, 8, R8), .length = 3}},
+	{"test %eax,(%rdi)", BYTES(0x85, 0x07), {COMPUTES(COMPARE, TEST, 4, AX), .length = 2}},
+	{"test %dh,(%rdi)", BYTES(0x84, 0x37), {COMPUTES(COMPARE, TEST, 1, DX), .high_byte = true, .length = 2}},
+	{"testb $0x80,(%rdi)", BYTES(0xf6, 0x07, 0x80), {WITH_VALUE(COMPARE, TEST, 1, 0x80), .length = 3}},
+	{"testl $0x80,(%rdi)", BYTES(0xf7, 0x07, 0x80, 0, 0, 0), {WITH_VALUE(COMPARE, TEST, 4, 0x80), .length = 6}},
+	{"xchg %eax,(%rdi)", BYTES(0x87, 0x07), {COMPUTES(MODIFY, XCHG, 4, AX), .length = 2}},
+	{"lock xchg %cl,(%rdi)", BYTES(0xf0, 0x86, 0x0f), {COMPUTES(MODIFY, XCHG, 1, CX), .length = 3}},
+	{"orb $0x10,(%rdi)", BYTES(0x80, 0x0f, 0x10), {WITH_VALUE(MODIFY, OR, 1, 0x10), .length = 3}},
+	{"andl $0xfffffffe,(%rdi)", BYTES(0x83, 0x27, 0xfe), {WITH_VALUE(MODIFY, AND, 4, 0xfffffffe), .length = 3}},
+	{"andw $0xfffe,(%rdi)", BYTES(0x66, 0x83, 0x27, 0xfe), {WITH_VALUE(MODIFY, AND, 2, 0xfffe), .length = 4}},
+	{"xorq $0x7f,(%rdi)", BYTES(0x48, 0x83, 0x37, 0x7f), {WITH_VALUE(MODIFY, XOR, 8, 0x7f), .length = 4}},
+	{"addl $0x12345678,8(%rdi)",
+         BYTES(0x81, 0x47, 0x08, 0x78, 0x56, 0x34, 0x12),
+         {WITH_VALUE(MODIFY, ADD, 4, 0x12345678), .length = 7}},
+	{"subq $-0x80000000,(%rdi)",
+         BYTES(0x48, 0x81, 0x2f, 0, 0, 0, 0x80),
+         {WITH_VALUE(MODIFY, SUB, 8, 0xffffffff80000000), .length = 7}},
+	{"cmpl $-1,(%rdi)", BYTES(0x83, 0x3f, 0xff), {WITH_VALUE(COMPARE, CMP, 4, 0xffffffff), .length = 3}},
+	{"lock orl $1,(%rdi)", BYTES(0xf0, 0x83, 0x0f, 0x01), {WITH_VALUE(MODIFY, OR, 4, 1), .length = 4}},
+	{"and %ebx,%eax: no memory", BYTES(0x21, 0xd8), {ACCESS(MMIO_NONE, 4, 4, BX), .length = 2}},
+	{"stosb", BYTES(0xaa), {ACCESS(MMIO_STOS, 1, 1, AX), .length = 1}},
+	{"rep stosq", BYTES(0xf3, 0x48, 0xab), {ACCESS(MMIO_STOS, 8, 8, AX), .length = 3}},
+	{"rep movsw", BYTES(0x66, 0xf3, 0xa5), {ACCESS(MMIO_MOVS, 2, 2, AX), .length = 3}},
+	{"movsl", BYTES(0xa5), {ACCESS(MMIO_MOVS, 4, 4, AX), .length = 1}},
 	{"mov %ebx,%eax: no memory", BYTES(0x89, 0xd8), {ACCESS(MMIO_NONE, 4, 4, BX), .length = 2}},
 };
 
@@ -134,7 +170,7 @@ static void check_one(const struct encoding *encoding, enum x86_code_mode mode)
 	assert_int_equal(found.length, encoding->expected.length);
 }
 
-static void moves_of_64_bit_code_decode_as_the_assembler_made_them(void **state)
+static void accesses_of_64_bit_code_decode_as_the_assembler_made_them(void **state)
 {
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(encodings_64); i++) {
@@ -142,7 +178,7 @@ static void moves_of_64_bit_code_decode_as_the_assembler_made_them(void **state)
 	}
 }
 
-static void moves_of_32_bit_code_decode_as_the_assembler_made_them(void **state)
+static void accesses_of_32_bit_code_decode_as_the_assembler_made_them(void **state)
 {
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(encodings_32); i++) {
@@ -150,7 +186,7 @@ static void moves_of_32_bit_code_decode_as_the_assembler_made_them(void **state)
 	}
 }
 
-static void moves_of_16_bit_code_decode_as_the_assembler_made_them(void **state)
+static void accesses_of_16_bit_code_decode_as_the_assembler_made_them(void **state)
 {
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(encodings_16); i++) {
@@ -173,7 +209,15 @@ static void what_cannot_access_a_device_register_is_refused(void **state)
 		{"cpuid", {0x0f, 0xa2}, X86_CODE_64},
 		{"movups (%rdi),%xmm0", {0x0f, 0x10, 0x07}, X86_CODE_64},
 		{"VEX prefix", {0xc5, 0xf8, 0x10, 0x07}, X86_CODE_64},
-		{"rep stos", {0xf3, 0xab}, X86_CODE_64},
+		{"lock and (%rdi),%eax has its result in a register", {0xf0, 0x23, 0x07}, X86_CODE_64},
+		{"lock and %ebx,%eax has no memory operand", {0xf0, 0x21, 0xd8}, X86_CODE_64},
+		{"lock cmp %eax,(%rdi)", {0xf0, 0x39, 0x07}, X86_CODE_64},
+		{"lock stos", {0xf0, 0xab}, X86_CODE_64},
+		{"adc %eax,(%rdi)", {0x11, 0x07}, X86_CODE_64},
+		{"sbbl $1,(%rdi)", {0x83, 0x1f, 0x01}, X86_CODE_64},
+		{"and $1,%al", {0x24, 0x01}, X86_CODE_64},
+		{"notl (%rdi)", {0xf7, 0x17}, X86_CODE_64},
+		{"lods", {0xad}, X86_CODE_64},
 		{"15 prefixes",
 	         {0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66},
 	         X86_CODE_64},
@@ -187,6 +231,80 @@ static void what_cannot_access_a_device_register_is_refused(void **state)
 	for (size_t i = 0; i < ARRAY_SIZE(refused); i++) {
 		if (x86_decode(refused[i].bytes, X86_INSTRUCTION_MAX, refused[i].mode, &found)) {
 			fail_msg("%s", refused[i].text);
+		}
+	}
+}
+
+/* The CPU that runs this test knows better than anybody what flags an instruction leaves. */
+#define FLAGS (BIT(0) | BIT(2) | BIT(4) | BIT(6) | BIT(7) | BIT(11))
+#define BY_CPU(name, text)                                                                                             \
+	static uint64_t name##_by_cpu(uint64_t a, uint64_t b, unsigned width, uint64_t *flags)                         \
+	{                                                                                                              \
+		if (width == 1) {                                                                                      \
+			__asm__(text "b %b2, %b0; pushfq; popq %1" : "+q"(a), "=r"(*flags) : "q"(b) : "cc");           \
+		} else if (width == 2) {                                                                               \
+			__asm__(text "w %w2, %w0; pushfq; popq %1" : "+q"(a), "=r"(*flags) : "q"(b) : "cc");           \
+		} else if (width == 4) {                                                                               \
+			__asm__(text "l %k2, %k0; pushfq; popq %1" : "+q"(a), "=r"(*flags) : "q"(b) : "cc");           \
+		} else {                                                                                               \
+			__asm__(text "q %2, %0; pushfq; popq %1" : "+q"(a), "=r"(*flags) : "q"(b) : "cc");             \
+		}                                                                                                      \
+		return a & BITS(8 * width - 1, 0);                                                                     \
+	}
+BY_CPU(add, "add")
+BY_CPU(or, "or")
+BY_CPU(and, "and")
+BY_CPU(sub, "sub")
+BY_CPU(xor, "xor")
+BY_CPU(cmp, "cmp")
+BY_CPU(test, "test")
+
+static void what_is_computed_is_what_the_cpu_computes(void **state)
+{
+	static const struct {
+		enum x86_alu op;
+		uint64_t (*by_cpu)(uint64_t a, uint64_t b, unsigned width, uint64_t *flags);
+		uint64_t defined; /* AF is undefined after logical operations */
+	} ops[] = {
+		{ALU_ADD, add_by_cpu, FLAGS},
+		{ALU_OR, or_by_cpu, FLAGS & ~BIT(4)},
+		{ALU_AND, and_by_cpu, FLAGS & ~BIT(4)},
+		{ALU_SUB, sub_by_cpu, FLAGS},
+		{ALU_XOR, xor_by_cpu, FLAGS & ~BIT(4)},
+		{ALU_CMP, cmp_by_cpu, FLAGS},
+		{ALU_TEST, test_by_cpu, FLAGS & ~BIT(4)},
+	};
+	static const uint64_t values[] = {
+		0,
+		1,
+		0xf,
+		0x10,
+		0x7f,
+		0x80,
+		0xff,
+		0x7fff,
+		0x8000,
+		0x8001,
+		0x7fffffff,
+		0x80000000,
+		0xffffffff,
+		0x7fffffffffffffff,
+		0x8000000000000000,
+		0xffffffffffffffff,
+		0x123456789abcdef0,
+		0xfedcba9876543210,
+	};
+
+	(void)state;
+	for (unsigned o = 0; o < ARRAY_SIZE(ops); o++) {
+		for (unsigned i = 0; i < ARRAY_SIZE(values) * ARRAY_SIZE(values) * 4; i++) {
+			unsigned width = 1U << i % 4;
+			uint64_t a = values[i / 4 % ARRAY_SIZE(values)], b = values[i / 4 / ARRAY_SIZE(values)];
+			uint64_t flags, ours = BIT(1) | BIT(9) | FLAGS;
+			uint64_t expected = ops[o].by_cpu(a, b, width, &flags);
+			assert_int_equal(x86_compute(ops[o].op, a, b, width, &ours), expected);
+			assert_int_equal(ours & ops[o].defined, flags & ops[o].defined);
+			assert_int_equal(ours & ~FLAGS, BIT(1) | BIT(9)); /* the others are not its business */
 		}
 	}
 }
@@ -227,10 +345,11 @@ static void a_known_opcode_has_the_length_of_its_prefixes_and_itself(void **stat
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(moves_of_64_bit_code_decode_as_the_assembler_made_them),
-		cmocka_unit_test(moves_of_32_bit_code_decode_as_the_assembler_made_them),
-		cmocka_unit_test(moves_of_16_bit_code_decode_as_the_assembler_made_them),
+		cmocka_unit_test(accesses_of_64_bit_code_decode_as_the_assembler_made_them),
+		cmocka_unit_test(accesses_of_32_bit_code_decode_as_the_assembler_made_them),
+		cmocka_unit_test(accesses_of_16_bit_code_decode_as_the_assembler_made_them),
 		cmocka_unit_test(what_cannot_access_a_device_register_is_refused),
+		cmocka_unit_test(what_is_computed_is_what_the_cpu_computes),
 		cmocka_unit_test(an_instruction_of_15_bytes_decodes_and_one_of_16_does_not),
 		cmocka_unit_test(a_known_opcode_has_the_length_of_its_prefixes_and_itself),
 	};

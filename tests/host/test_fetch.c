@@ -355,18 +355,29 @@ static void real_mode_code_is_found_by_cs_and_ip(void **state)
 
 static void an_access_is_fetched_and_decoded_at_once(void **state)
 {
-	struct x86_instruction instruction;
+	const struct x86_instruction *instruction;
 
 	(void)state;
 	set_long_mode();
 	memcpy(memory + 0x8ffe, (uint8_t[]){0x48, 0x8b}, 2);
 	memory[0xc000] = 0x07;
 	registers[X86_RIP] = CODE_64 + 0xffe;
-	assert_true(x86_fetch_decode(&vcpu, &instruction));
-	assert_int_equal(instruction.length, 3);
-	assert_int_equal(instruction.width, 8);
+	instruction = x86_fetch_decode(&vcpu);
+	assert_non_null(instruction);
+	assert_int_equal(instruction->length, 3);
+	assert_int_equal(instruction->width, 8);
 	registers[X86_RIP] = 0;
-	assert_false(x86_fetch_decode(&vcpu, &instruction));
+	assert_null(x86_fetch_decode(&vcpu));
+	/* In the middle of a page it is kept under its bytes, and found again only under the same ones. */
+	registers[X86_RIP] = CODE_64;
+	memcpy(memory + 0x8000, (uint8_t[]){0x8b, 0x07}, 2);
+	assert_int_equal(x86_fetch_decode(&vcpu)->width, 4);
+	assert_int_equal(x86_fetch_decode(&vcpu)->width, 4);
+	memory[0x8000] = 0x8a;
+	assert_int_equal(x86_fetch_decode(&vcpu)->width, 1);
+	memory[0x8000] = 0x0f; /* nothing known: and nothing of it is kept */
+	assert_null(x86_fetch_decode(&vcpu));
+	assert_null(x86_fetch_decode(&vcpu));
 }
 
 #define TEST(name) cmocka_unit_test_setup(name, start_empty)

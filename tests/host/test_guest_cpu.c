@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-// sources: arch/x86_64/cpuid.c arch/x86_64/msr.c
+// sources: arch/x86_64/cpuid.c arch/x86_64/msr.c arch/x86_64/kvm_*.c arch/x86_64/interrupts.c arch/x86_64/[il]*apic.c
 /*
  * The CPU that a guest sees, on a host that claims every feature there is: CPUID leaves out what is not
  * virtualized, and MSRs that a guest does not have are refused.
@@ -13,9 +13,9 @@
 #include <cmocka.h>
 
 #include "cpu.h"
+#include "interrupts.h"
+#include "kvm_clock.h"
 #include "vcpu.h"
-
-#define MSR_APIC_BASE_DISABLED BIT(11)
 
 /* ---- a host with everything, and a vCPU that is a few registers ---- */
 
@@ -38,7 +38,32 @@ bool rdmsr_safe(uint32_t msr, uint64_t *value)
 
 uint64_t arch_counter_hz(void)
 {
-	return 2000000000;
+	return 2500000000;
+}
+
+uint64_t arch_counter(void)
+{
+	return 1000;
+}
+
+static uint64_t armed; /* what the host's timer is set to */
+
+void x86_host_timer_set(uint64_t counter)
+{
+	armed = counter;
+}
+
+static uint8_t memory[64]; /* the guest's, at 0x1000 */
+
+size_t guest_write(struct addr_space *space, gpa_t to, const void *from, size_t bytes, unsigned flags)
+{
+	(void)space;
+	(void)flags;
+	if (to < 0x1000 || to - 0x1000 + bytes > sizeof(memory)) {
+		return 0;
+	}
+	memcpy(memory + (to - 0x1000), from, bytes);
+	return bytes;
 }
 
 uint64_t x86_xcr0_allowed(void)
@@ -65,12 +90,17 @@ static void set(struct arch_vcpu *vcpu, enum x86_register name, uint64_t value)
 
 static const struct virt_ops ops = {.name = "test", .get = get, .set = set};
 static struct arch_vm vm = {.ops = &ops};
-static struct arch_vcpu vcpu = {.vm = &vm};
+static struct arch_vcpu vcpu = {.vm = &vm, .deadline = UINT64_MAX};
+static uint32_t apic_page[FRAME_SIZE / sizeof(uint32_t)];
 
 static int set_up(void **state)
 {
 	(void)state;
 	memset(registers, 0, sizeof(registers));
+	memset(memory, 0, sizeof(memory));
+	armed = 0;
+	vcpu.lapic.registers = apic_page;
+	lapic_reset(&vcpu);
 	x86_cpuid_init();
 	return 0;
 }
@@ -86,23 +116,31 @@ static struct cpuid_result ask(uint32_t leaf, uint32_t subleaf)
 
 /* ---- CPUID ---- */
 
-static void virtualization_and_interrupt_controllers_are_hidden(void **state)
+static void virtualization_is_hidden(void **state)
 {
 	(void)state;
 	assert_int_equal(ask(1, 0).ecx & (BIT(5) | BIT(6)), 0);           /* VMX, SMX */
-	assert_int_equal(ask(1, 0).ecx & (BIT(21) | BIT(24)), 0);         /* x2APIC, TSC-deadline */
-	assert_int_equal(ask(1, 0).edx & (BIT(9) | BIT(12)), 0);          /* APIC, MTRR */
+	assert_int_equal(ask(1, 0).edx & BIT(12), 0);                     /* MTRR */
 	assert_int_equal(ask(0x80000001, 0).ecx & (BIT(2) | BIT(12)), 0); /* SVM, SKINIT */
-	assert_int_equal(ask(0x80000001, 0).edx & (BIT(9) | BIT(12)), 0);
+	assert_int_equal(ask(0x80000001, 0).edx & BIT(12), 0);
 	assert_int_equal(ask(0x8000000a, 0).edx, 0);
 	assert_int_equal(ask(0x12, 0).eax, 0); /* SGX */
+}
+
+static void the_interrupt_controller_and_the_clock_are_ours(void **state)
+{
+	(void)state;
+	assert_int_equal(ask(1, 0).ecx & (BIT(21) | BIT(24)), BIT(21) | BIT(24)); /* x2APIC, TSC-deadline */
+	assert_int_equal(ask(1, 0).edx & BIT(9), BIT(9));                         /* APIC */
+	assert_int_equal(ask(6, 0).eax, BIT(2));                                  /* ARAT */
+	assert_int_equal(ask(0x80000007, 0).edx, BIT(8));                         /* invariant TSC */
 }
 
 static void counters_power_and_sleep_are_hidden(void **state)
 {
 	(void)state;
 	assert_int_equal(ask(1, 0).ecx & (BIT(3) | BIT(7) | BIT(15)), 0); /* MONITOR, EST, PDCM */
-	assert_int_equal(ask(5, 0).eax | ask(6, 0).eax | ask(6, 0).ecx | ask(0xa, 0).eax, 0);
+	assert_int_equal(ask(5, 0).eax | ask(6, 0).ecx | ask(0xa, 0).eax, 0);
 	assert_int_equal(ask(7, 0).ecx & BIT(5), 0);                       /* WAITPKG */
 	assert_int_equal(ask(0x80000001, 0).ecx & (BIT(10) | BIT(29)), 0); /* IBS, MONITORX */
 }
@@ -146,14 +184,21 @@ static void the_hypervisor_gives_its_name_and_the_tsc_frequency(void **state)
 	assert_int_not_equal(ask(1, 0).ecx & BIT(31), 0);
 	assert_int_equal(r.eax, 0x40000010);
 	assert_memory_equal(&r.ebx, "CaissonHV\0\0", 12);
-	assert_int_equal(ask(0x40000010, 0).eax, 2000000);
+	assert_int_equal(ask(0x40000010, 0).eax, 2500000);
+	assert_int_equal(ask(0x40000010, 0).ebx, 2500000); /* of the local APIC's timer */
+	r = ask(0x40000100, 0);
+	assert_int_equal(r.eax, 0x40000101);
+	assert_memory_equal(&r.ebx, "KVMKVMKVM\0\0", 12);
+	assert_int_equal(ask(0x40000101, 0).eax, BIT(1) | BIT(3) | BIT(24));
+	assert_int_equal(ask(0x40000101, 0).ebx | ask(0x40000101, 0).ecx | ask(0x40000101, 0).edx, 0);
 	assert_int_equal(ask(0x40000005, 0).eax | ask(0x40000005, 0).ebx, 0);
 }
 
 static void leaves_beyond_the_table_read_as_zeros(void **state)
 {
 	(void)state;
-	static const uint32_t leaves[] = {0xe, 0x1f, 0x20, 0x3fffffff, 0x40000011, 0x80000022, 0xc0000000, UINT32_MAX};
+	static const uint32_t leaves[] = {0xe,        0x1f,       0x20,       0x3fffffff, 0x40000011,
+	                                  0x40000102, 0x80000022, 0xc0000000, UINT32_MAX};
 	for (unsigned i = 0; i < ARRAY_SIZE(leaves); i++) {
 		struct cpuid_result r = ask(leaves[i], 0);
 		assert_int_equal(r.eax | r.ebx | r.ecx | r.edx, 0);
@@ -220,19 +265,102 @@ static void pat_takes_only_memory_types_that_exist(void **state)
 	assert_int_equal(registers[X86_PAT], 0x0007010500070406);
 }
 
-static void the_apic_stays_disabled(void **state)
+static void x2apic_msrs_are_there_in_x2apic_mode(void **state)
 {
-	(void)state;
+	const uint64_t base = LAPIC_BASE | BIT(11) | BIT(8);
 	uint64_t value;
-	assert_true(x86_msr_write(&vcpu, MSR_IA32_APIC_BASE, UINT64_MAX));
+
+	(void)state;
 	assert_true(x86_msr_read(&vcpu, MSR_IA32_APIC_BASE, &value));
-	assert_int_equal(value & MSR_APIC_BASE_DISABLED, 0);
+	assert_int_equal(value, base);
+	assert_false(x86_msr_write(&vcpu, MSR_IA32_APIC_BASE, UINT64_MAX));
+	assert_false(x86_msr_read(&vcpu, 0x802, &value));
+	assert_true(x86_msr_write(&vcpu, MSR_IA32_APIC_BASE, base | BIT(10)));
+	assert_true(x86_msr_read(&vcpu, 0x802, &value));
+	assert_int_equal(value, 0);
+	assert_true(x86_msr_write(&vcpu, 0x808, 0x70));
+	assert_int_equal(registers[X86_CR8], 7); /* TPR and CR8 are one */
+	assert_false(x86_msr_write(&vcpu, 0x802, 0));
+	assert_false(x86_msr_read(&vcpu, 0x8ff, &value));
+}
+
+static void the_guests_timer_is_the_hosts_when_it_comes_first(void **state)
+{
+	uint64_t value, far = UINT64_MAX - 5;
+
+	(void)state;
+	lapic_mmio_write(&vcpu, LAPIC_SVR, 4, 0x1ff);
+	lapic_mmio_write(&vcpu, LAPIC_LVT_TIMER, 4, BIT(18) | 0xec);
+	assert_true(x86_msr_write(&vcpu, MSR_IA32_TSC_DEADLINE, far));
+	assert_int_equal(armed, far);
+	assert_int_equal(arch_vcpu_wake_time(&vcpu), far);
+	assert_true(x86_msr_read(&vcpu, MSR_IA32_TSC_DEADLINE, &value));
+	assert_int_equal(value, far);
+	assert_false(arch_vcpu_interrupt_pending(&vcpu));
+	vcpu.deadline = 12345;
+	assert_true(x86_msr_write(&vcpu, MSR_IA32_TSC_DEADLINE, far - 1));
+	assert_int_equal(armed, 12345);
+	assert_true(x86_msr_write(&vcpu, MSR_IA32_TSC_DEADLINE, 1)); /* past: pending at once */
+	assert_true(arch_vcpu_interrupt_pending(&vcpu));
+	assert_int_equal(lapic_pending(&vcpu.lapic), 0xec);
+	vcpu.deadline = UINT64_MAX;
+}
+
+static void the_controllers_answer_on_their_pages(void **state)
+{
+	struct io_access io = {.address = LAPIC_BASE + LAPIC_VERSION, .width = 4};
+
+	(void)state;
+	ioapic_reset(&vm.ioapic);
+	assert_true(x86_apic_mmio(&vcpu, &io));
+	assert_int_equal(io.value, 0x00050014);
+	io = (struct io_access){.address = IOAPIC_BASE, .width = 4, .write = true, .value = 1};
+	assert_true(x86_apic_mmio(&vcpu, &io));
+	io = (struct io_access){.address = IOAPIC_BASE + 0x10, .width = 4};
+	assert_true(x86_apic_mmio(&vcpu, &io));
+	assert_int_equal(io.value, 0x00170020);
+	io.width = 2;
+	assert_true(x86_apic_mmio(&vcpu, &io));
+	assert_int_equal(io.value, 0x0020);
+	io.address = IOAPIC_BASE + IOAPIC_BYTES;
+	assert_false(x86_apic_mmio(&vcpu, &io));
+	assert_true(x86_msr_write(&vcpu, MSR_IA32_APIC_BASE, LAPIC_BASE | BIT(11) | BIT(10) | BIT(8)));
+	io.address = LAPIC_BASE;
+	assert_false(x86_apic_mmio(&vcpu, &io)); /* no page in x2APIC mode */
+}
+
+static void the_clock_is_written_where_the_guest_says(void **state)
+{
+	static const uint8_t nothing[sizeof(memory)];
+	uint32_t wall[3], multiplier;
+	uint64_t counter;
+
+	(void)state;
+	kvm_clock_init(UINT64_C(1700000000123456789));
+	assert_true(x86_msr_write(&vcpu, MSR_KVM_WALL_CLOCK, 0x1004));
+	memcpy(wall, memory + 4, sizeof(wall));
+	assert_int_equal(wall[0] % 2, 0);
+	assert_int_equal(wall[1], 1700000000);
+	assert_int_equal(wall[2], 123456789);
+	memset(memory, 0, sizeof(memory));
+	assert_true(x86_msr_write(&vcpu, MSR_KVM_SYSTEM_TIME, 0x1000)); /* not enabled */
+	assert_true(x86_msr_write(&vcpu, MSR_KVM_SYSTEM_TIME, 0x2001)); /* no memory there */
+	assert_memory_equal(memory, nothing, sizeof(memory));
+	assert_true(x86_msr_write(&vcpu, MSR_KVM_SYSTEM_TIME, 0x1001));
+	memcpy(&counter, memory + 8, sizeof(counter));
+	memcpy(&multiplier, memory + 24, sizeof(multiplier));
+	assert_int_equal(counter, 1000);
+	/* 2.5 GHz halved: one tick is 0.8 ns. */
+	assert_int_equal((int8_t)memory[28], -1);
+	assert_int_equal(multiplier, (UINT64_C(8) << 32) / 10);
+	assert_int_equal(memory[29], 1);
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup(virtualization_and_interrupt_controllers_are_hidden, set_up),
+		cmocka_unit_test_setup(virtualization_is_hidden, set_up),
+		cmocka_unit_test_setup(the_interrupt_controller_and_the_clock_are_ours, set_up),
 		cmocka_unit_test_setup(counters_power_and_sleep_are_hidden, set_up),
 		cmocka_unit_test_setup(state_that_is_not_switched_is_hidden, set_up),
 		cmocka_unit_test_setup(vector_features_go_with_their_registers, set_up),
@@ -244,7 +372,10 @@ int main(void)
 		cmocka_unit_test_setup(efer_takes_no_reserved_bit_and_never_svme, set_up),
 		cmocka_unit_test_setup(long_mode_cannot_be_switched_under_paging, set_up),
 		cmocka_unit_test_setup(pat_takes_only_memory_types_that_exist, set_up),
-		cmocka_unit_test_setup(the_apic_stays_disabled, set_up),
+		cmocka_unit_test_setup(x2apic_msrs_are_there_in_x2apic_mode, set_up),
+		cmocka_unit_test_setup(the_guests_timer_is_the_hosts_when_it_comes_first, set_up),
+		cmocka_unit_test_setup(the_controllers_answer_on_their_pages, set_up),
+		cmocka_unit_test_setup(the_clock_is_written_where_the_guest_says, set_up),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

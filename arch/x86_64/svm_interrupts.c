@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * How interrupts get into a guest under SVM: by event injection when the guest can take one, else by an exit as soon as
+ * it can (VINTR, or a write of CR8). Called before an entry when something may be new. APM vol. 2 15.20, 15.21.
+ *
+ * The virtual interrupt is never more than the window: not every CPU that runs this tells of an exit in the middle of
+ * its delivery, as it does of injected ones, and the interrupt would be lost.
+ */
+#include "svm.h"
+
+/* Opens the window, closed: IF and the interrupt shadow alone decide, the priorities are compared here. */
+#define WINDOW (V_IRQ | V_IGN_TPR)
+
+void svm_sync_apic(struct arch_vcpu *vcpu)
+{
+	struct lapic *lapic = &vcpu->lapic;
+	uint32_t class = (uint32_t)(vcpu->svm.vmcb->control.virtual_interrupt & VIRTUAL_TPR);
+
+	if (LAPIC_CLASS(lapic_get(lapic, LAPIC_TPR)) != class) {
+		lapic_put(lapic, LAPIC_TPR, class << 4);
+	}
+}
+
+void svm_put_cr8(struct arch_vcpu *vcpu, uint64_t value)
+{
+	struct vmcb_control *control = &vcpu->svm.vmcb->control;
+	control->virtual_interrupt = (control->virtual_interrupt & ~VIRTUAL_TPR) | value;
+	svm_dirty(vcpu, CLEAN_TPR);
+	vcpu->interrupts = 1;
+}
+
+static void set_bit(struct arch_vcpu *vcpu, uint32_t *intercepts, uint64_t bit, bool on)
+{
+	uint32_t value = (*intercepts & ~(uint32_t)bit) | (uint32_t)(on ? bit : 0);
+	if (value != *intercepts) {
+		*intercepts = value;
+		svm_dirty(vcpu, CLEAN_INTERCEPTS);
+	}
+}
+
+static void set_window(struct arch_vcpu *vcpu, bool open)
+{
+	struct vmcb_control *control = &vcpu->svm.vmcb->control;
+	uint64_t value = (control->virtual_interrupt & ~WINDOW) | (open ? WINDOW : 0);
+	set_bit(vcpu, &control->intercept_misc1, INTERCEPT_VINTR, open);
+	if (value != control->virtual_interrupt) {
+		control->virtual_interrupt = value;
+		svm_dirty(vcpu, CLEAN_TPR);
+	}
+}
+
+static bool can_take_event(const struct vmcb_control *control)
+{
+	return !(control->event_injection & EVENT_VALID) && !(control->interrupt_shadow & INTERRUPT_SHADOW);
+}
+
+static void inject(struct arch_vcpu *vcpu, uint64_t type, unsigned vector)
+{
+	vcpu->svm.vmcb->control.event_injection = EVENT_VALID | type << EVENT_TYPE_SHIFT | vector;
+}
+
+/* An NMI's handler ends with an IRET, which must exit to tell. */
+static void try_nmi(struct arch_vcpu *vcpu)
+{
+	struct vmcb_control *control = &vcpu->svm.vmcb->control;
+
+	if (!(__atomic_load_n(&vcpu->lapic.events, __ATOMIC_ACQUIRE) & LAPIC_EVENT_NMI) || vcpu->svm.nmi_blocked) {
+		return; /* when blocked: looked at again some time after the IRET */
+	}
+	if (!can_take_event(control)) {
+		vcpu->interrupts = 1; /* at the next entry */
+		return;
+	}
+	__atomic_fetch_and(&vcpu->lapic.events, (uint8_t)~LAPIC_EVENT_NMI, __ATOMIC_ACQ_REL);
+	inject(vcpu, EVENT_TYPE_NMI, X86_NMI);
+	vcpu->svm.nmi_blocked = true;
+	set_bit(vcpu, &control->intercept_misc1, INTERCEPT_IRET, true);
+}
+
+/* The IRET is still to be run: a further NMI waits for whatever looks next, so that it does not come before it. */
+void svm_end_of_nmi(struct arch_vcpu *vcpu)
+{
+	vcpu->svm.nmi_blocked = false;
+	set_bit(vcpu, &vcpu->svm.vmcb->control.intercept_misc1, INTERCEPT_IRET, false);
+}
+
+static void try_interrupt(struct arch_vcpu *vcpu)
+{
+	struct vmcb *vmcb = vcpu->svm.vmcb;
+	int vector = lapic_pending(&vcpu->lapic);
+	bool held_back = vector == LAPIC_NO_VECTOR && lapic_candidate(&vcpu->lapic) != LAPIC_NO_VECTOR;
+
+	set_bit(vcpu, &vmcb->control.intercept_cr, INTERCEPT_CR8_WRITE, held_back);
+	if (vector != LAPIC_NO_VECTOR && (vmcb->save.rflags & RFLAGS_IF) && can_take_event(&vmcb->control)) {
+		inject(vcpu, EVENT_TYPE_INTERRUPT, (unsigned)vector);
+		lapic_accept(&vcpu->lapic, (unsigned)vector);
+		vector = LAPIC_NO_VECTOR;
+	}
+	set_window(vcpu, vector != LAPIC_NO_VECTOR);
+	if (vector != LAPIC_NO_VECTOR) {
+		vcpu->interrupts = 1; /* the window is for when nothing else exits; whatever does is as good */
+	}
+}
+
+void svm_inject_interrupts(struct arch_vcpu *vcpu)
+{
+	__atomic_store_n(&vcpu->interrupts, 0, __ATOMIC_SEQ_CST); /* before the look: what comes later sets it again */
+	svm_sync_apic(vcpu);
+	try_nmi(vcpu);
+	try_interrupt(vcpu);
+}

@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * How interrupts get into a guest under VMX: by the entry's interruption information when the guest can take one, else
+ * by an exit as soon as it can. Called before an entry when something may be new, with the VMCS current. SDM vol. 3C
+ * 26.6, 25.2.
+ */
+#include "vmx.h"
+
+#define WINDOWS  (CPU_INTERRUPT_WINDOW | CPU_NMI_WINDOW)
+#define SHADOWS  (BLOCKING_BY_STI | BLOCKING_BY_MOV_SS)
+#define IN_QUEUE INTERRUPTION_VALID
+
+/* The window that must be waited for, 0: none. */
+static uint64_t try_nmi(struct arch_vcpu *vcpu, uint64_t blocking)
+{
+	if (!(__atomic_load_n(&vcpu->lapic.events, __ATOMIC_ACQUIRE) & LAPIC_EVENT_NMI)) {
+		return 0;
+	}
+	if ((vmread(VMCS_ENTRY_INTERRUPTION) & IN_QUEUE) || (blocking & (SHADOWS | BLOCKING_BY_NMI))) {
+		return CPU_NMI_WINDOW;
+	}
+	__atomic_fetch_and(&vcpu->lapic.events, (uint8_t)~LAPIC_EVENT_NMI, __ATOMIC_ACQ_REL);
+	vmwrite(VMCS_ENTRY_INTERRUPTION, INTERRUPTION_INFO(X86_NMI, INTERRUPTION_NMI));
+	return 0;
+}
+
+static uint64_t try_interrupt(struct arch_vcpu *vcpu, uint64_t blocking)
+{
+	int vector = lapic_pending(&vcpu->lapic);
+	if (vector == LAPIC_NO_VECTOR) {
+		return 0;
+	}
+	if ((vmread(VMCS_ENTRY_INTERRUPTION) & IN_QUEUE) || (blocking & SHADOWS) ||
+	    !(vmread(VMCS_GUEST_RFLAGS) & RFLAGS_IF)) {
+		return CPU_INTERRUPT_WINDOW;
+	}
+	vmwrite(VMCS_ENTRY_INTERRUPTION, INTERRUPTION_INFO((unsigned)vector, INTERRUPTION_EXTERNAL));
+	lapic_accept(&vcpu->lapic, (unsigned)vector);
+	return 0;
+}
+
+int vmx_prepare(struct arch_vcpu *vcpu)
+{
+	if (vcpu->request & X86_REQUEST_ACCESS) {
+		return x86_second_access(vcpu, vcpu->vmx.exit);
+	}
+	__atomic_store_n(&vcpu->interrupts, 0, __ATOMIC_SEQ_CST); /* before the look: what comes later sets it again */
+	uint64_t blocking = vmread(VMCS_GUEST_INTERRUPTIBILITY);
+	uint64_t windows = try_nmi(vcpu, blocking);
+	windows |= try_interrupt(vcpu, blocking);
+	if (windows != 0) {
+		vcpu->interrupts = 1; /* the windows are for when nothing else exits; whatever does is as good */
+	}
+	uint64_t controls = vmread(VMCS_CPU_CONTROLS);
+	if ((controls & WINDOWS) != windows) {
+		vmwrite(VMCS_CPU_CONTROLS, (controls & ~WINDOWS) | windows);
+	}
+	return X86_RUN_ON;
+}
