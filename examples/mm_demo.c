@@ -3,7 +3,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "lib/util.h"
 #include "mm/formats.h"
 #include "mm/guest_memory.h"
 
@@ -50,7 +49,6 @@ int main(void)
 	printf("fault: %s\n", mm_status_name(addr_space_handle_fault(&space, &fault)));
 	printf("translate after it: %s\n", mm_status_name(addr_space_translate(&space, fault.gpa, &found)));
 	printf("%llu bytes there, in a leaf of %u bits\n", (unsigned long long)found.bytes, found.leaf_shift);
-	/* Across a page's end, into one that is not there yet. */
 	size_t written = guest_write(&space, GIB(1) + 2 * FRAME_SIZE - 3, "bytes", 6, GUEST_ACCESS_DEFAULT);
 	size_t read = guest_read(&space, GIB(1) + 2 * FRAME_SIZE - 3, text, 6, GUEST_ACCESS_DEFAULT);
 
