@@ -16,7 +16,7 @@ MAKEFLAGS += --no-builtin-rules --no-builtin-variables
 .SUFFIXES:
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: all usb run test bench lint check-layers host-tests host-test-programs fuzz-programs firmware guests deps clean help FORCE
+.PHONY: all usb run test bench coverage-mm lib demo bench-mm lint check-layers host-tests host-test-programs fuzz-programs race-programs firmware guests deps clean help FORCE
 
 all: $(ISAS:%=$(BUILD)/%/caisson.efi) usb ## both EFI files and both disk images (the default); DEBUG=1 for debug builds
 
@@ -194,7 +194,7 @@ FUZZERS := $(patsubst tests/host/fuzz_%.c,%,$(wildcard tests/host/fuzz_*.c))
 
 # $(1): the test's name; answers the sources that its comment names. Those of mm/ all stand on the same arena.
 comment_names = $(wildcard $(shell sed -nE '20q;s,^(//|/\*) sources: ,,;T;s, *\*/ *$$,,;p' tests/host/$(1).c))
-named_sources = $(sort $(call comment_names,$(1)) $(if $(filter test_mm_% fuzz_mm_%,$(1)),$(MM_TEST_SOURCES)))
+named_sources = $(sort $(call comment_names,$(1)) $(if $(filter test_mm_% fuzz_mm% race_mm%,$(1)),$(MM_TEST_SOURCES)))
 MM_TEST_SOURCES := tests/host/mm_arena.c $(wildcard mm/*.c mm/formats/*.c) lib/rbtree.c
 
 define host_test_rules
@@ -219,8 +219,45 @@ $(BUILD)/host/%.c.o: %.c Makefile
 
 -include $(shell find $(BUILD)/host -name '*.d' 2>/dev/null)
 
+# Races: tests/host/race_NAME.c, whose sources are named likewise, under ThreadSanitizer.
+RACES := $(patsubst tests/host/race_%.c,%,$(wildcard tests/host/race_*.c))
+
+define race_rules
+$(BUILD)/host/race_$(1): tests/host/race_$(1).c $$(call named_sources,race_$(1)) $$(wildcard */*.h)
+	@mkdir -p $$(@D)
+	$$(call say,TSAN,$$@)
+	$(Q)gcc -fsanitize=thread $(HOST_FLAGS) -o $$@ $$(filter %.c,$$^) -lcmocka -lpthread
+endef
+$(foreach race,$(RACES),$(eval $(call race_rules,$(race))))
+
+race-%: $(BUILD)/host/race_% ## race-NAME: run tests/host/race_NAME.c under ThreadSanitizer
+	$(Q)$(BUILD)/host/race_$*
+
+# Which lines of mm/ its tests reach. The objects are shared, so that the counts of all tests add up in one place.
+COVERED_TESTS := $(filter test_mm_%,$(HOST_TESTS))
+
+define coverage_rules
+$(BUILD)/coverage/$(1): $(BUILD)/coverage/tests/host/$(1).c.o $$(patsubst %,$(BUILD)/coverage/%.o,$$(call named_sources,$(1)))
+	$$(call say,GCOVLD,$$@)
+	$(Q)gcc --coverage -o $$@ $$^ -lcmocka -lpthread
+endef
+$(foreach test,$(COVERED_TESTS),$(eval $(call coverage_rules,$(test))))
+
+$(BUILD)/coverage/%.c.o: %.c $(wildcard mm/*.h lib/*.h tests/host/*.h)
+	@mkdir -p $(@D)
+	$(call say,GCOVCC,$@)
+	$(Q)gcc --coverage $(HOST_FLAGS) -O0 -c -o $@ $<
+
+coverage-mm: $(COVERED_TESTS:%=$(BUILD)/coverage/%) ## line coverage of mm/ by its tests, by file; fails under 97 %
+	@find $(BUILD)/coverage -name '*.gcda' -delete
+	@for test in $(COVERED_TESTS); do \
+		MM_MODEL_CALLS=150 $(BUILD)/coverage/$$test > $(BUILD)/coverage/$$test.log 2>&1 || { \
+			echo "failed  $$test"; tail -n 40 $(BUILD)/coverage/$$test.log; exit 1; }; done
+	@tools/coverage.py --least 97 mm $(BUILD)/coverage
+
 host-test-programs: $(HOST_TESTS:%=$(BUILD)/host/%)
 fuzz-programs: $(FUZZERS:%=$(BUILD)/host/fuzz_%)
+race-programs: $(RACES:%=$(BUILD)/host/race_%)
 
 host-tests: host-test-programs ## build and run every tests/host/test_*.c under ASan and UBSan
 	@failed=0; for test in $(HOST_TESTS); do \
@@ -235,6 +272,43 @@ fuzz-%: $(BUILD)/host/fuzz_% ## fuzz-NAME: run tests/host/fuzz_NAME.c for FUZZ_S
 	$(Q)$(BUILD)/host/fuzz_$* -max_total_time=$(FUZZ_SECONDS) -timeout=10 -print_final_stats=1 \
 		-artifact_prefix=$(BUILD)/fuzz/$*- $(BUILD)/fuzz/$* $(wildcard tests/host/corpus_$*)
 
+# What mm/ costs: the image's own objects on the host, counted by tools/bench_mm.py. Addresses are those of the file.
+MM_BENCH := $(patsubst %,$(BUILD)/x86_64/%.o,$(wildcard mm/*.c mm/formats/*.c) lib/rbtree.c lib/printf.c lib/string.c \
+	lib/x86_64/memset.S lib/x86_64/memcpy.S)
+$(BUILD)/host/mm_bench: tests/bench/mm_bench.c $(MM_BENCH)
+	@mkdir -p $(@D)
+	$(call say,HOSTLD,$@)
+	$(Q)gcc -std=gnu11 -O2 -g $(WARNINGS) -I. -no-pie -fno-pie -o $@ $^
+
+# ---- mm/ by itself ----
+#
+# For any program of this machine: no sanitizers, no kernel's flags. What it takes from a C library is memcpy, memset
+# and snprintf. Users include mm/*.h from the top of this tree.
+
+LIB_FLAGS := -std=gnu11 -O2 -g $(WARNINGS) -I.
+LIB_SOURCES := $(wildcard mm/*.c mm/formats/*.c) lib/rbtree.c
+
+$(BUILD)/lib/%.c.o: %.c
+	@mkdir -p $(@D)
+	$(call say,LIBCC,$@)
+	$(Q)gcc $(LIB_FLAGS) -MMD -MP -c -o $@ $<
+
+$(BUILD)/libmm.a: $(LIB_SOURCES:%=$(BUILD)/lib/%.o)
+	$(call say,AR,$@)
+	$(Q)rm -f $@ && ar rcs $@ $^
+
+$(BUILD)/examples/%: examples/%.c $(BUILD)/libmm.a
+	@mkdir -p $(@D)
+	$(call say,CC,$@)
+	$(Q)gcc $(LIB_FLAGS) -o $@ $^
+
+-include $(LIB_SOURCES:%.c=$(BUILD)/lib/%.c.d)
+
+lib: $(BUILD)/libmm.a ## build/libmm.a: mm/ for any program of this machine, with mm/*.h as its interface
+
+demo: $(BUILD)/examples/mm_demo ## run examples/mm_demo.c, which shows how
+	@$<
+
 # ---- doors ----
 
 deps: ## install what building and running need (as root; else print the apt-get line)
@@ -245,12 +319,16 @@ run: deps ## boot the demo on the best rig of this machine; RIG=vmx|svm|svm-boch
 	@./run-qemu.sh $(if $(RIG),--rig $(RIG))
 
 test: deps ## everything on all rigs; T=PATTERN runs some
-	@$(MAKE) --no-print-directory QUIET=1 -j$(JOBS) all host-test-programs fuzz-programs firmware
+	@$(MAKE) --no-print-directory QUIET=1 -j$(JOBS) all host-test-programs fuzz-programs race-programs firmware $(BUILD)/host/mm_bench
 	@tests/run.py $(if $(T),'$(T)')
 
 bench: deps ## instruction counts on the rigs: a table and build/bench.json
 	@$(MAKE) --no-print-directory QUIET=1 -j$(JOBS) all
 	@tools/bench.py
+
+bench-mm: deps ## what mm/ costs in instructions, beside its model: a table and build/bench.json
+	@$(MAKE) --no-print-directory QUIET=1 -j$(JOBS) $(BUILD)/host/mm_bench
+	@tools/bench_mm.py
 
 # ---- checks of the source ----
 
@@ -289,7 +367,7 @@ lint-tidy-boot:
 
 lint-cppcheck-x86_64:
 	@$(CPPCHECK) -j$(JOBS) -D__x86_64__ -Iarch/x86_64 $(filter %.c,$(SOURCES_x86_64)) \
-		$(wildcard tests/host/*.c tests/firmware/*.c tests/firmware/x86_64/*.c)
+		$(wildcard tests/host/*.c tests/bench/*.c tests/firmware/*.c tests/firmware/x86_64/*.c)
 
 lint-cppcheck-aarch64:
 	@$(CPPCHECK) -j$(JOBS) -D__aarch64__ -Iarch/aarch64 $(TIDY_aarch64)

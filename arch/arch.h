@@ -80,6 +80,9 @@ uint64_t arch_counter_hz(void);
  */
 bool arch_init(const struct arch_host *host, char *message, size_t size);
 
+/* Random bytes from the CPU's own generator. False: it has none, or it failed. */
+bool arch_entropy(void *to, size_t bytes);
+
 /* A stack of `frames` frames with an unmapped guard page below; returns its top, or 0. */
 uintptr_t arch_stack_alloc(unsigned frames);
 _Noreturn void arch_run_on_stack(uintptr_t top, void (*function)(void *argument), void *argument);
@@ -110,6 +113,10 @@ struct arch_platform {
 	uint16_t console_port; /* 0: none; I/O port of the console */
 	gpa_t console_mmio;
 	unsigned console_irq;
+	/* The guest's n-th virtio-mmio device: registers at base + n * stride, line irq + n. */
+	gpa_t virtio_base;
+	uint64_t virtio_stride;
+	unsigned virtio_irq;
 	/* The host's console where neither ACPI nor FDT tells: port 0 and address 0 stand for none. */
 	uint16_t host_console_port;
 };

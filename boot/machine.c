@@ -178,6 +178,17 @@ static void cpus_from_tables(struct boot_info *info)
 	}
 }
 
+/* ---- randomness ---- */
+
+/* UEFI specification 2.10, 37.5. Its default algorithm. */
+static void draw_random_seed(struct boot_info *info)
+{
+	static EFI_GUID guid = EFI_RNG_PROTOCOL_GUID;
+	EFI_RNG_PROTOCOL *rng;
+	info->has_random_seed = !EFI_ERROR(boot_services->LocateProtocol(&guid, NULL, (void **)&rng)) &&
+	                        !EFI_ERROR(rng->GetRNG(rng, NULL, sizeof(info->random_seed), info->random_seed));
+}
+
 EFI_STATUS machine_describe(struct boot_info *info)
 {
 	info->acpi_rsdp = copy_rsdp();
@@ -186,6 +197,7 @@ EFI_STATUS machine_describe(struct boot_info *info)
 		return status;
 	}
 	find_framebuffer(&info->framebuffer);
+	draw_random_seed(info);
 	cpus_from_mp_services(info);
 	if (info->cpu_count == 0) {
 		cpus_from_tables(info);

@@ -191,6 +191,11 @@ static const struct boot_file *find_loaded(const char *path, unsigned vm_count)
 		if (strcmp(boot_info.config.vms[i].initrd, path) == 0) {
 			return &boot_info.files[i].initrd;
 		}
+		for (unsigned j = 0; j < boot_info.config.vms[i].disk_count; j++) {
+			if (strcmp(boot_info.config.vms[i].disk[j].path, path) == 0) {
+				return &boot_info.files[i].disk[j];
+			}
+		}
 	}
 	return NULL;
 }
@@ -223,6 +228,9 @@ static EFI_STATUS load_files(void)
 		}
 		if (!EFI_ERROR(status) && vm->initrd[0] != '\0') {
 			status = load_file(i, "initrd", vm->initrd, vm->initrd_line, &files->initrd);
+		}
+		for (unsigned j = 0; j < vm->disk_count && !EFI_ERROR(status); j++) {
+			status = load_file(i, "disk", vm->disk[j].path, vm->disk[j].line, &files->disk[j]);
 		}
 		if (EFI_ERROR(status)) {
 			return status;

@@ -6,6 +6,7 @@
 #pragma once
 
 #include "hv/config.h"
+#include "lib/random.h"
 #include "mm/frames.h"
 
 #define BOOT_CPUS_MAX 64
@@ -33,7 +34,7 @@ struct boot_file {
 };
 
 struct boot_vm_files {
-	struct boot_file kernel, initrd;
+	struct boot_file kernel, initrd, disk[CONFIG_DISKS_MAX];
 };
 
 struct boot_info {
@@ -50,6 +51,8 @@ struct boot_info {
 	struct boot_framebuffer framebuffer;
 	struct boot_cpu cpus[BOOT_CPUS_MAX];
 	unsigned cpu_count;
+	uint8_t random_seed[RANDOM_SEED_BYTES]; /* from the firmware's generator */
+	bool has_random_seed;
 	uint64_t start_counter; /* arch_counter() at efi_main's first statement */
 	uint64_t start_time;    /* the firmware's clock then, in seconds since 1970-01-01, UTC; 0: it has none */
 	struct config config;

@@ -22,6 +22,11 @@ struct device_ops {
 struct device {
 	const char *name;
 	const struct device_ops *ops;
+	/*
+	 * A write has left work over, because one exit may take only so long: the guest executes the same instruction
+	 * again, which goes on with the work. Interrupts, deadlines and the scheduler have their turn in between.
+	 */
+	bool busy;
 };
 
 #define BUS_RANGES_MAX 16
@@ -44,6 +49,8 @@ bool bus_add(struct bus *bus, uint64_t start, uint64_t size, struct device *devi
 /* The range that holds [address, address + width) as a whole, or NULL. */
 struct bus_range *bus_find(struct bus *bus, uint64_t address, unsigned width);
 
+enum bus_result { BUS_NOBODY, BUS_DONE, BUS_BUSY };
+
 /* False: nobody answers. */
 bool bus_read(struct bus *bus, uint64_t address, unsigned width, uint64_t *value);
-bool bus_write(struct bus *bus, uint64_t address, unsigned width, uint64_t value);
+enum bus_result bus_write(struct bus *bus, uint64_t address, unsigned width, uint64_t value);

@@ -39,7 +39,7 @@ struct parser {
 	struct config_vm *vm;  /* the [vm] section we are in, or NULL */
 	unsigned caisson_line; /* of [caisson], 0: not seen */
 	/* Of the section we are in: the line where keys[i] was set, 0: not yet. */
-	unsigned key_lines[8];
+	unsigned key_lines[16];
 };
 
 static bool is_printable(char c)
@@ -118,6 +118,7 @@ struct key {
 	size_t size;              /* of the field, for texts */
 	const char *const *words; /* for choices: NULL-terminated, in the enum's order */
 	const struct unit *units; /* for numbers: up to one without a word */
+	bool repeats;             /* may be set more than once */
 	bool whole_line;          /* '#' and blanks belong to the value; may be empty */
 	size_t line_offset;       /* of the field in struct config_vm that keeps the line number; 0: none */
 	const char *remedy;
@@ -132,6 +133,45 @@ static bool set_text(struct parser *parser, const struct key *key, struct span v
 	memcpy(field, value.start, value.length);
 	((char *)field)[value.length] = '\0';
 	return true;
+}
+
+/* A path, and "readonly" after a blank. */
+static bool set_disk(struct parser *parser, const struct key *key, struct span value, void *field)
+{
+	static const char word[] = "readonly";
+	struct config_vm *vm = parser->vm;
+	(void)field;
+	if (vm->disk_count == CONFIG_DISKS_MAX) {
+		return fail(parser, "disk: one too many; a VM has at most %u", CONFIG_DISKS_MAX);
+	}
+	struct config_disk *disk = &vm->disk[vm->disk_count];
+	size_t rest = value.length - MIN(value.length, strlen(word));
+	disk->line = parser->line;
+	disk->readonly =
+		rest > 0 && is_blank(value.start[rest - 1]) && memcmp(value.start + rest, word, strlen(word)) == 0;
+	if (disk->readonly) {
+		value = trim((struct span){value.start, rest});
+	}
+	vm->disk_count++;
+	return set_text(parser, key, value, disk->path);
+}
+
+static bool is_name(struct span span)
+{
+	for (size_t i = 0; i < span.length; i++) {
+		if (!is_name_char(span.start[i])) {
+			return false;
+		}
+	}
+	return true;
+}
+
+static bool set_name(struct parser *parser, const struct key *key, struct span value, void *field)
+{
+	if (!is_name(value)) {
+		return fail(parser, "%s: the name \"%s\" is not usable; %s", key->name, show(value).text, key->remedy);
+	}
+	return set_text(parser, key, value, field);
 }
 
 static bool set_choice(struct parser *parser, const struct key *key, struct span value, void *field)
@@ -220,6 +260,7 @@ static bool set_count(struct parser *parser, const struct key *key, struct span 
 static const struct unit size_units[] = {{"K", KIB(1)}, {"M", MIB(1)}, {"G", GIB(1)}, {"T", GIB(1024)}, {NULL, 0}};
 static const struct unit time_units[] = {{"ms", 1}, {"s", 1000}, {NULL, 0}};
 static const char *const backing_words[] = {"lazy", "populate", "linear", NULL};
+static const char *const console_words[] = {"uart", "virtio", NULL};
 static const char *const pages_words[] = {"auto", "4K", NULL};
 static const char *const run_words[] = {"in-turn", "together", NULL};
 
@@ -235,6 +276,10 @@ static const struct key vm_keys[] = {
 	{"backing", set_choice, FIELD(backing), .words = backing_words, .remedy = "write lazy, populate or linear"},
 	{"pages", set_choice, FIELD(pages), .words = pages_words, .remedy = "write auto or 4K"},
 	{"vcpus", set_count, FIELD(vcpus), .remedy = "write a number from 1 to 64"},
+	{"disk", set_disk, .size = CONFIG_PATH_MAX, .repeats = true,
+         .remedy = "write disk = \\PATH, or disk = \\PATH readonly"},
+	{"net", set_name, FIELD(net), .remedy = "take letters, digits, - and _"},
+	{"console", set_choice, FIELD(console), .words = console_words, .remedy = "write uart or virtio"},
 	{"cpu-time", set_time, FIELD(cpu_time), .units = time_units,
          .remedy = "write 500ms or 2s; without the line there is no limit"},
 };
@@ -252,12 +297,12 @@ struct key_table {
 };
 
 static const struct key_table vm_table = {vm_keys, ARRAY_SIZE(vm_keys),
-                                          "kernel initrd cmdline memory backing pages vcpus cpu-time"};
+                                          "kernel initrd cmdline memory backing pages vcpus disk net console cpu-time"};
 static const struct key_table caisson_table = {caisson_keys, ARRAY_SIZE(caisson_keys), "run"};
 
 _Static_assert(ARRAY_SIZE(vm_keys) <= ARRAY_SIZE(((struct parser *)0)->key_lines), "one line number per key");
 _Static_assert(sizeof(enum config_backing) == sizeof(unsigned) && sizeof(enum config_pages) == sizeof(unsigned) &&
-                       sizeof(enum config_run) == sizeof(unsigned),
+                       sizeof(enum config_console) == sizeof(unsigned) && sizeof(enum config_run) == sizeof(unsigned),
                "set_choice stores an unsigned");
 
 static const struct key *find_key(const struct key_table *table, struct span name, unsigned *index)
@@ -307,7 +352,7 @@ static bool parse_setting(struct parser *parser, struct span name, struct span v
 	if (!key) {
 		return fail(parser, "unknown key \"%s\"; known: %s", show(name).text, table->names);
 	}
-	if (parser->key_lines[index] != 0) {
+	if (parser->key_lines[index] != 0 && !key->repeats) {
 		return fail(parser, "%s is set again; remove this line or line %u", key->name,
 		            parser->key_lines[index]);
 	}
@@ -348,11 +393,8 @@ static bool check_vm_name(struct parser *parser, struct span name)
 		return fail(parser, "the name \"%s\" is too long; at most %u characters fit", show(name).text,
 		            CONFIG_NAME_MAX - 1);
 	}
-	for (size_t i = 0; i < name.length; i++) {
-		if (!is_name_char(name.start[i])) {
-			return fail(parser, "the name \"%s\" is not usable; take letters, digits, - and _",
-			            show(name).text);
-		}
+	if (!is_name(name)) {
+		return fail(parser, "the name \"%s\" is not usable; take letters, digits, - and _", show(name).text);
 	}
 	for (unsigned i = 0; i < parser->config->vm_count; i++) {
 		if (span_is(name, parser->config->vms[i].name)) {

@@ -96,18 +96,21 @@ static enum vm_outcome stop(struct vcpu *vcpu, const struct vm_exit *exit, const
 	return VM_STOPPED;
 }
 
-/* True: answered, and the instruction is done. False: a fault like any other, in *exit. */
+/*
+ * True: answered, and the instruction is done, unless a device is busy: then the guest executes it again. False: a
+ * fault like any other, in *exit.
+ */
 static bool answer_mmio(struct vcpu *vcpu, struct vm_exit *exit)
 {
 	struct io_access *io = &exit->io;
-	bool answered = io->write ? bus_write(&vcpu->vm->mmio, io->address, io->width, io->value)
-	                          : bus_read(&vcpu->vm->mmio, io->address, io->width, &io->value);
-	if (likely(answered)) {
+	enum bus_result result = io->write ? bus_write(&vcpu->vm->mmio, io->address, io->width, io->value)
+	                                   : bus_read(&vcpu->vm->mmio, io->address, io->width, &io->value);
+	if (likely(result == BUS_DONE)) {
 		arch_vcpu_finish_io(&vcpu->arch, io);
-	} else {
+	} else if (result == BUS_NOBODY) {
 		exit->status = MM_EFAULT;
 	}
-	return answered;
+	return result != BUS_NOBODY;
 }
 
 /* Ports are byte-wide here. Nobody there: all ones, and writes go nowhere. */
@@ -186,6 +189,17 @@ void host_look_around(void)
 	console_poll();
 }
 
+static enum vm_outcome halt(struct vcpu *vcpu, const struct vm_exit *exit, uint64_t from)
+{
+	if (charge(vcpu->vm, &from)) {
+		return stop_for_budget(vcpu);
+	}
+	if (!arch_vcpu_wakeable(&vcpu->arch)) {
+		return stop(vcpu, exit, "halted with no interrupt that could wake it");
+	}
+	return VM_WAITING;
+}
+
 enum vm_outcome vcpu_run(struct vcpu *vcpu, uint64_t slice_end)
 {
 	struct vm *vm = vcpu->vm;
@@ -222,13 +236,7 @@ enum vm_outcome vcpu_run(struct vcpu *vcpu, uint64_t slice_end)
 			}
 			break;
 		case VM_EXIT_HALT:
-			if (charge(vm, &from)) {
-				return stop_for_budget(vcpu);
-			}
-			if (!arch_vcpu_wakeable(&vcpu->arch)) {
-				return stop(vcpu, &exit, "halted with no interrupt that could wake it");
-			}
-			return VM_WAITING;
+			return halt(vcpu, &exit, from);
 		case VM_EXIT_INTERRUPT:
 			host_look_around();
 			break;

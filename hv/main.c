@@ -7,6 +7,7 @@
 #include "hv/boot_info.h"
 #include "hv/clock.h"
 #include "hv/console.h"
+#include "hv/entropy.h"
 #include "hv/host_memory.h"
 #include "hv/sched.h"
 #include "lib/image.h"
@@ -64,6 +65,7 @@ static void run(void *argument)
 	struct boot_info *info = argument;
 	host_memory_reclaim(info);
 	host_memory_log("mm");
+	entropy_init(info);
 
 	unsigned ended = sched_run(info);
 

@@ -52,15 +52,20 @@ static void lay_out_ram(struct vm *vm)
 }
 
 /*
- * What the VM may hold, in frames: the memory that it was promised, the flash bank, and for what stands around it
+ * What the VM may hold, in frames: the memory that it was promised, the flash bank, a copy of every block of its disks
+ * that it may write, and for what stands around it
  *   - one frame in 256: half of that is the tables if every page is mapped by itself, the other half the nodes of areas
  *     that the guest splits by its own calls (CAISSON_CALL_PROTECT), which would otherwise have no end;
  *   - 64: the root, tables for the ends of the stretches, and the vCPU's control structures;
  *   - 512: the 2 MiB that CAISSON_CALL_ZERO takes for as long as it lasts.
  */
-static uint64_t quota_of(const struct config_vm *config)
+static uint64_t quota_of(const struct vm *vm)
 {
-	uint64_t promised = (config->memory + arch_platform.flash_bytes) >> FRAME_SHIFT;
+	uint64_t promised = (vm->config->memory + arch_platform.flash_bytes) >> FRAME_SHIFT;
+	for (unsigned i = 0; i < vm->config->disk_count; i++) {
+		uint64_t bytes = vm->config->disk[i].readonly ? 0 : vm->files->disk[i].bytes;
+		promised += align_up(bytes, FRAME_SIZE) >> FRAME_SHIFT;
+	}
 	return promised + promised / QUOTA_SHARE + QUOTA_FIXED + BIT(ORDER_2M);
 }
 
@@ -120,10 +125,24 @@ static void set_console_irq(struct irq_line *line, bool level)
 	arch_vm_set_irq(&vm->arch, arch_platform.console_irq, level);
 }
 
+static void uart_write(struct serial_backend *backend, uint8_t byte)
+{
+	struct vm *vm = container_of(backend, struct vm, uart_console);
+	vm->console.backend.write(&vm->console.backend, byte);
+}
+
+static int uart_read(struct serial_backend *backend)
+{
+	struct vm *vm = container_of(backend, struct vm, uart_console);
+	return vm->config->console == CONFIG_CONSOLE_UART ? vm->console.backend.read(&vm->console.backend) : -1;
+}
+
 static void poll_console(void *context)
 {
 	struct vm *vm = context;
-	if (arch_platform.console == CONSOLE_16550) {
+	if (vm->config->console == CONFIG_CONSOLE_VIRTIO) {
+		virtio_console_poll(&vm->virtio.console);
+	} else if (arch_platform.console == CONSOLE_16550) {
 		uart16550_device_poll(&vm->uart16550);
 	} else {
 		pl011_device_poll(&vm->pl011);
@@ -134,8 +153,9 @@ static void add_devices(struct vm *vm)
 {
 	bool added = true;
 	vm->console_irq.set = set_console_irq;
+	vm->uart_console = (struct serial_backend){.write = uart_write, .read = uart_read};
 	if (arch_platform.console == CONSOLE_16550) {
-		uart16550_device_init(&vm->uart16550, &vm->console.backend, &vm->console_irq);
+		uart16550_device_init(&vm->uart16550, &vm->uart_console, &vm->console_irq);
 		added = bus_add(&vm->mmio, arch_platform.console_mmio, UART16550_PORTS, &vm->uart16550.device) &&
 		        bus_add(&vm->ports, arch_platform.console_port, UART16550_PORTS, &vm->uart16550.device);
 		pit8254_device_init(&vm->pit, clock_nanoseconds);
@@ -146,7 +166,7 @@ static void add_devices(struct vm *vm)
 		added = added && bus_add(&vm->ports, RTC_PORT, RTC_PORTS, &vm->rtc.device) &&
 		        bus_add(&vm->ports, ACPI_POWER_PORT, ACPI_POWER_PORTS, &vm->power.device);
 	} else {
-		pl011_device_init(&vm->pl011, &vm->console.backend, &vm->console_irq);
+		pl011_device_init(&vm->pl011, &vm->uart_console, &vm->console_irq);
 		added = bus_add(&vm->mmio, arch_platform.console_mmio, FRAME_SIZE, &vm->pl011.device);
 	}
 	if (!added) {
@@ -213,7 +233,7 @@ static bool furnish(struct vm *vm, char *message)
 	}
 	vm->vcpu_ready = true;
 	add_devices(vm);
-	return load(vm, message);
+	return vm_virtio_init(vm, message, MESSAGE_MAX) && load(vm, message);
 }
 
 static void destroy(struct vm *vm)
@@ -222,6 +242,7 @@ static void destroy(struct vm *vm)
 	if (vm->vcpu_ready) {
 		arch_vcpu_destroy(&vm->vcpu.arch);
 	}
+	vm_virtio_destroy(vm);
 	addr_space_destroy(&vm->space);
 	if (vm->arch_ready) {
 		arch_vm_destroy(&vm->arch);
@@ -234,7 +255,7 @@ static void destroy(struct vm *vm)
 static bool create(struct vm *vm, char *message)
 {
 	uint64_t size = UINT64_C(1) << arch_nested_format()->input_bits;
-	host_memory_quota(&vm->quota, quota_of(vm->config));
+	host_memory_quota(&vm->quota, quota_of(vm));
 	vm->quota.hal.flush = flush;
 	vm->linear_base = HPA_NONE;
 	lay_out_ram(vm);

@@ -12,6 +12,7 @@
 #include "hv/devices/pit8254.h"
 #include "hv/devices/rtc_cmos.h"
 #include "hv/devices/serial.h"
+#include "hv/vm_virtio.h"
 #include "mm/frame_quota.h"
 
 struct vm;
@@ -54,6 +55,7 @@ struct vm {
 	struct bus ports, mmio;
 	struct irq_line console_irq;
 	struct console console;
+	struct serial_backend uart_console; /* what the UART has: the console, without its input if virtio has that */
 	union {
 		struct uart16550_device uart16550;
 		struct pl011_device pl011;
@@ -61,6 +63,7 @@ struct vm {
 	struct pit8254_device pit;
 	struct rtc_cmos_device rtc;
 	struct acpi_power_device power;
+	struct vm_virtio virtio;
 	uint64_t cpu_ticks_left; /* of the CPU-time budget; UINT64_MAX: no limit */
 	uint64_t first_entry;    /* counter ticks after efi_main */
 	struct vcpu vcpu;        /* the only one in this version */

@@ -7,6 +7,8 @@
 
 #include <stdbool.h>
 
+#include "lib/util.h"
+
 struct spinlock {
 	bool held;
 };
@@ -25,12 +27,19 @@ static inline bool spin_try_lock(struct spinlock *lock)
 	return !__atomic_exchange_n(&lock->held, true, __ATOMIC_ACQUIRE);
 }
 
-static inline void spin_lock(struct spinlock *lock)
+static __attribute__((noinline, unused)) void spin_wait(struct spinlock *lock)
 {
-	while (!spin_try_lock(lock)) {
+	do {
 		while (__atomic_load_n(&lock->held, __ATOMIC_RELAXED)) {
 			spin_pause();
 		}
+	} while (!spin_try_lock(lock));
+}
+
+static inline void spin_lock(struct spinlock *lock)
+{
+	if (unlikely(!spin_try_lock(lock))) {
+		spin_wait(lock);
 	}
 }
 

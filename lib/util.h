@@ -38,6 +38,12 @@ static inline bool is_aligned(uint64_t value, uint64_t alignment)
 	return (value & (alignment - 1)) == 0;
 }
 
+/* How many bits `value`, which is not 0, takes. */
+static inline unsigned bit_width(uint64_t value)
+{
+	return 64 - (unsigned)__builtin_clzll(value);
+}
+
 /* The field value[high:low], shifted down. */
 static inline uint64_t field(uint64_t value, unsigned high, unsigned low)
 {

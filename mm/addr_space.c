@@ -6,7 +6,7 @@
  */
 #include "mm/addr_space.h"
 
-#include "mm/backend.h"
+#include "mm/addr_space_private.h"
 
 int addr_space_init(struct addr_space *space, gpa_t base, uint64_t size, const struct npt_format *format,
                     struct mm_hal *hal)
@@ -42,7 +42,7 @@ void addr_space_destroy(struct addr_space *space)
 	area_set_destroy(&space->areas);
 }
 
-static int check_range(const struct addr_space *space, gpa_t start, uint64_t size)
+int addr_space_check_range(const struct addr_space *space, gpa_t start, uint64_t size)
 {
 	if (!is_aligned(start | size, FRAME_SIZE)) {
 		return MM_EALIGN;
@@ -56,8 +56,12 @@ static int check_range(const struct addr_space *space, gpa_t start, uint64_t siz
 	return size <= space->size - (start - space->base) ? MM_OK : MM_ERANGE;
 }
 
-/* Maps what `wanted` describes, if nothing is there. */
-static int map_area(struct addr_space *space, const struct area *wanted)
+void addr_space_layout_changed(struct addr_space *space)
+{
+	__atomic_store_n(&space->layout, space->layout + 1, __ATOMIC_RELEASE);
+}
+
+inline int addr_space_map_area(struct addr_space *space, const struct area *wanted)
 {
 	struct area_place place;
 	const struct area *after = area_set_find_place(&space->areas, wanted->range.start, &place);
@@ -71,7 +75,7 @@ static int map_area(struct addr_space *space, const struct area *wanted)
 	if (area == NULL) {
 		return MM_ENOMEM;
 	}
-	*area = *wanted;
+	area_copy(area, wanted);
 	backend_derive(space, area);
 	if (area->backend == AREA_LINEAR) {
 		status = backend_linear_map(space, area);
@@ -83,15 +87,14 @@ static int map_area(struct addr_space *space, const struct area *wanted)
 		return status;
 	}
 	area_set_insert(&space->areas, area, &place);
-	__atomic_store_n(&space->layout, space->layout + 1, __ATOMIC_RELEASE);
+	addr_space_layout_changed(space);
 	return MM_OK;
 }
 
-/* `size` and the fields of `wanted` come from the caller as they are. */
-static int check_and_map(struct addr_space *space, struct area *wanted, uint64_t size)
+inline int addr_space_check_area(const struct addr_space *space, struct area *wanted, uint64_t size)
 {
 	const struct npt_format *format = &space->npt.format;
-	int status = check_range(space, wanted->range.start, size);
+	int status = addr_space_check_range(space, wanted->range.start, size);
 
 	if (status == MM_OK && wanted->attributes.type > MM_DEVICE) {
 		status = MM_EINVAL;
@@ -105,12 +108,23 @@ static int check_and_map(struct addr_space *space, struct area *wanted, uint64_t
 	if (status != MM_OK) {
 		return status;
 	}
-	/* A format without this type makes another of it: the area shall not claim more. */
-	wanted->attributes.type = format->attributes(npt_leaf(format, 0, 0, wanted->attributes)).type;
+	if (wanted->attributes.type != MM_WRITE_BACK) {
+		/* A format without this type makes another of it: the area shall not claim more. */
+		wanted->attributes.type = format->attributes(npt_leaf(format, 0, 0, wanted->attributes)).type;
+	}
 	wanted->range.end = wanted->range.start + size;
-	spin_lock(&space->lock);
-	status = map_area(space, wanted);
-	spin_unlock(&space->lock);
+	return MM_OK;
+}
+
+static int check_and_map(struct addr_space *space, struct area *wanted, uint64_t size)
+{
+	int status = addr_space_check_area(space, wanted, size);
+
+	if (status == MM_OK) {
+		spin_lock(&space->lock);
+		status = addr_space_map_area(space, wanted);
+		spin_unlock(&space->lock);
+	}
 	return status;
 }
 
@@ -134,11 +148,7 @@ int addr_space_map_alloc(struct addr_space *space, gpa_t start, uint64_t size, s
 	return pages > AREA_PAGES_2M ? MM_EINVAL : check_and_map(space, &wanted, size);
 }
 
-/*
- * Takes the lock for a change that may free frames or tables. Accessors that are inside without the lock leave
- * first, later ones find `changing` and wait for the lock; caches of host pointers see a new generation.
- */
-static void begin_change(struct addr_space *space)
+inline void addr_space_begin_change(struct addr_space *space)
 {
 	spin_lock(&space->lock);
 	__atomic_store_n(&space->changing, true, __ATOMIC_SEQ_CST);
@@ -146,10 +156,10 @@ static void begin_change(struct addr_space *space)
 		spin_pause();
 	}
 	__atomic_store_n(&space->generation, space->generation + 1, __ATOMIC_RELEASE);
-	__atomic_store_n(&space->layout, space->layout + 1, __ATOMIC_RELEASE);
+	addr_space_layout_changed(space);
 }
 
-static void end_change(struct addr_space *space)
+inline void addr_space_end_change(struct addr_space *space)
 {
 	__atomic_store_n(&space->changing, false, __ATOMIC_RELEASE);
 	spin_unlock(&space->lock);
@@ -214,10 +224,32 @@ static void cut_hole(struct addr_space *space, struct area *area, gpa_t start, g
 	backend_derive(space, node);
 }
 
-static int unmap_range(struct addr_space *space, gpa_t start, gpa_t end)
+/* [start, end), of whose areas `first` is the first, and what is free beside it; these two are beside `first`. */
+static struct gpa_range find_room(const struct area *first, gpa_t start, gpa_t end, const struct area *below,
+                                  const struct area *above)
 {
-	struct area *first = area_set_at_or_after(&space->areas, start);
+	struct gpa_range room = {start, end};
+
+	if (first->range.start >= start) {
+		room.start = below == NULL ? 0 : below->range.end;
+	}
+	while (above != NULL && above->range.start < end) {
+		first = above;
+		above = area_set_next(above);
+	}
+	if (first->range.end <= end) {
+		room.end = above == NULL ? UINT64_MAX : above->range.start;
+	}
+	return room;
+}
+
+inline int addr_space_unmap_range(struct addr_space *space, gpa_t start, gpa_t end)
+{
+	struct area *below;
+	struct area *above;
+	struct area *first = area_set_find_between(&space->areas, start, &below, &above);
 	npt_release *release = space->statistics.frames_owned != 0 ? backend_release : NULL;
+	struct gpa_range room = {start, end};
 	struct area *node = NULL;
 
 	if (first == NULL || first->range.start >= end) {
@@ -228,8 +260,10 @@ static int unmap_range(struct addr_space *space, gpa_t start, gpa_t end)
 		if (node == NULL) {
 			return MM_ENOMEM;
 		}
+	} else {
+		room = find_room(first, start, end, below, above);
 	}
-	int status = npt_unmap(&space->npt, start, end - start, release, space);
+	int status = npt_unmap_checked(&space->npt, start, end, &room, release, space);
 
 	if (status != MM_OK) {
 		give_back_nodes(space, &node, node != NULL);
@@ -243,15 +277,23 @@ static int unmap_range(struct addr_space *space, gpa_t start, gpa_t end)
 
 int addr_space_unmap(struct addr_space *space, gpa_t start, uint64_t size)
 {
-	int status = check_range(space, start, size);
+	int status = addr_space_check_range(space, start, size);
 
 	if (status != MM_OK) {
 		return status == MM_EINVAL ? MM_OK : status; /* nothing to be done is no error here */
 	}
-	begin_change(space);
-	status = unmap_range(space, start, start + size);
-	end_change(space);
+	addr_space_begin_change(space);
+	status = addr_space_unmap_range(space, start, start + size);
+	addr_space_end_change(space);
 	return status;
+}
+
+void addr_space_clear(struct addr_space *space)
+{
+	addr_space_begin_change(space);
+	/* Cuts no leaf and no area, so it takes nothing. */
+	addr_space_unmap_range(space, space->base, space->base + space->size);
+	addr_space_end_change(space);
 }
 
 /* The last area of the run without holes that starts with `first` and holds [start, end), or NULL. */
@@ -312,7 +354,7 @@ static int protect_range(struct addr_space *space, gpa_t start, gpa_t end, uint8
 
 int addr_space_protect(struct addr_space *space, gpa_t start, uint64_t size, uint8_t permissions)
 {
-	int status = check_range(space, start, size);
+	int status = addr_space_check_range(space, start, size);
 
 	if (status == MM_OK) {
 		status = npt_check_permissions(&space->npt.format, permissions);
@@ -320,9 +362,9 @@ int addr_space_protect(struct addr_space *space, gpa_t start, uint64_t size, uin
 	if (status != MM_OK) {
 		return status;
 	}
-	begin_change(space);
+	addr_space_begin_change(space);
 	status = protect_range(space, start, start + size, permissions);
-	end_change(space);
+	addr_space_end_change(space);
 	return status;
 }
 
@@ -343,14 +385,14 @@ static int discard_range(struct addr_space *space, gpa_t start, gpa_t end)
 
 int addr_space_discard(struct addr_space *space, gpa_t start, uint64_t size)
 {
-	int status = check_range(space, start, size);
+	int status = addr_space_check_range(space, start, size);
 
 	if (status != MM_OK) {
 		return status;
 	}
-	begin_change(space);
+	addr_space_begin_change(space);
 	status = discard_range(space, start, start + size);
-	end_change(space);
+	addr_space_end_change(space);
 	return status;
 }
 
@@ -367,17 +409,44 @@ bool addr_space_find_area(struct addr_space *space, gpa_t gpa, struct gpa_range 
 	return area != NULL;
 }
 
-/* Under the lock, where there is no table for the GiB yet. */
-static int fault_high(struct addr_space *space, const struct area *area, gpa_t gpa)
+/*
+ * Under the lock, where something is present. A leaf has the permissions of its area, unless the dirty log waits for
+ * this write; else someone else won the race, or a split was under way.
+ */
+static int fault_present(struct addr_space *space, gpa_t gpa, unsigned access, const struct npt_place *place)
+{
+	if ((access & MM_WRITE) == 0 || !addr_space_log_write(space, gpa, place->slot, place->level)) {
+		space->statistics.faults_raced++;
+	}
+	return MM_OK;
+}
+
+/* Under the lock: `area` grants the access. */
+static __attribute__((noinline)) int fill_anywhere(struct addr_space *space, const struct area *area, gpa_t gpa,
+                                                   unsigned access)
 {
 	struct npt_place place = npt_walk(&space->npt, gpa);
 
-	if (place.entry != 0) {
-		space->statistics.faults_raced++;
-		return MM_OK;
+	if (unlikely(place.entry != 0)) {
+		return fault_present(space, gpa, access, &place);
 	}
-	return area->backend == AREA_ALLOC ? backend_alloc_fill_high(space, area, gpa, place.slot, place.level)
-	                                   : MM_EFAULT;
+	if (unlikely(area->backend != AREA_ALLOC)) {
+		return MM_EFAULT;
+	}
+	return place.level == 0 ? backend_alloc_fill_page(space, area, place.slot)
+	                        : backend_alloc_fill_high(space, area, gpa, place.slot, place.level);
+}
+
+/* Under the lock: what `area` does not grant, and all that concerns guards and linear areas. */
+static __attribute__((noinline)) int fault_specially(struct addr_space *space, const struct area *area, gpa_t gpa,
+                                                     unsigned access, bool force)
+{
+	unsigned permissions = area->attributes.permissions;
+
+	if (!force && ((access & ~permissions) != 0 || permissions == MM_NONE)) {
+		return MM_EACCES;
+	}
+	return fill_anywhere(space, area, gpa, access);
 }
 
 /* Under the lock. */
@@ -386,36 +455,24 @@ static inline __attribute__((always_inline)) int fault_in(struct addr_space *spa
 {
 	const struct area *area = area_set_find(&space->areas, gpa);
 
-	if (area == NULL) {
+	if (unlikely(area == NULL)) {
 		return MM_EFAULT;
 	}
-	unsigned permissions = area->attributes.permissions;
-
-	if (!force && ((access & ~permissions) != 0 || permissions == MM_NONE)) {
-		return MM_EACCES;
+	if (force ? area->backend != AREA_ALLOC : ((access | AREA_ANY_ACCESS) & area->denied) != 0) {
+		return fault_specially(space, area, gpa, access, force);
 	}
-	struct npt *npt = &space->npt;
-	uint64_t *table = npt_hinted(npt, gpa);
+	if (likely(npt_has_gib(&space->npt, gpa))) {
+		struct npt_place place = npt_walk_gib(&space->npt, gpa);
 
-	if (unlikely(table == NULL)) {
-		table = npt_find_table(npt, gpa);
-		if (table == NULL) {
-			return fault_high(space, area, gpa);
+		/* What most faults are: a page's, beside others that are there, or one for 2 MiB. */
+		if (likely(place.level == 0 && place.entry == 0)) {
+			return backend_alloc_fill_page(space, area, place.slot);
 		}
-		npt_remember(npt, gpa, table);
+		if (place.level == 1 && place.entry == 0) {
+			return backend_alloc_fill_high(space, area, gpa, place.slot, 1);
+		}
 	}
-	struct npt_place place = npt_walk_from(npt, table, gpa);
-
-	if (unlikely(place.entry != 0)) {
-		/* A leaf has the permissions of its area: someone else won the race, or a split was under way. */
-		space->statistics.faults_raced++;
-		return MM_OK;
-	}
-	if (unlikely(area->backend != AREA_ALLOC)) {
-		return MM_EFAULT;
-	}
-	return likely(place.level == 0) ? backend_alloc_fill_page(space, area, place.slot)
-	                                : backend_alloc_fill_high(space, area, gpa, place.slot, place.level);
+	return fill_anywhere(space, area, gpa, access);
 }
 
 int addr_space_fault_locked(struct addr_space *space, gpa_t gpa, unsigned access, bool force)
@@ -440,9 +497,8 @@ int addr_space_handle_fault(struct addr_space *space, const struct nested_fault 
 	return status;
 }
 
-/* The general case: any leaf, any place. `area` may be NULL; `guards`: a leaf without permissions is found too. */
-static int look_up_slowly(const struct addr_space *space, const struct area *area, gpa_t address, bool guards,
-                          struct translation *result)
+/* Any leaf, or none. `guards`: one without permissions is found too. */
+static int look_up_slowly(const struct addr_space *space, gpa_t address, struct translation *result, bool guards)
 {
 	struct npt_entry entry = npt_lookup(&space->npt, address);
 	uint64_t span = npt_span(entry.level);
@@ -452,41 +508,41 @@ static int look_up_slowly(const struct addr_space *space, const struct area *are
 	}
 	result->address = entry.address;
 	result->bytes = span - (address & (span - 1)); /* leaves never reach past their area */
-	result->attributes = area != NULL ? area->attributes : entry.attributes;
+	result->attributes = entry.attributes;
 	result->leaf_shift = (uint8_t)npt_shift(entry.level);
 	return MM_OK;
 }
 
-/* What most look-ups find: a page, behind the hinted table. */
-static int look_up_page(const struct addr_space *space, const struct area *area, gpa_t address, bool guards,
-                        struct translation *result)
+static inline __attribute__((always_inline)) int walk_to(const struct addr_space *space, gpa_t address,
+                                                         struct translation *result, bool guards)
 {
 	const struct npt *npt = &space->npt;
-	uint64_t *table = area != NULL ? npt_hinted(npt, address) : NULL;
 
-	if (table == NULL) {
-		return look_up_slowly(space, area, address, guards, result);
+	if (unlikely(!npt_has_gib(npt, address))) {
+		return look_up_slowly(space, address, result, guards);
 	}
-	struct npt_place place = npt_walk_from(npt, table, address);
+	struct npt_place place = npt_walk_gib(npt, address);
+	hpa_t frame = place.entry ^ npt->page_flags;
 
-	if (place.level != 0 || place.entry == 0 || npt_is_hidden(&npt->format, place.entry)) {
-		return look_up_slowly(space, area, address, guards, result);
+	/* A page of ordinary memory is what most walks find. */
+	if (unlikely(place.level != 0 || (frame & npt->flag_mask) != 0)) {
+		return look_up_slowly(space, address, result, guards);
 	}
-	uint64_t into = address % FRAME_SIZE;
-
-	result->address = npt_address(&npt->format, place.entry) + into;
-	result->bytes = FRAME_SIZE - into;
-	result->attributes = area->attributes; /* leaves have those of their area */
+	result->address = frame + address % FRAME_SIZE;
+	result->bytes = FRAME_SIZE - address % FRAME_SIZE;
+	result->attributes.permissions = MM_RWX;
+	result->attributes.type = MM_WRITE_BACK;
 	result->leaf_shift = FRAME_SHIFT;
 	return MM_OK;
 }
 
-static inline int look_up(const struct addr_space *space, gpa_t address, bool guards, struct translation *result)
+static inline __attribute__((always_inline)) int look_up(const struct addr_space *space, gpa_t address,
+                                                         struct translation *result, bool guards)
 {
 	const struct area *area = area_set_last(&space->areas, address);
 
-	if (area == NULL || area->leaf_shift == 0) {
-		return look_up_page(space, area, address, guards, result);
+	if (area == NULL || unlikely(area->leaf_shift == 0)) {
+		return walk_to(space, address, result, guards);
 	}
 	/* Linear, no guard, with leaves of one size: no need to walk, and contiguous as a whole. */
 	result->address = address - (uint64_t)area->offset;
@@ -498,10 +554,10 @@ static inline int look_up(const struct addr_space *space, gpa_t address, bool gu
 
 int addr_space_look_up(const struct addr_space *space, gpa_t address, struct translation *result)
 {
-	return look_up(space, address, true, result);
+	return look_up(space, address, result, true);
 }
 
 int addr_space_translate(const struct addr_space *space, gpa_t address, struct translation *result)
 {
-	return look_up(space, address, false, result);
+	return look_up(space, address, result, false);
 }

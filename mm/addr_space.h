@@ -3,8 +3,9 @@
  * The guest-physical address space of a VM: areas (which GPA ranges exist and what backs them), the nested
  * page table that the hardware walks, and the answer to nested faults. Every call is all or nothing. One lock
  * per space: changing calls and faults take it. The guest accessor runs beside faults and maps without it, and
- * keeps unmap, discard and protect waiting while it copies. addr_space_translate runs beside faults and maps; what it
- * answers holds until the next of the other three, whose caller must know of it.
+ * keeps all that changes what is mapped (unmap, replace, protect, discard, clear, compact, the dirty log) waiting while
+ * it copies. addr_space_translate runs beside faults and maps; what it answers holds until the next change of what is
+ * mapped, whose caller must know of it.
  */
 #pragma once
 
@@ -16,6 +17,7 @@ struct addr_space_statistics {
 	uint64_t faults_filled;  /* lazy holes filled */
 	uint64_t faults_raced;   /* found present: another vCPU, or the accessor, had won */
 	uint64_t faults_refused; /* MM_EACCES, MM_EFAULT, MM_ENOMEM */
+	uint64_t faults_logged;  /* first writes that the dirty log let happen */
 	uint64_t frames_owned;   /* guest frames of the alloc backend, in 4 KiB frames */
 };
 
@@ -32,7 +34,7 @@ struct addr_space {
 	uint64_t generation;
 	/* Grows with every change of the areas: who remembers that a page has none (device registers) compares it. */
 	uint64_t layout;
-	/* Guest accessors inside without the lock, and a change that waits for them: begin_change in addr_space.c. */
+	/* Guest accessors inside without the lock, and a change that waits for them: addr_space_begin_change. */
 	uint32_t readers;
 	bool changing;
 	struct addr_space_statistics statistics;
@@ -69,7 +71,7 @@ int addr_space_map_alloc(struct addr_space *space, gpa_t start, uint64_t size, s
                          bool populate, enum area_pages pages);
 /*
  * The same two, but what the range held before is unmapped first ("unmap_overlap"): in one step, all or nothing, with
- * one flush.
+ * one flush. Old and new are held at once for a moment, and a root table more.
  */
 int addr_space_replace_linear(struct addr_space *space, gpa_t start, uint64_t size, int64_t offset,
                               struct npt_attributes attributes);
@@ -79,7 +81,7 @@ int addr_space_replace_alloc(struct addr_space *space, gpa_t start, uint64_t siz
 /*
  * The lowest hole of `size` bytes, aligned to `alignment` (a power of two, at least 4 KiB), that lies in `limit` and
  * starts at or above `hint`; failing that, the lowest in `limit`. O(areas passed over). MM_EALIGN, MM_EINVAL,
- * MM_ERANGE (limit outside the space), MM_ENOSPC.
+ * MM_ERANGE (limit outside the space), MM_ENOSPC. MM_EALIGN speaks of the size and the limit; a hint may be anything.
  */
 int addr_space_find_free(struct addr_space *space, gpa_t hint, uint64_t size, uint64_t alignment,
                          struct gpa_range limit, gpa_t *start);
@@ -93,21 +95,26 @@ int addr_space_protect(struct addr_space *space, gpa_t start, uint64_t size, uin
  * linear areas: MM_EFAULT. MM_EALIGN, MM_EINVAL, MM_ERANGE, MM_ENOMEM. */
 int addr_space_discard(struct addr_space *space, gpa_t start, uint64_t size);
 
-/* Unmaps everything; the space stays, as empty as after addr_space_init. Needs no frame and cannot fail. */
+/*
+ * Unmaps everything; the space stays, as empty as after addr_space_init. Needs no frame and cannot fail. A dirty log
+ * goes on.
+ */
 void addr_space_clear(struct addr_space *space);
 
 /*
  * Merges compatible neighbours in the range back into the largest leaves that the format, the area's page policy and
  * the frames' places allow: same permissions and memory type, contiguous HPAs, both aligned. Tables that this empties
- * are freed after the flush. Never moves data. `merged`: how many leaves were made. MM_EALIGN, MM_EINVAL, MM_ERANGE.
+ * are freed after the flush. Areas that continue each other in the range become one, for no leaf reaches over an area's
+ * end; alloc areas get no leaves above 2 MiB. Never moves data. `merged`: how many leaves were made. MM_EALIGN,
+ * MM_EINVAL, MM_ERANGE.
  */
 int addr_space_compact(struct addr_space *space, gpa_t start, uint64_t size, uint64_t *merged);
 
 /*
  * Maps the range as `from` has it: linear areas to the same HPAs, alloc areas with the same policy, and with copies of
  * what is filled in frames of this space's own. Holes stay holes. Nothing may be mapped here in the range (MM_EEXIST).
- * Both spaces' locks are taken, that at the lower address first. MM_EALIGN, MM_EINVAL (also: the two are one),
- * MM_ERANGE, MM_EPERM, MM_ENOMEM.
+ * Both spaces' locks are taken, that at the lower address first; the vCPUs of `from` should stand still. MM_EALIGN,
+ * MM_EINVAL (also: the two are one), MM_ERANGE, MM_EPERM, MM_ENOMEM.
  */
 int addr_space_copy_from(struct addr_space *space, struct addr_space *from, gpa_t start, uint64_t size);
 

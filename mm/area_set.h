@@ -19,6 +19,8 @@ enum area_pages {
 	AREA_PAGES_2M,   /* 2 MiB, or MM_ENOMEM */
 };
 
+#define AREA_ANY_ACCESS 0x80U /* beside enum mm_permission: no fault there is an ordinary one */
+
 struct area {
 	struct rb_node node;
 	struct gpa_range range;
@@ -27,6 +29,8 @@ struct area {
 	uint8_t pages;      /* enum area_pages; alloc only */
 	bool populate;      /* alloc only */
 	uint8_t leaf_shift; /* derived: log2 of the size of every leaf; 0: alloc, or a guard, or they differ */
+	bool uneven;        /* linear: leaves may be smaller than they could be; addr_space_compact ends it */
+	uint8_t denied;     /* derived: accesses that a fault may not make; of a guard or linear AREA_ANY_ACCESS too */
 	union {
 		int64_t offset;      /* linear: HPA = GPA - offset */
 		uint64_t page_entry; /* alloc, derived: what a 4 KiB leaf's entry has beside the address */
@@ -35,7 +39,7 @@ struct area {
 
 struct area_set {
 	struct rb_tree tree;
-	struct area *last; /* found or made last: faults come in runs; read without the lock too */
+	struct area *last; /* found or made last, or area_nowhere: faults come in runs; read without the lock too */
 	struct slab nodes;
 	uint64_t count;
 };
@@ -58,19 +62,30 @@ struct area_place {
 struct area *area_set_at_or_after(const struct area_set *set, gpa_t address);
 /* The same, and the place for an area that starts at `address` and overlaps none. */
 struct area *area_set_find_place(const struct area_set *set, gpa_t address, struct area_place *place);
+/* The same, and the areas beside it, or NULL. */
+struct area *area_set_find_between(const struct area_set *set, gpa_t address, struct area **below, struct area **above);
 struct area *area_set_next(const struct area *area);
+
+/* Copies all but the place in the tree. */
+static inline void area_copy(struct area *to, const struct area *from)
+{
+	__builtin_memcpy(&to->range, &from->range, sizeof(*to) - offsetof(struct area, range));
+}
 
 static inline bool area_holds(const struct area *area, gpa_t address)
 {
 	return address >= area->range.start && address < area->range.end;
 }
 
+/* Holds no address. */
+extern struct area area_nowhere;
+
 /* The area that holds `address` if it is the one found or made last, else NULL. Needs no lock while none is erased. */
 static inline struct area *area_set_last(const struct area_set *set, gpa_t address)
 {
 	struct area *last = __atomic_load_n(&set->last, __ATOMIC_ACQUIRE);
 
-	return last != NULL && area_holds(last, address) ? last : NULL;
+	return area_holds(last, address) ? last : NULL;
 }
 
 /* The slow half of area_set_find. */
@@ -90,3 +105,6 @@ void area_set_erase(struct area_set *set, struct area *area);
 
 /* Cuts `area` at `at` inside it: `node` becomes the upper part. */
 void area_set_split(struct area_set *set, struct area *area, gpa_t at, struct area *node);
+
+/* Moves every area of `from`, whose nodes come from the slab of `to`, and none of which overlaps one there. */
+void area_set_move(struct area_set *to, struct area_set *from);

@@ -15,6 +15,10 @@ void backend_alloc_derive(const struct addr_space *space, struct area *area);
 
 static inline void backend_derive(const struct addr_space *space, struct area *area)
 {
+	unsigned permissions = area->attributes.permissions;
+	bool special = permissions == MM_NONE || area->backend == AREA_LINEAR;
+
+	area->denied = (uint8_t)((MM_RWX & ~permissions) | (special ? AREA_ANY_ACCESS : 0));
 	if (area->backend == AREA_LINEAR) {
 		backend_linear_derive(space, area);
 	} else {
@@ -22,7 +26,7 @@ static inline void backend_derive(const struct addr_space *space, struct area *a
 	}
 }
 
-/* Maps the whole area. MM_EALIGN, MM_ERANGE, MM_EPERM, MM_ENOMEM. */
+/* Maps the whole area, which has been checked. MM_EEXIST, MM_ENOMEM. */
 int backend_linear_map(struct addr_space *space, const struct area *area);
 
 /* Fills the whole area, in which nothing is filled yet, with zeroed frames. MM_ENOMEM. */
@@ -39,13 +43,15 @@ int backend_alloc_fill_high(struct addr_space *space, const struct area *area, g
 static inline int backend_alloc_fill_page(struct addr_space *space, const struct area *area, uint64_t *slot)
 {
 	struct npt *npt = &space->npt;
+	uint64_t entry = area->page_entry;
 	hpa_t frame = npt->hal->alloc_frames(npt->hal, 0, FRAME_GUEST);
 
 	if (unlikely(frame == HPA_NONE)) {
 		return MM_ENOMEM;
 	}
+	entry += frame >> npt->format.address_shift;
 	memset(npt_pointer(npt, frame), 0, FRAME_SIZE);
-	npt_store(slot, area->page_entry + (frame >> npt->format.address_shift));
+	npt_store(slot, entry);
 	npt->statistics.leaves[0]++;
 	space->statistics.frames_owned++;
 	space->statistics.faults_filled++;

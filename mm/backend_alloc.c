@@ -18,7 +18,7 @@ static bool may_map_2m(const struct addr_space *space, const struct area *area)
 
 void backend_alloc_derive(const struct addr_space *space, struct area *area)
 {
-	area->page_entry = npt_leaf(&space->npt.format, LEVEL_4K, 0, area->attributes);
+	area->page_entry = npt_new_leaf(&space->npt, &area->range, LEVEL_4K, 0, area->attributes);
 }
 
 /*
@@ -103,7 +103,7 @@ int backend_alloc_fill_high(struct addr_space *space, const struct area *area, g
 	}
 	memset(mm_pointer(hal, frame), 0, npt_span(level));
 	int status = npt_fill_hole(npt, slot, hole_level, gpa, level,
-	                           npt_leaf(&npt->format, level, frame, area->attributes));
+	                           npt_new_leaf(npt, &area->range, level, frame, area->attributes));
 
 	if (status != MM_OK) {
 		hal->free_frames(hal, frame, level * NPT_INDEX_BITS, FRAME_GUEST);

@@ -63,9 +63,10 @@ static void print_run(struct dump *dump)
 	if (dump->bytes == 0) {
 		return;
 	}
-	snprintf(line, sizeof(line), "leaf 0x%llx-0x%llx to 0x%llx %s %s %s", (unsigned long long)dump->gpa,
+	snprintf(line, sizeof(line), "leaf 0x%llx-0x%llx to 0x%llx %s %s %s%s", (unsigned long long)dump->gpa,
 	         (unsigned long long)(dump->gpa + dump->bytes), (unsigned long long)dump->hpa, sizes[dump->level],
-	         permission_name(dump->attributes.permissions), type_name(dump->attributes.type));
+	         permission_name(dump->attributes.permissions), type_name(dump->attributes.type),
+	         npt_is_clean(&dump->npt->format, dump->flags) ? " clean" : "");
 	dump->print(dump->context, line);
 	dump->bytes = 0;
 }

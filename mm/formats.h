@@ -33,8 +33,9 @@ void npt_format_amd(struct npt_format *format, const struct amd_npt_capabilities
  */
 struct arm_stage2_capabilities {
 	uint8_t ipa_bits;
-	uint8_t physical_bits;    /* at most 48: no LPA2 */
-	bool execute_never_split; /* FEAT_XNX, unused by the four permissions here; for completeness */
+	uint8_t physical_bits; /* at most 48: no LPA2 */
+	bool force_write_back; /* FEAT_S2FWB, and HCR_EL2.FWB will be set */
+	bool hardware_dirty;   /* FEAT_HAFDBS with dirty state, and VTCR_EL2.HA and HD will be set */
 };
 int npt_format_arm_stage2(struct npt_format *format, const struct arm_stage2_capabilities *capabilities);
 

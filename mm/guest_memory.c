@@ -7,7 +7,7 @@
 #include "mm/guest_memory.h"
 
 #include "lib/string.h"
-#include "mm/backend.h"
+#include "mm/addr_space_private.h"
 
 /* What the host can reach of guest memory from one address on, while the window is open. */
 struct window {
@@ -16,7 +16,7 @@ struct window {
 	bool locked;    /* inside by the lock, not as a reader */
 };
 
-/* Keeps changes that free frames or tables away: see begin_change in addr_space.c. */
+/* Keeps changes that free frames or tables away: see addr_space_begin_change. */
 static bool enter(struct addr_space *space)
 {
 	__atomic_fetch_add(&space->readers, 1, __ATOMIC_SEQ_CST);
@@ -63,6 +63,9 @@ static struct window open_window(struct addr_space *space, gpa_t gpa, unsigned a
 		}
 	}
 	if (status == MM_OK && may_access(&translation.attributes, access, force)) {
+		if (unlikely(access == MM_WRITE && addr_space_is_watched(space, gpa))) {
+			addr_space_log_accessor(space, gpa, &translation);
+		}
 		window.pointer = mm_pointer(space->npt.hal, translation.address);
 		window.bytes = translation.bytes;
 	}

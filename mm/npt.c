@@ -10,7 +10,7 @@
 #include "mm/npt_private.h"
 
 /* Walks start no lower than here, so that a space costs at most one or two tables more. */
-#define LOWEST_TOP 2
+#define LOWEST_TOP GIB_LEVEL
 
 static uint64_t *new_table(struct npt *npt, unsigned order, hpa_t *address)
 {
@@ -28,6 +28,47 @@ static void start_at(struct npt *npt, unsigned level, uint64_t *table)
 	npt->top = (uint8_t)level;
 	npt->shift = (uint8_t)npt_shift(level);
 	npt->index_mask = BITS(npt->format.level[level].bits - 1, 0);
+}
+
+/* Makes the table for walks from GiB on, where there may be one, and those that lead to it. */
+static int make_gib_table(struct npt *npt)
+{
+	const struct npt_format *format = &npt->format;
+	uint64_t entries = npt->index_mask + 1;
+	uint64_t *table = npt->table;
+	unsigned level = npt->top;
+
+	if (format->address_shift != 0 || level < GIB_LEVEL || npt->range.start >= npt_span(GIB_LEVEL + 1) ||
+	    npt->range.end > entries << npt_shift(level) || (level > GIB_LEVEL && format->level[level].leaf)) {
+		return MM_OK;
+	}
+	for (; level > GIB_LEVEL; level--) {
+		hpa_t address;
+		uint64_t *child = new_table(npt, 0, &address);
+
+		if (child == NULL) {
+			return MM_ENOMEM;
+		}
+		npt_store(table, npt_table_entry(format, address));
+		table = child;
+		entries = NPT_ENTRIES;
+	}
+	npt->gib_table = table;
+	npt->gib_count = entries;
+	return MM_OK;
+}
+
+/* Frees what make_gib_table has made, all or part of it. */
+static void free_gib_table(struct npt *npt)
+{
+	uint64_t entry = *npt->table;
+
+	for (unsigned level = npt->top; level > GIB_LEVEL && npt_is_table(&npt->format, level, entry); level--) {
+		hpa_t address = npt_address(&npt->format, entry);
+
+		entry = *npt_pointer(npt, address);
+		npt->hal->free_frames(npt->hal, address, 0, FRAME_TABLE);
+	}
 }
 
 /* Frees the tables from the root down to the one where walks start. */
@@ -60,9 +101,12 @@ int npt_init_range(struct npt *npt, const struct npt_format *format, struct mm_h
 	npt->format = *format;
 	npt->hal = hal;
 	npt->virtual_offset = hal->virtual_offset;
+	npt->table_bias = npt->virtual_offset - (uintptr_t)(format->table_bits << format->address_shift);
 	npt->flag_mask = ~format->address_mask;
-	npt->hint = NPT_HINT_NONE;
+	npt->page_flags = npt_leaf(format, 0, 0, (struct npt_attributes){MM_RWX, MM_WRITE_BACK});
+	npt->gib_count = 0;
 	npt->range = range;
+	npt->watched = (struct gpa_range){0, 0};
 	npt->statistics = (struct npt_statistics){.tables = 0};
 	uint64_t *table = new_table(npt, format->root_order, &npt->root);
 
@@ -82,6 +126,11 @@ int npt_init_range(struct npt *npt, const struct npt_format *format, struct mm_h
 		table = child;
 		level--;
 		start_at(npt, level, table);
+	}
+	if (make_gib_table(npt) != MM_OK) {
+		free_gib_table(npt);
+		free_trunk(npt);
+		return MM_ENOMEM;
 	}
 	return MM_OK;
 }
@@ -108,9 +157,10 @@ static uint64_t count_entries(const uint64_t *slot, uint64_t count)
 	return entries;
 }
 
-/* Recurses once per level. */
-static void free_entries(struct npt *npt, const uint64_t *slot, unsigned level, gpa_t start, gpa_t end,
-                         npt_release *release, void *context)
+/* Recurses once per level, by way of npt_free_tree. */
+static inline __attribute__((always_inline)) void free_entries(struct npt *npt, const uint64_t *slot, unsigned level,
+                                                               gpa_t start, gpa_t end, npt_release *release,
+                                                               void *context)
 {
 	const struct npt_format *format = &npt->format;
 	uint64_t leaves = 0;
@@ -135,18 +185,30 @@ static void free_entries(struct npt *npt, const uint64_t *slot, unsigned level, 
 	npt->statistics.leaves[level] -= leaves;
 }
 
+static void free_table(struct npt *npt, hpa_t table)
+{
+	npt->statistics.tables--;
+	npt->hal->free_frames(npt->hal, table, 0, FRAME_TABLE);
+}
+
+/* npt_free_tree for a table of level 0 of whose leaves nobody wants to be told. */
+static __attribute__((noinline)) void free_last_table(struct npt *npt, hpa_t table, gpa_t start, gpa_t end)
+{
+	const uint64_t *slot = npt_pointer(npt, table) + npt_index(npt, 0, start);
+
+	npt->statistics.leaves[0] -= count_entries(slot, (end - start) >> FRAME_SHIFT);
+	free_table(npt, table);
+}
+
 void npt_free_tree(struct npt *npt, hpa_t table, unsigned level, gpa_t start, gpa_t end, npt_release *release,
                    void *context)
 {
-	const uint64_t *slot = npt_pointer(npt, table) + npt_index(npt, level, start);
-
 	if (level == 0 && release == NULL) {
-		npt->statistics.leaves[0] -= count_entries(slot, (end - start) >> FRAME_SHIFT);
-	} else {
-		free_entries(npt, slot, level, start, end, release, context);
+		free_last_table(npt, table, start, end);
+		return;
 	}
-	npt->statistics.tables--;
-	npt->hal->free_frames(npt->hal, table, 0, FRAME_TABLE);
+	free_entries(npt, npt_pointer(npt, table) + npt_index(npt, level, start), level, start, end, release, context);
+	free_table(npt, table);
 }
 
 void npt_destroy_releasing(struct npt *npt, npt_release *release, void *context)
@@ -157,9 +219,11 @@ void npt_destroy_releasing(struct npt *npt, npt_release *release, void *context)
 	for (unsigned level = 0; level < NPT_MAX_LEVELS; level++) {
 		leaves += npt->statistics.leaves[level];
 	}
-	if (leaves != 0) { /* no leaf, no table */
+	if (leaves != 0) { /* no leaf, no table but those of the init */
 		free_entries(npt, &npt->table[npt_index(npt, npt->top, range->start)], npt->top, range->start,
 		             range->end, release, context);
+	} else {
+		free_gib_table(npt);
 	}
 	free_trunk(npt);
 }
@@ -210,44 +274,25 @@ int npt_check_range(const struct npt *npt, gpa_t start, uint64_t size)
 	return start >= range->start && start <= range->end && size <= range->end - start ? MM_OK : MM_ERANGE;
 }
 
-int npt_check_target(const struct npt *npt, hpa_t address, uint64_t size)
-{
-	uint64_t limit = BIT(npt->format.output_bits);
-
-	if (!is_aligned(address, FRAME_SIZE)) {
-		return MM_EALIGN;
-	}
-	return address <= limit && size <= limit - address ? MM_OK : MM_ERANGE;
-}
-
 struct npt_place npt_walk(const struct npt *npt, gpa_t address)
 {
 	struct npt_place place = {.slot = &npt->table[npt_index(npt, npt->top, address)], .level = npt->top};
 
-	place.entry = npt_load(place.slot);
-	while (npt_is_table(&npt->format, place.level, place.entry)) {
+	if (npt_has_gib(npt, address)) {
+		return npt_walk_gib(npt, address);
+	}
+	place.entry = npt_load_to_follow(place.slot);
+	while (place.level > 0) {
+		uint64_t *child = npt_child(npt, place.entry);
+
+		if (!npt_is_child(child)) {
+			break;
+		}
 		place.level--;
-		place.slot = npt_table(npt, place.entry) + npt_index(npt, place.level, address);
-		place.entry = npt_load(place.slot);
+		place.slot = child + (address >> npt_shift(place.level)) % NPT_ENTRIES;
+		place.entry = npt_load_to_follow(place.slot);
 	}
 	return place;
-}
-
-uint64_t *npt_find_table(const struct npt *npt, gpa_t address)
-{
-	uint64_t *table = npt->table;
-	unsigned level = npt->top;
-
-	for (; level > NPT_HINT_LEVEL; level--) {
-		uint64_t entry = npt_load(&table[npt_index(npt, level, address)]);
-
-		if (!npt_is_table(&npt->format, level, entry)) {
-			return NULL;
-		}
-		table = npt_table(npt, entry);
-	}
-	/* A topmost table of this level may be several in a row. */
-	return &table[align_down(npt_index(npt, level, address), NPT_ENTRIES)];
 }
 
 struct npt_entry npt_lookup(const struct npt *npt, gpa_t address)
@@ -344,7 +389,8 @@ static void fill_contiguous(const struct npt_mapping *mapping, uint64_t *slot, u
 {
 	const struct npt_format *format = &mapping->npt->format;
 
-	npt_fill_run(slot, npt_leaf(format, level, address, mapping->attributes), npt_leaf_step(format, level), count);
+	npt_fill_run(slot, npt_new_leaf(mapping->npt, &mapping->leaves[0], level, address, mapping->attributes),
+	             npt_leaf_step(format, level), count);
 }
 
 static void fill_frames(struct npt_mapping *mapping, uint64_t *slot, unsigned level, size_t count)
@@ -352,7 +398,7 @@ static void fill_frames(struct npt_mapping *mapping, uint64_t *slot, unsigned le
 	const struct npt_format *format = &mapping->npt->format;
 	const struct mm_hal *hal = mapping->npt->hal;
 	struct frame_list *frames = &mapping->frames[level];
-	uint64_t template = npt_leaf(format, level, 0, mapping->attributes);
+	uint64_t template = npt_new_leaf(mapping->npt, &mapping->leaves[0], level, 0, mapping->attributes);
 	size_t bytes = npt_span(level);
 
 	for (uint64_t *end = slot + count; slot < end; slot++) {
@@ -417,33 +463,47 @@ static void fill_table(struct npt_mapping *mapping, uint64_t *table, unsigned le
 	}
 }
 
-void npt_narrow(const struct npt *npt, struct npt_target *target)
+void npt_narrow_in(const struct npt *npt, struct npt_target *target, const struct gpa_range *room)
 {
-	uint64_t differing = target->start ^ (target->end - 1);
-	uint64_t size = target->end - target->start;
-	uint64_t *slot = &npt->table[target->start >> npt->shift & npt->index_mask];
-	uint64_t *table = npt->table;
-	unsigned level = npt->top;
-	unsigned shift = npt->shift;
+	gpa_t start = target->start;
+	/* An entry of `shift` holds the range if that is not below `range_bits`; below `room_bits` it may lie in room.
+	 */
+	unsigned range_bits = bit_width(start ^ (target->end - 1));
+	unsigned room_bits = bit_width(room->end - room->start);
+	bool low = npt_has_gib(npt, target->end - 1);
+	uint64_t *table = low ? npt->gib_table : npt->table;
+	unsigned level = low ? GIB_LEVEL : npt->top;
+	unsigned shift = npt_shift(level);
+	uint64_t *slot = &table[low ? start >> shift : start >> shift & npt->index_mask];
 
 	target->empty = false;
-	/* Where the range is all that an entry stands for, the entry itself is what matters. */
-	while (level > 0 && differing >> shift == 0 && size >> shift == 0) {
+	target->slot = NULL;
+	while (shift >= range_bits) {
+		if (level == 0 || (shift < room_bits && npt_may_remove(npt, room, level, start))) {
+			target->slot = slot;
+			break;
+		}
 		uint64_t entry = npt_load(slot);
-		uint64_t child = entry ^ npt->format.table_bits;
+		uint64_t *child = npt_child(npt, entry);
 
-		if ((child & npt->flag_mask) != 0) {
+		if (!npt_is_child(child)) {
 			target->empty = entry == 0;
 			break;
 		}
 		target->path[level] = slot;
 		level--;
 		shift -= NPT_INDEX_BITS;
-		table = npt_pointer(npt, child << npt->format.address_shift);
-		slot = &table[(target->start >> shift) % NPT_ENTRIES];
+		table = child;
+		slot = &table[(start >> shift) % NPT_ENTRIES];
 	}
 	target->table = table;
 	target->level = level;
+}
+
+void npt_narrow(const struct npt *npt, struct npt_target *target)
+{
+	/* Where the range is all that an entry stands for, the entry itself is what matters. */
+	npt_narrow_in(npt, target, &(struct gpa_range){target->start, target->end});
 }
 
 int npt_map_prepared(struct npt_mapping *mapping)
@@ -479,24 +539,55 @@ struct gpa_range npt_leaf_range(const struct npt_format *format, unsigned level,
 	return inner;
 }
 
-int npt_map(struct npt *npt, gpa_t start, hpa_t address, uint64_t size, struct npt_attributes attributes,
-            unsigned largest_level)
+/* Frees `count` tables, each of which holds nothing but the next one; `entry` leads to the first. */
+static void free_chain(struct npt *npt, uint64_t entry, unsigned level, gpa_t address, unsigned count)
+{
+	for (; count != 0; count--) {
+		hpa_t table = npt_address(&npt->format, entry);
+
+		level--;
+		entry = npt_pointer(npt, table)[npt_index(npt, level, address)];
+		npt->hal->free_frames(npt->hal, table, 0, FRAME_TABLE);
+	}
+}
+
+int npt_fill_hole_below(struct npt *npt, uint64_t *slot, unsigned hole_level, gpa_t address, unsigned level,
+                        uint64_t entry)
+{
+	struct mm_hal *hal = npt->hal;
+
+	for (unsigned at = level; at < hole_level; at++) {
+		hpa_t table = hal->alloc_frames(hal, 0, FRAME_TABLE);
+
+		if (table == HPA_NONE) {
+			free_chain(npt, entry, at, address, at - level);
+			return MM_ENOMEM;
+		}
+		uint64_t *entries = memset(npt_pointer(npt, table), 0, FRAME_SIZE);
+
+		entries[(address >> npt_shift(at)) % NPT_ENTRIES] = entry;
+		entry = npt_table_entry(&npt->format, table);
+	}
+	npt_store(slot, entry);
+	npt->statistics.tables += hole_level - level;
+	npt->statistics.leaves[level]++;
+	return MM_OK;
+}
+
+int npt_map_page(struct npt *npt, gpa_t start, hpa_t address, struct npt_attributes attributes)
+{
+	struct gpa_range page = {start, start + FRAME_SIZE};
+	uint64_t leaf = npt_new_leaf(npt, &page, 0, address, attributes);
+	struct npt_place place = npt_has_gib(npt, start) ? npt_walk_gib(npt, start) : npt_walk(npt, start);
+
+	return place.entry != 0 ? MM_EEXIST : npt_fill_hole(npt, place.slot, place.level, start, 0, leaf);
+}
+
+int npt_map_checked(struct npt *npt, gpa_t start, hpa_t address, uint64_t size, struct npt_attributes attributes,
+                    unsigned largest_level)
 {
 	struct npt_mapping mapping;
-	int status = npt_check_range(npt, start, size);
 
-	if (status == MM_OK && size == 0) {
-		status = MM_EINVAL;
-	}
-	if (status == MM_OK) {
-		status = npt_check_target(npt, address, size);
-	}
-	if (status == MM_OK) {
-		status = npt_check_permissions(&npt->format, attributes.permissions);
-	}
-	if (status != MM_OK) {
-		return status;
-	}
 	mapping.npt = npt;
 	mapping.attributes = attributes;
 	mapping.contiguous = true;
@@ -515,24 +606,19 @@ int npt_map(struct npt *npt, gpa_t start, hpa_t address, uint64_t size, struct n
 	return npt_map_prepared(&mapping);
 }
 
-int npt_fill_hole(struct npt *npt, uint64_t *slot, unsigned hole_level, gpa_t address, unsigned level, uint64_t entry)
+int npt_map(struct npt *npt, gpa_t start, hpa_t address, uint64_t size, struct npt_attributes attributes,
+            unsigned largest_level)
 {
-	struct frame_list tables = FRAME_LIST_EMPTY;
-	unsigned needed = hole_level - level;
+	int status = npt_check_range(npt, start, size);
 
-	if (needed != 0 && frame_list_take(&tables, npt->hal, needed, 0, FRAME_TABLE) != MM_OK) {
-		return MM_ENOMEM;
+	if (status == MM_OK && size == 0) {
+		status = MM_EINVAL;
 	}
-	npt->statistics.tables += needed;
-	npt->statistics.leaves[level]++;
-	for (; level < hole_level; level++) {
-		hpa_t table = frame_list_pop(&tables, npt->hal);
-		uint64_t *entries = npt_pointer(npt, table);
-
-		memset(entries, 0, FRAME_SIZE);
-		entries[npt_index(npt, level, address)] = entry;
-		entry = npt_table_entry(&npt->format, table);
+	if (status == MM_OK) {
+		status = npt_check_target(npt, address, size);
 	}
-	npt_store(slot, entry);
-	return MM_OK;
+	if (status == MM_OK) {
+		status = npt_check_permissions(&npt->format, attributes.permissions);
+	}
+	return status == MM_OK ? npt_map_checked(npt, start, address, size, attributes, largest_level) : status;
 }

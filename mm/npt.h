@@ -28,11 +28,17 @@ enum npt_kind { NPT_HOLE, NPT_TABLE, NPT_LEAF };
 /*
  * A format is masks and two encoders. A hole is an entry of 0 in every format. A table's entry is its
  * address and exactly `table_bits` beside it (what the CPU would set there is set in advance). A leaf is
- * all else; no leaf above level 0 ever looks like a table.
+ * all else; no leaf above level 0 ever looks like a table, not even in the low bits alone that lie below a
+ * frame's address (npt_child).
  *
  * An entry may be hidden: its `valid_mask` cleared and `hidden_mark` set, so that the CPU sees a hole and
  * we still see what was there. That is how a leaf without any permission (a guard) is kept, and how what
  * is being removed waits for the flush.
+ *
+ * A leaf is made dirty, and becomes clean while a dirty log runs (dirty_log.h). Where a write without dirty_flag has
+ * the CPU set it (or fault), a leaf without it is clean. Where there is no such flag (0), a clean leaf has clean_mark
+ * and cannot be written; if it could be else, writable_mark says so. Arm's writable_mark may be one on which the CPU
+ * itself makes the leaf writable: such a one is dirty, whatever its clean_mark.
  */
 struct npt_format {
 	const char *name;
@@ -49,6 +55,11 @@ struct npt_format {
 	uint64_t valid_mask;      /* an entry with none of these is a hole to the CPU */
 	uint64_t hidden_mark;     /* a bit that the CPU ignores in such a hole */
 	uint64_t permission_mask; /* bits that follow from the permissions alone; holds the two above */
+	uint64_t dirty_flag;
+	uint64_t clean_mark;
+	uint64_t writable_mark;
+	uint64_t write_mask; /* without dirty_flag: what changes when a leaf becomes, or ceases to be, writable */
+	uint64_t read_only;  /* what a leaf that cannot be written has under write_mask */
 	/* Never called with empty permissions. */
 	uint64_t (*make_leaf)(unsigned level, hpa_t address, struct npt_attributes attributes);
 	/* The permissions of a hidden leaf are not asked for, its type is. */
@@ -66,7 +77,8 @@ struct npt {
 	struct npt_format format; /* a copy: one machine's */
 	struct mm_hal *hal;       /* not owned */
 	hpa_t root;
-	struct gpa_range range; /* nothing outside can be mapped */
+	struct gpa_range range;   /* nothing outside can be mapped */
+	struct gpa_range watched; /* by the dirty log; ends at 0: none runs */
 	/*
 	 * Where every walk starts: the root, or a table below it that covers the whole range. Such a one is
 	 * made with the root and stays as long. Its level, the shift of that level, its entries less one.
@@ -75,8 +87,15 @@ struct npt {
 	uint8_t top;
 	uint8_t shift;
 	uint64_t index_mask;
+	/*
+	 * The table of level 2 for the addresses from 0 on, made with the root too, and for how many GiB: walks there
+	 * go by steps from it. 0: the format or the range is not made for that.
+	 */
+	uint64_t *gib_table;
+	uint64_t gib_count;
 	uint64_t flag_mask;       /* all that is not in address_mask */
-	uint64_t hint;            /* where the last fault's walk can be cut short: npt_private.h */
+	uint64_t page_flags;      /* what the leaf of a page of ordinary memory has there: all rights, write-back */
+	uintptr_t table_bias;     /* from a table's entry to a pointer: npt_child in npt_private.h */
 	uintptr_t virtual_offset; /* the hal's */
 	struct npt_statistics statistics;
 };

@@ -25,7 +25,8 @@ from harness import BUILD, TOP, Failure, Skip, Test, logging_to, run_logged  # n
 LOGS = BUILD / "tests"
 WORKERS = max(2, os.cpu_count() or 2)
 TAIL_LINES, TAIL_WIDTH = 40, 200
-FUZZ_SECONDS = 10
+FUZZ_SECONDS = {"mm": 60}  # by fuzzer
+FUZZ_SECONDS_OF_OTHERS = 10
 
 
 # ---- what runs on the build machine itself ----
@@ -47,13 +48,29 @@ def make(target: str, timeout: float, *arguments: str) -> None:
         raise Failure(f"make {target} failed")
 
 
+def mm_demo() -> None:
+    status, output = run_logged(["make", "--no-print-directory", "QUIET=1", "demo"], timeout=120)
+    if status != 0:
+        raise Failure(f"exit status {status}")
+    if output.strip() != (TOP / "tests/host/mm_demo.expected").read_text().strip():
+        raise Failure("it prints something else than tests/host/mm_demo.expected")
+
+
 def host_tests() -> Iterator[Test]:
     for source in sorted(TOP.glob("tests/host/test_*.c")):
         yield Test(f"host/{source.stem[5:]}: all cases pass under ASan and UBSan", partial(host_test, source.stem), 2)
     for source in sorted(TOP.glob("tests/host/fuzz_*.c")):
         name = source.stem[5:]
-        fuzz = partial(make, f"fuzz-{name}", 300, f"FUZZ_SECONDS={FUZZ_SECONDS}")
-        yield Test(f"host/fuzz-{name}: {FUZZ_SECONDS} seconds of random input find nothing", fuzz, 25)
+        seconds = FUZZ_SECONDS.get(name, FUZZ_SECONDS_OF_OTHERS)
+        fuzz = partial(make, f"fuzz-{name}", 300, f"FUZZ_SECONDS={seconds}")
+        yield Test(f"host/fuzz-{name}: {seconds} seconds of random input find nothing", fuzz, seconds + 15)
+    for source in sorted(TOP.glob("tests/host/race_*.c")):
+        name = source.stem[5:]
+        race = partial(make, f"race-{name}", 300)
+        yield Test(f"host/race-{name}: ThreadSanitizer finds no race", race, 20)
+    coverage = partial(make, "coverage-mm", 300)
+    yield Test("host/coverage-mm: the tests reach 97 % of the lines of mm/", coverage, 30)
+    yield Test("host/mm-demo: libmm.a does in a program of its own what examples/mm_demo.c says", mm_demo, 10)
     lint = partial(make, "lint", 900)
     yield Test("source/lint: clang-format, clang-tidy, cppcheck and shellcheck find nothing", lint, 120)
     yield Test("source/layers: no floor includes what is above it", partial(make, "check-layers", 60), 1)

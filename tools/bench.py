@@ -153,15 +153,25 @@ def table(results: dict[str, Numbers]) -> str:
     return "\n".join(lines)
 
 
-def write_json(results: dict[str, Numbers]) -> Path:
-    rows = [
-        {"name": name, "rig": rig, "unit": "bytes" if name in BYTES else "instructions", "value": value}
+def write_json(rows: "list[tuple[str, str, str, int | float]]") -> Path:
+    """Rig, name, unit, value: put into build/bench.json, where they replace those of the same rig and name."""
+    path = BUILD / "bench.json"
+    kept = json.loads(path.read_text()) if path.exists() else []
+    all_rows = {(row["rig"], row["name"]): row for row in kept}
+    for rig, name, unit, value in rows:
+        all_rows[rig, name] = {"name": name, "rig": rig, "unit": unit, "value": value}
+    written = path.with_suffix(".new")
+    written.write_text("[\n" + ",\n".join("  " + json.dumps(row) for row in all_rows.values()) + "\n]\n")
+    written.replace(path)
+    return path
+
+
+def rows_of(results: dict[str, Numbers]) -> "list[tuple[str, str, str, int | float]]":
+    return [
+        (rig, name, "bytes" if name in BYTES else "instructions", value)
         for rig, numbers in results.items()
         for name, value in numbers.items()
     ]
-    path = BUILD / "bench.json"
-    path.write_text("[\n" + ",\n".join("  " + json.dumps(row) for row in rows) + "\n]\n")
-    return path
 
 
 def main() -> int:
@@ -178,7 +188,7 @@ def main() -> int:
     print(table(results))
     print("\ninstructions and bytes, the same in two runs")
     if len(results) == len(RIGS):
-        print(f"also in {write_json(results).relative_to(TOP)}")
+        print(f"also in {write_json(rows_of(results)).relative_to(TOP)}")
     found = [line for rig, numbers in results.items() for line in complaints(rig, numbers)]
     for line in found:
         print(line)

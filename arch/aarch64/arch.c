@@ -19,6 +19,9 @@ const struct arch_platform arch_platform = {
 	.console = CONSOLE_PL011,
 	.console_mmio = UINT64_C(0x09000000),
 	.console_irq = 33,
+	.virtio_base = UINT64_C(0x0a000000),
+	.virtio_stride = 0x200,
+	.virtio_irq = 48,
 };
 
 const char *arch_virtualization(void)

@@ -52,6 +52,7 @@ static void probe(void)
 	arm_features = (struct arm_features){
 		.physical_bits = MIN(pa_range_bits[range], STAGE2_BITS_MAX),
 		.force_write_back = ID_FIELD(mmfr2, MMFR2_FWB_LOW) != 0,
+		.hardware_dirty = ID_FIELD(mmfr1, MMFR1_HAFDBS_LOW) >= MMFR1_HAFDBS_DIRTY,
 		.pan = ID_FIELD(mmfr1, MMFR1_PAN_LOW) != 0,
 		.ssbs = ID_FIELD(sysreg_read(id_aa64pfr1_el1), PFR1_SSBS_LOW) != 0,
 		.ras = ID_FIELD(pfr0, PFR0_RAS_LOW) != 0,

@@ -31,6 +31,7 @@ struct arm_features {
 	uint8_t physical_bits; /* at most 48 */
 	uint8_t ipa_bits;
 	bool force_write_back; /* FEAT_S2FWB */
+	bool hardware_dirty;   /* FEAT_HAFDBS, with dirty state */
 	bool pan, ssbs, ras, lor, fine_grained_traps, hcx, statistical_profiling, trace_filter, activity_monitors;
 	unsigned cache_line; /* bytes: the smallest data or unified line, CTR_EL0.DminLine */
 };

@@ -79,6 +79,8 @@ static inline void isb(void)
 #define TCR_PS_LOW           16
 #define TCR_EL2_RES1         (BIT(31) | BIT(23))
 #define VTCR_SL0_LOW         6
+#define VTCR_HA              BIT(21)
+#define VTCR_HD              BIT(22)
 #define VTCR_RES1            BIT(31)
 #define VTTBR_VMID_LOW       48
 
@@ -233,6 +235,8 @@ enum exception_class {
 #define MMFR0_TGRAN4_2_LOW   40
 #define MMFR0_TGRAN4_2_NONE  1
 #define MMFR0_FGT_LOW        56
+#define MMFR1_HAFDBS_LOW     0
+#define MMFR1_HAFDBS_DIRTY   2
 #define MMFR1_LO_LOW         16
 #define MMFR1_PAN_LOW        20
 #define MMFR1_HCX_LOW        40

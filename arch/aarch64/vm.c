@@ -28,51 +28,22 @@ static uint64_t vmids[VMIDS / 64] = {1};
 
 /* ---- the format ---- */
 
-/* MemAttr in a leaf, and what it is with FWB, D8.6.6: write-back whatever stage 1 says; device types stay. */
-#define MEMATTR                  BITS(5, 2)
-#define MEMATTR_WRITE_BACK       BITS(5, 2)
-#define MEMATTR_FORCE_WRITE_BACK BITS(4, 3)
-
-static uint64_t (*plain_leaf)(unsigned level, hpa_t address, struct npt_attributes attributes);
-static struct npt_attributes (*plain_attributes)(uint64_t entry);
-
-static uint64_t forced_leaf(unsigned level, hpa_t address, struct npt_attributes attributes)
-{
-	if (unlikely(attributes.type == MM_WRITE_THROUGH)) {
-		attributes.type = MM_WRITE_COMBINING; /* cannot be forced */
-	}
-	uint64_t entry = plain_leaf(level, address, attributes);
-	return likely(attributes.type == MM_WRITE_BACK) ? entry ^ MEMATTR_WRITE_BACK ^ MEMATTR_FORCE_WRITE_BACK : entry;
-}
-
-static struct npt_attributes forced_attributes(uint64_t entry)
-{
-	if ((entry & MEMATTR) == MEMATTR_FORCE_WRITE_BACK) {
-		entry |= MEMATTR_WRITE_BACK;
-	}
-	return plain_attributes(entry);
-}
-
 /* VTCR_EL2, D19.2.160. The start level is two less than the number of levels, with the 4 KiB granule. */
 bool arm_stage2_init(void)
 {
 	struct arm_stage2_capabilities capabilities = {
 		.ipa_bits = arm_features.ipa_bits,
 		.physical_bits = arm_features.physical_bits,
+		.force_write_back = arm_features.force_write_back,
+		.hardware_dirty = arm_features.hardware_dirty,
 	};
 	if (npt_format_arm_stage2(&stage2, &capabilities) != MM_OK) {
 		return false;
 	}
-	if (arm_features.force_write_back) {
-		plain_leaf = stage2.make_leaf;
-		plain_attributes = stage2.attributes;
-		stage2.make_leaf = forced_leaf;
-		stage2.attributes = forced_attributes;
-	}
-	sysreg_write(vtcr_el2, VTCR_RES1 | TCR_T0SZ(stage2.input_bits) |
-	                               (uint64_t)(stage2.levels - 2U) << VTCR_SL0_LOW | TCR_IRGN0_WRITE_BACK |
-	                               TCR_ORGN0_WRITE_BACK | TCR_SH0_INNER | TCR_TG0_4K |
-	                               arm_physical_size() << TCR_PS_LOW);
+	sysreg_write(vtcr_el2,
+	             VTCR_RES1 | TCR_T0SZ(stage2.input_bits) | (uint64_t)(stage2.levels - 2U) << VTCR_SL0_LOW |
+	                     TCR_IRGN0_WRITE_BACK | TCR_ORGN0_WRITE_BACK | TCR_SH0_INNER | TCR_TG0_4K |
+	                     arm_physical_size() << TCR_PS_LOW | (arm_features.hardware_dirty ? VTCR_HA | VTCR_HD : 0));
 	sysreg_write(vttbr_el2, 0);
 	isb();
 	tlbi(alle1is);

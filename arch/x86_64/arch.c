@@ -35,6 +35,9 @@ const struct arch_platform arch_platform = {
 	.console_port = 0x3f8,
 	.console_mmio = 0xfe032000, /* the same UART */
 	.console_irq = 4,
+	.virtio_base = 0xfe000000,
+	.virtio_stride = FRAME_SIZE,
+	.virtio_irq = 16, /* to 23: the I/O APIC's lines that no ISA device has */
 	.host_console_port = 0x3f8,
 };
 

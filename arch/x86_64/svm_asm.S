@@ -4,7 +4,7 @@
  * that answers an enum vm_exit_kind; a bare VMMCALL of supervisor code at the address of the last one, whose cost is
  * mostly this switch, is answered right here. Nothing but svm_ops calls it. APM vol. 2 15.5, 15.6.
  *
- * The stack is as in world_switch.h; while C runs the vCPU lies below, which makes RSP a multiple of 16.
+ * The stack is as in world_switch.inc; while C runs the vCPU lies below, which makes RSP a multiple of 16.
  *
  * VMRUN keeps the host's RIP, RSP, RAX, RFLAGS, CR0, CR3, CR4, EFER and the selectors of CS, DS, ES, SS in the host
  * save area and loads the guest's; VMSAVE and VMLOAD move FS, GS, TR, LDTR and the system-call MSRs; all the other
@@ -13,7 +13,7 @@
  */
 #include "svm.h"
 #include "vmcb.h"
-#include "world_switch.h"
+#include "world_switch.inc"
 
 	.text
 	.globl	svm_run

@@ -5,13 +5,13 @@
  * right here. Nothing but vmx_ops calls it, with the vCPU's VMCS current and interrupts off. SDM vol. 3C 26, 27.
  *
  * HOST_RSP is the vCPU itself, so that an exit can store the guest's registers before it needs one of its own;
- * nothing is pushed until RSP is back on the stack of vmx_run (world_switch.h; vmx_vcpu.stack is its lowest slot).
+ * nothing is pushed until RSP is back on the stack of vmx_run (world_switch.inc; vmx_vcpu.stack is its lowest slot).
  *
  * The CPU itself switches RIP, RSP, RFLAGS, CR0, CR3, CR4, the segments, EFER and PAT; the other general registers
  * are moved here. FPU and the rest of the lazy state stay the guest's until the vCPU is put.
  */
 #include "vmx.h"
-#include "world_switch.h"
+#include "world_switch.inc"
 
 /* A field of the current VMCS into a register, which also carries the field's encoding. */
 .macro	vmcs_read field, low, register

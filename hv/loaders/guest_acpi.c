@@ -11,6 +11,8 @@
 
 #define DEVICES_MAX 4
 
+_Static_assert(VM_VIRTIO_MAX <= ACPI_VIRTIO_MAX, "the tables have room for every virtio device");
+
 static uint32_t base_of(const struct arch_vm_device *devices, unsigned count, const char *name)
 {
 	for (unsigned i = 0; i < count; i++) {
@@ -26,7 +28,7 @@ bool load_guest_acpi(struct loader *loader)
 	const struct vm *vm = loader->vm;
 	struct arch_vm_device devices[DEVICES_MAX];
 	unsigned count = MIN(arch_vm_devices(&vm->arch, devices, DEVICES_MAX), (unsigned)DEVICES_MAX);
-	const struct acpi_machine machine = {
+	struct acpi_machine machine = {
 		.cpus = vm->config->vcpus,
 		.lapic_base = base_of(devices, count, "lapic"),
 		.ioapic_base = base_of(devices, count, "ioapic"),
@@ -37,6 +39,11 @@ bool load_guest_acpi(struct loader *loader)
 	};
 	uint8_t tables[ACPI_MAX];
 
+	for (unsigned i = 0; i < vm->virtio.count; i++) {
+		const struct vm_virtio_slot *slot = &vm->virtio.slot[i];
+		machine.virtio[machine.virtio_count++] =
+			(struct acpi_virtio){(uint32_t)slot->base, VIRTIO_MMIO_BYTES, slot->line};
+	}
 	if (machine.ioapic_base == 0) {
 		return true;
 	}

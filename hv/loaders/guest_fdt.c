@@ -125,6 +125,20 @@ static void write_uart(struct fdt_writer *fdt)
 	fdt_write_end_node(fdt);
 }
 
+/* Caches are coherent with devices that are software. */
+static void write_virtio(struct fdt_writer *fdt, const struct vm_virtio *virtio)
+{
+	for (unsigned i = 0; i < virtio->count; i++) {
+		const struct vm_virtio_slot *slot = &virtio->slot[i];
+		fdt_write_node_at(fdt, "virtio_mmio", slot->base);
+		fdt_write_string(fdt, "compatible", "virtio,mmio");
+		fdt_write_cells(fdt, "reg", (uint32_t[]){RANGE(slot->base, VIRTIO_MMIO_BYTES)}, 4);
+		fdt_write_cells(fdt, "interrupts", (uint32_t[]){GIC_SPI, slot->line - GIC_SPI_BASE, IRQ_LEVEL_HIGH}, 3);
+		fdt_write_empty(fdt, "dma-coherent");
+		fdt_write_end_node(fdt);
+	}
+}
+
 bool load_guest_fdt(struct loader *loader, gpa_t address, gpa_t initrd_start)
 {
 	static uint8_t buffer[FRAME_SIZE * 2];
@@ -144,6 +158,7 @@ bool load_guest_fdt(struct loader *loader, gpa_t address, gpa_t initrd_start)
 	write_gic(fdt, loader->vm);
 	write_timer(fdt);
 	write_uart(fdt);
+	write_virtio(fdt, &loader->vm->virtio);
 	fdt_write_end_node(fdt);
 	size_t bytes = fdt_write_finish(fdt);
 	if (bytes == 0 || bytes > GUEST_FDT_MAX) {

@@ -22,7 +22,8 @@
  *   10     AF: set in advance                   ignored, 0
  *   47:12  address                              address
  *   54     XN                                   ignored, 0
- *   55     for software; ours: hidden           ignored
+ *   57:55  for software; ours: hidden, clean,   ignored
+ *          writable
  */
 #define EL2_VALID           BIT(0)
 #define EL2_TABLE_OR_PAGE   BIT(1)
@@ -35,6 +36,8 @@
 #define EL2_ADDRESS         BITS(47, 12)
 #define EL2_EXECUTE_NEVER   BIT(54)
 #define EL2_HIDDEN          BIT(55)
+#define EL2_CLEAN           BIT(56)
+#define EL2_WRITABLE        BIT(57)
 
 _Static_assert((ARM_EL2_MAIR & 0xff) == 0xff && (ARM_EL2_MAIR >> 8 * MM_WRITE_THROUGH & 0xff) == 0xbb &&
                        (ARM_EL2_MAIR >> 8 * MM_WRITE_COMBINING & 0xff) == 0x44 &&
@@ -83,6 +86,10 @@ void npt_format_arm_el2(struct npt_format *format, const struct arm_el2_capabili
 		.valid_mask = EL2_VALID,
 		.hidden_mark = EL2_HIDDEN,
 		.permission_mask = EL2_VALID | EL2_READ_ONLY | EL2_EXECUTE_NEVER | EL2_HIDDEN,
+		.clean_mark = EL2_CLEAN,
+		.writable_mark = EL2_WRITABLE,
+		.write_mask = EL2_READ_ONLY,
+		.read_only = EL2_READ_ONLY,
 		.make_leaf = el2_leaf,
 		.attributes = el2_attributes,
 	};

@@ -22,6 +22,7 @@
  *   11     ignored; ours: hidden             ignored
  *   51:12  address                           address
  *   52     ignored; ours: device             ignored
+ *   54:53  ignored; ours: clean, writable     ignored
  */
 #define EPT_READ      BIT(0)
 #define EPT_WRITE     BIT(1)
@@ -35,6 +36,8 @@
 #define EPT_HIDDEN    BIT(11)
 #define EPT_ADDRESS   BITS(51, 12)
 #define EPT_DEVICE    BIT(52)
+#define EPT_CLEAN     BIT(53)
+#define EPT_WRITABLE  BIT(54)
 
 _Static_assert(EPT_READ == MM_READ && EPT_WRITE == MM_WRITE && EPT_EXECUTE == MM_EXECUTE, "bits 2:0 are ours");
 _Static_assert((EPT_ADDRESS & (EPT_RWX | EPT_PAGE | EPT_ACCESSED | EPT_DIRTY | EPT_HIDDEN | EPT_DEVICE)) == 0,
@@ -93,6 +96,13 @@ void npt_format_ept(struct npt_format *format, const struct ept_capabilities *ca
 		.make_leaf = ept_leaf,
 		.attributes = ept_attributes,
 	};
+	if (capabilities->accessed_dirty) {
+		format->dirty_flag = EPT_DIRTY;
+	} else {
+		format->clean_mark = EPT_CLEAN;
+		format->writable_mark = EPT_WRITABLE;
+		format->write_mask = EPT_WRITE;
+	}
 	if (capabilities->execute_only) {
 		format->legal_permissions |= 1U << MM_EXECUTE;
 	}

@@ -17,7 +17,9 @@
  *   3      X                                    0
  *   4      U: always, a guest's access is one   reserved, 0
  *   6      A: set in advance                    reserved, 0
- *   7      D: set in advance                    reserved, 0
+ *   7      D: set in advance; without it the    reserved, 0
+ *          CPU sets it at a write (Svadu), or
+ *          the write faults
  *   9:8    RSW; ours: memory type               RSW, 0
  *   53:10  PPN                                  PPN
  *   54     reserved; in a hole ours: hidden     reserved, 0
@@ -105,6 +107,7 @@ int npt_format_riscv(struct npt_format *format, const struct riscv_gstage_capabi
 		.valid_mask = GSTAGE_V,
 		.hidden_mark = GSTAGE_HIDDEN,
 		.permission_mask = GSTAGE_V | GSTAGE_R | GSTAGE_W | GSTAGE_X | GSTAGE_HIDDEN,
+		.dirty_flag = GSTAGE_D,
 		.make_leaf = capabilities->svpbmt ? gstage_leaf_pbmt : gstage_leaf,
 		.attributes = gstage_attributes,
 	};

@@ -72,4 +72,4 @@ static inline struct npt_attributes long_attributes(uint64_t entry)
 #define LONG_FORMAT_COMMON                                                                                             \
 	.levels = 4, .output_bits = MIN(capabilities->physical_bits, 52), .address_mask = LONG_ADDRESS,                \
 	.valid_mask = LONG_PRESENT, .hidden_mark = LONG_HIDDEN,                                                        \
-	.permission_mask = LONG_PRESENT | LONG_WRITABLE | LONG_NO_EXECUTE | LONG_HIDDEN
+	.permission_mask = LONG_PRESENT | LONG_WRITABLE | LONG_NO_EXECUTE | LONG_HIDDEN, .dirty_flag = LONG_DIRTY

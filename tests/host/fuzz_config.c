@@ -33,6 +33,12 @@ static void check_vm(const struct config *config, unsigned index)
 	require(vm->memory >= MIB(1) && vm->memory <= UINT64_C(1) << 46 && is_aligned(vm->memory, KIB(4)));
 	require(vm->backing <= CONFIG_LINEAR && vm->pages <= CONFIG_PAGES_4K);
 	require(vm->vcpus >= 1 && vm->vcpus <= 64);
+	require(vm->disk_count <= CONFIG_DISKS_MAX && vm->console <= CONFIG_CONSOLE_VIRTIO);
+	for (unsigned i = 0; i < vm->disk_count; i++) {
+		length = strnlen(vm->disk[i].path, sizeof(vm->disk[i].path));
+		require(length > 0 && length < sizeof(vm->disk[i].path) && vm->disk[i].line > vm->line);
+	}
+	require(strnlen(vm->net, sizeof(vm->net)) < sizeof(vm->net));
 	for (unsigned other = 0; other < index; other++) {
 		require(strcmp(vm->name, config->vms[other].name) != 0);
 		require(vm->line > config->vms[other].line);

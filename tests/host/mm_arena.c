@@ -48,8 +48,12 @@ static hpa_t alloc_frames(struct mm_hal *hal, unsigned order, enum frame_use use
 	pthread_mutex_lock(&arena->lock);
 	arena->allocations++;
 	fails = arena->fail_at != 0 && --arena->fail_at == 0;
+	arena->fail_at += fails && arena->fail_on;
 	if (!fails && !(arena->fail_large && order == 9)) {
 		frame = find_and_take(arena, UINT64_C(1) << order, use);
+	}
+	if (frame == HPA_NONE) {
+		++*(order == 9 ? &arena->refused_large : &arena->refused);
 	}
 	pthread_mutex_unlock(&arena->lock);
 	return frame;
@@ -88,16 +92,34 @@ static void flush(struct mm_hal *hal, struct npt *npt, const struct gpa_range *r
 	}
 }
 
-void mm_arena_init(struct mm_arena *arena, uint64_t bytes)
+/* `bytes` of zeros, aligned to 2 MiB; only what is touched takes memory. */
+static char *map_zeros(uint64_t bytes)
 {
 	uint64_t slack = MIB(2);
 	char *memory =
 		mmap(NULL, bytes + slack, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
 	assert_true(memory != MAP_FAILED);
+	uint64_t before = align_up((uintptr_t)memory, MIB(2)) - (uintptr_t)memory;
+
+	if (before != 0) {
+		munmap(memory, before);
+	}
+	munmap(memory + before + bytes, slack - before);
+	return memory + before;
+}
+
+void mm_arena_init(struct mm_arena *arena, uint64_t bytes)
+{
+	mm_arena_init_windowed(arena, bytes, 0);
+}
+
+void mm_arena_init_windowed(struct mm_arena *arena, uint64_t bytes, uint64_t window)
+{
 	*arena = (struct mm_arena){.hal = {.alloc_frames = alloc_frames, .free_frames = free_frames, .flush = flush}};
 	pthread_mutex_init(&arena->lock, NULL);
-	arena->memory = memory + (align_up((uintptr_t)memory, MIB(2)) - (uintptr_t)memory);
+	arena->mapped = window == 0 ? bytes : MM_ARENA_WINDOW - MM_ARENA_BASE + window;
+	arena->memory = map_zeros(arena->mapped);
 	arena->frames = bytes / FRAME_SIZE;
 	arena->use = malloc(arena->frames);
 	assert_non_null(arena->use);
@@ -108,7 +130,7 @@ void mm_arena_init(struct mm_arena *arena, uint64_t bytes)
 void mm_arena_fini(struct mm_arena *arena)
 {
 	assert_int_equal(mm_arena_held(arena), 0);
-	munmap(arena->memory, arena->frames * FRAME_SIZE);
+	munmap(arena->memory, arena->mapped);
 	free(arena->use);
 	pthread_mutex_destroy(&arena->lock);
 }
@@ -131,8 +153,10 @@ static void make_arm_and_riscv(struct npt_format *to)
 	stage2.ipa_bits = 39;
 	assert_status(npt_format_arm_stage2(to++, &stage2), MM_OK);
 	stage2.ipa_bits = 42;
+	stage2.hardware_dirty = true;
 	assert_status(npt_format_arm_stage2(to++, &stage2), MM_OK);
 	stage2.ipa_bits = 48;
+	stage2.hardware_dirty = false;
 	assert_status(npt_format_arm_stage2(to++, &stage2), MM_OK);
 	assert_status(npt_format_riscv(to++, &gstage), MM_OK);
 	gstage.levels = 4;
@@ -151,6 +175,7 @@ unsigned mm_format_count(void)
 		npt_format_ept(&formats[0], &ept);
 		ept.five_level = true;
 		ept.execute_only = true;
+		ept.accessed_dirty = true;
 		npt_format_ept(&formats[1], &ept);
 		ept = (struct ept_capabilities){.leaf_2m = true, .physical_bits = 39};
 		npt_format_ept(&formats[2], &ept);
@@ -192,4 +217,43 @@ char *mm_dump(struct addr_space *space)
 
 	addr_space_dump(space, append, &text);
 	return text.text;
+}
+
+/* True if there was an allocation to fail. */
+static bool fail_one(struct mm_arena *arena, struct addr_space *space, uint64_t n, int (*operation)(void))
+{
+	char *before = mm_dump(space);
+	uint64_t held = mm_arena_held(arena);
+	unsigned flush_calls = arena->flush_calls;
+
+	arena->fail_at = n;
+	int status = operation();
+	bool failed = arena->fail_at == 0;
+
+	arena->fail_at = 0;
+	/* Where 2 MiB cannot be had 4 KiB may do. */
+	assert_true(status == MM_OK || (failed && status == MM_ENOMEM));
+	if (status != MM_OK) {
+		char *after = mm_dump(space);
+
+		assert_string_equal(before, after);
+		assert_int_equal(mm_arena_held(arena), held);
+		assert_int_equal(arena->flush_calls, flush_calls);
+		free(after);
+	}
+	free(before);
+	return failed;
+}
+
+void mm_fail_each_allocation(struct mm_arena *arena, struct addr_space *space, void (*begin)(void),
+                             int (*operation)(void), void (*end)(void))
+{
+	bool failed = true;
+
+	/* After the first ones by larger steps: formats without large leaves take hundreds of tables. */
+	for (uint64_t n = 1; failed; n += n < 32 ? 1 : 97) {
+		begin();
+		failed = fail_one(arena, space, n, operation);
+		end();
+	}
 }

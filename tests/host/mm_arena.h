@@ -2,7 +2,8 @@
 /*
  * What the tests of mm/ stand on: an arena of frames behind a struct mm_hal. Host-physical addresses in it are
  * no pointers, frames come filled with garbage, every frame's use is known, the n-th allocation can be made
- * to fail, flushes are recorded. A free of what is not held ends the program.
+ * to fail, flushes are recorded. A free of what is not held ends the program. Beside the frames there may be a window
+ * of memory that the arena never gives out, for linear areas to lead to.
  */
 #pragma once
 
@@ -21,6 +22,7 @@
 #include "mm/frames.h"
 
 #define MM_ARENA_BASE    GIB(5)
+#define MM_ARENA_WINDOW  GIB(6)
 #define MM_ARENA_FLUSHES 32
 
 #define RW  ((struct npt_attributes){MM_RW, MM_WRITE_BACK})
@@ -31,13 +33,17 @@ struct mm_arena {
 	struct mm_hal hal;
 	pthread_mutex_t lock;
 	char *memory;
+	uint64_t mapped; /* bytes from `memory` on */
 	uint64_t frames;
 	uint64_t next; /* where to look for a free frame first */
 	uint8_t *use;  /* by frame; UINT8_MAX: free */
 	uint64_t held[FRAME_USES];
 	uint64_t allocations; /* asked for so far */
 	uint64_t fail_at;     /* this many allocations from now, one fails; 0: none */
+	bool fail_on;         /* and so do all after it */
 	bool fail_large;      /* every allocation of order 9 fails */
+	uint64_t refused;     /* allocations that failed, for whatever reason, but those of order 9 */
+	uint64_t refused_large;
 	unsigned flush_calls;
 	unsigned flushed_count; /* ranges, of the last call */
 	struct gpa_range flushed[MM_ARENA_FLUSHES];
@@ -46,6 +52,8 @@ struct mm_arena {
 };
 
 void mm_arena_init(struct mm_arena *arena, uint64_t bytes);
+/* The same with `window` bytes of zeros at MM_ARENA_WINDOW. At most 1 GiB of frames then. */
+void mm_arena_init_windowed(struct mm_arena *arena, uint64_t bytes, uint64_t window);
 /* Also makes sure that every frame came back. */
 void mm_arena_fini(struct mm_arena *arena);
 
@@ -61,6 +69,14 @@ const struct npt_format *mm_format(unsigned i);
 
 /* addr_space_dump as one string, to be freed. */
 char *mm_dump(struct addr_space *space);
+
+/*
+ * Has the first allocation of `operation` fail, then the second, and so on until none is left to fail; `begin` and
+ * `end` make and undo what it works on, each time. A call that fails must say MM_ENOMEM and leave the dump, the frames
+ * held and the number of flushes as they were.
+ */
+void mm_fail_each_allocation(struct mm_arena *arena, struct addr_space *space, void (*begin)(void),
+                             int (*operation)(void), void (*end)(void));
 
 /* Whatever was wrong, the status's name tells it. */
 #define assert_status(actual, expected) assert_string_equal(mm_status_name(actual), mm_status_name(expected))

@@ -114,6 +114,23 @@ static void a_full_bus_refuses_more(void **state)
 	}
 }
 
+static void a_busy_device_is_told_after_writes(void **state)
+{
+	(void)state;
+	struct recorder device = recorder(), other = recorder();
+	struct bus bus = {0};
+	uint64_t value;
+	assert_true(bus_add(&bus, 0x1000, 0x10, &device.device));
+	assert_true(bus_add(&bus, 0x2000, 0x10, &other.device));
+	assert_int_equal(bus_write(&bus, 0x1000, 1, 7), BUS_DONE);
+	device.device.busy = true;
+	assert_int_equal(bus_write(&bus, 0x2000, 1, 7), BUS_DONE);
+	assert_int_equal(bus_write(&bus, 0x1000, 1, 7), BUS_BUSY);
+	assert_int_equal(bus_write(&bus, 0x1000, 1, 7), BUS_BUSY);
+	assert_true(bus_read(&bus, 0x1000, 1, &value));
+	assert_int_equal(bus_write(&bus, 0x3000, 1, 7), BUS_NOBODY);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -122,6 +139,7 @@ int main(void)
 		cmocka_unit_test(an_access_over_the_edge_reaches_nobody),
 		cmocka_unit_test(overlapping_empty_and_wrapping_ranges_are_refused),
 		cmocka_unit_test(a_full_bus_refuses_more),
+		cmocka_unit_test(a_busy_device_is_told_after_writes),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

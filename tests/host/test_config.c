@@ -318,6 +318,41 @@ static void a_message_shows_a_long_value_cut_off_and_printable(void **state)
 	assert_refused("a\x02z", 1, "\"a?z\"");
 }
 
+static void disks_keep_their_order_and_may_be_readonly(void **state)
+{
+	(void)state;
+	const struct config_vm *vm = &config.vms[0];
+	assert_parses(VM "disk = \\root.img\ndisk = \\data set.img \treadonly # kept\ndisk = readonly\n");
+	assert_int_equal(vm->disk_count, 3);
+	assert_string_equal(vm->disk[0].path, "\\root.img");
+	assert_false(vm->disk[0].readonly);
+	assert_int_equal(vm->disk[0].line, 3);
+	assert_string_equal(vm->disk[1].path, "\\data set.img");
+	assert_true(vm->disk[1].readonly);
+	assert_string_equal(vm->disk[2].path, "readonly"); /* a file of that name */
+	assert_false(vm->disk[2].readonly);
+	assert_parses(VM "disk=a\ndisk=a\ndisk=a\ndisk=notreadonly\n");
+	assert_string_equal(vm->disk[3].path, "notreadonly");
+	assert_refused(VM "disk=a\ndisk=a\ndisk=a\ndisk=a\ndisk=a\n", 7, "disk: one too many; a VM has at most 4");
+	assert_refused(VM "disk = # none\n", 3, "disk has no value; write disk = \\PATH");
+}
+
+static void a_network_has_a_name_and_the_console_a_kind(void **state)
+{
+	(void)state;
+	const struct config_vm *vm = &config.vms[0];
+	assert_parses(VM);
+	assert_string_equal(vm->net, "");
+	assert_int_equal(vm->console, CONFIG_CONSOLE_UART);
+	assert_int_equal(vm->disk_count, 0);
+	assert_parses(VM "net = lan-1\nconsole = virtio\n");
+	assert_string_equal(vm->net, "lan-1");
+	assert_int_equal(vm->console, CONFIG_CONSOLE_VIRTIO);
+	assert_refused(VM "net = a b\n", 3, "net: the name \"a b\" is not usable");
+	assert_refused(VM "net = 01234567890123456789012345678901\n", 3, "at most 31 fit");
+	assert_refused(VM "console = vga\n", 3, "console: unknown value \"vga\"; write uart or virtio");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -336,6 +371,8 @@ int main(void)
 		cmocka_unit_test(a_key_outside_of_any_section_is_an_error),
 		cmocka_unit_test(what_is_set_twice_is_told_with_both_lines),
 		cmocka_unit_test(the_same_key_in_two_vms_is_fine),
+		cmocka_unit_test(disks_keep_their_order_and_may_be_readonly),
+		cmocka_unit_test(a_network_has_a_name_and_the_console_a_kind),
 		cmocka_unit_test(a_vm_without_kernel_is_told_at_its_section),
 		cmocka_unit_test(a_configuration_without_vm_is_an_error),
 		cmocka_unit_test(names_are_letters_digits_dash_and_underscore),

@@ -265,6 +265,38 @@ static void an_arm64_image_finds_its_device_tree_in_x0(void **state)
 	assert_string_equal(fdt_string(&fdt, fdt_find_path(&fdt, "/chosen", 7), "bootargs"), "console=ttyS0");
 }
 
+static void virtio_devices_are_in_the_device_tree(void **state)
+{
+	(void)state;
+	static uint8_t blob[GUEST_FDT_MAX];
+	struct fdt fdt;
+	uint64_t address, bytes;
+	put(8, 8, 0x80000);
+	put(16, 8, 0x10000);
+	memcpy(image + 56, "ARM\x64", 4);
+	vm.virtio.count = 2;
+	vm.virtio.slot[0] = (struct vm_virtio_slot){.base = 0x0a000000, .line = 48};
+	vm.virtio.slot[1] = (struct vm_virtio_slot){.base = 0x0a000200, .line = 49};
+	struct loader loader = machine_loader(image, sizeof(image));
+	assert_true(load_guest(&loader));
+	assert_int_equal(guest_read(&vm.space, 0x40000000, blob, sizeof(blob), 0), sizeof(blob));
+	assert_true(fdt_open(&fdt, blob, sizeof(blob)));
+	fdt_node node = fdt_find_path(&fdt, "/virtio_mmio@a000200", strlen("/virtio_mmio@a000200"));
+	assert_true(fdt_is_compatible(&fdt, node, "virtio,mmio"));
+	assert_true(fdt_reg(&fdt, node, 0, &address, &bytes));
+	assert_int_equal(address, 0x0a000200);
+	assert_int_equal(bytes, VIRTIO_MMIO_BYTES);
+	static const uint32_t interrupts[] = {0, 17, 4}; /* SPI, from 32 on, level high */
+	struct fdt_property property;
+	assert_true(fdt_get(&fdt, node, "interrupts", &property));
+	for (unsigned i = 0; i < ARRAY_SIZE(interrupts); i++) {
+		uint32_t cell;
+		assert_true(fdt_cell(&property, i, &cell));
+		assert_int_equal(cell, interrupts[i]);
+	}
+	assert_true(fdt_get(&fdt, node, "dma-coherent", &property));
+}
+
 static void an_arm64_image_without_text_offset_goes_2_mib_up(void **state)
 {
 	(void)state;
@@ -351,6 +383,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_bzimage_is_refused_where_its_numbers_lie, setup_x86, teardown),
 		cmocka_unit_test_setup_teardown(an_initrd_that_does_not_fit_is_refused, setup_x86, teardown),
 		cmocka_unit_test_setup_teardown(an_arm64_image_finds_its_device_tree_in_x0, setup_arm64, teardown),
+		cmocka_unit_test_setup_teardown(virtio_devices_are_in_the_device_tree, setup_arm64, teardown),
 		cmocka_unit_test_setup_teardown(an_arm64_image_without_text_offset_goes_2_mib_up, setup_arm64,
 	                                        teardown),
 		cmocka_unit_test_setup_teardown(an_arm64_image_is_refused_where_its_numbers_lie, setup_arm64, teardown),

@@ -130,6 +130,82 @@ static void arguments_are_checked_in_one_order(void **state)
 	}
 }
 
+static void every_operation_wants_multiples_of_4k(void **state)
+{
+	static const struct {
+		gpa_t start;
+		uint64_t size;
+	} odd[] = {{1, FRAME_SIZE}, {FRAME_SIZE - 1, FRAME_SIZE}, {0, 1}, {0, FRAME_SIZE + 8}, {2, FRAME_SIZE - 2}};
+
+	(void)state;
+	FOR_EACH_FORMAT (format) {
+		start(format, GIB(1));
+		assert_status(addr_space_map_alloc(&space, 0, MIB(2), RWX, true, AREA_PAGES_AUTO), MM_OK);
+		char *before = mm_dump(&space);
+
+		for (unsigned i = 0; i < ARRAY_SIZE(odd); i++) {
+			gpa_t at = odd[i].start;
+			uint64_t size = odd[i].size;
+
+			assert_status(addr_space_map_linear(&space, MIB(4) + at, size, 0, RWX), MM_EALIGN);
+			assert_status(addr_space_map_alloc(&space, MIB(4) + at, size, RWX, true, AREA_PAGES_4K),
+			              MM_EALIGN);
+			assert_status(addr_space_unmap(&space, at, size), MM_EALIGN);
+			assert_status(addr_space_protect(&space, at, size, MM_RX), MM_EALIGN);
+			assert_status(addr_space_discard(&space, at, size), MM_EALIGN);
+		}
+		assert_status(addr_space_discard(&space, 0, 0), MM_EINVAL);
+		assert_status(addr_space_discard(&space, 0, GIB(1) + FRAME_SIZE), MM_ERANGE);
+		char *after = mm_dump(&space);
+
+		assert_string_equal(before, after);
+		free(before);
+		free(after);
+		addr_space_destroy(&space);
+	}
+}
+
+static void a_linear_gibibyte_is_one_entry(void **state)
+{
+	(void)state;
+	FOR_EACH_FORMAT (format) {
+		if (!has_1g(format)) {
+			continue;
+		}
+		start(format, GIB(4));
+		uint64_t before = arena.allocations;
+
+		assert_status(addr_space_map_linear(&space, GIB(1), GIB(1), -(int64_t)GIB(7), RWX), MM_OK);
+		assert_int_equal(space.npt.statistics.leaves[2], 1);
+		assert_int_equal(space.npt.statistics.leaves[1] + space.npt.statistics.leaves[0], 0);
+		/* The area's node, and the tables between the topmost one and that of the entry. */
+		assert_int_equal(arena.allocations - before, 1U + space.npt.top - 2U);
+		addr_space_destroy(&space);
+	}
+}
+
+static void translate_tells_bytes_to_the_leafs_end_at_least_and_never_past_the_area(void **state)
+{
+	struct translation result;
+
+	(void)state;
+	FOR_EACH_FORMAT (format) {
+		start(format, GIB(4));
+		/* The second area goes on where the first ends, in both spaces. */
+		assert_status(addr_space_map_linear(&space, 0, MIB(4) + 2 * FRAME_SIZE, -(int64_t)GIB(1), RWX), MM_OK);
+		assert_status(addr_space_map_linear(&space, MIB(4) + 2 * FRAME_SIZE, MIB(4), -(int64_t)GIB(1), RX),
+		              MM_OK);
+		for (gpa_t at = 5; at < MIB(4) + 2 * FRAME_SIZE; at += FRAME_SIZE) {
+			assert_status(addr_space_translate(&space, at, &result), MM_OK);
+			assert_int_equal(result.address, GIB(1) + at);
+			assert_true(result.bytes >= BIT(result.leaf_shift) - at % BIT(result.leaf_shift));
+			assert_true(result.bytes <= MIB(4) + 2 * FRAME_SIZE - at);
+			assert_int_equal(result.attributes.permissions, MM_RWX);
+		}
+		addr_space_destroy(&space);
+	}
+}
+
 static void permissions_that_a_format_lacks_are_refused(void **state)
 {
 	(void)state;
@@ -163,6 +239,7 @@ static void permissions_that_a_format_lacks_are_refused(void **state)
 static void a_guard_always_faults_and_can_be_lifted(void **state)
 {
 	struct npt_attributes guard = {MM_NONE, MM_WRITE_BACK};
+	const struct nested_fault nothing = {.gpa = MIB(4), .access = MM_NONE};
 	struct nested_fault fault = {.access = MM_READ};
 	struct translation result;
 
@@ -176,6 +253,7 @@ static void a_guard_always_faults_and_can_be_lifted(void **state)
 			assert_status(addr_space_handle_fault(&space, &fault), MM_EACCES);
 			assert_status(addr_space_translate(&space, fault.gpa, &result), MM_EFAULT);
 		}
+		assert_status(addr_space_handle_fault(&space, &nothing), MM_EACCES);
 		assert_status(addr_space_protect(&space, 0, MIB(6), MM_RWX), MM_OK);
 		assert_int_equal(arena.flush_calls, 0);
 		assert_status(addr_space_translate(&space, FRAME_SIZE, &result), MM_OK);
@@ -299,6 +377,32 @@ static void mapping_a_lazy_tebibyte_takes_no_table(void **state)
 	}
 }
 
+static void an_address_outside_the_space_is_no_alias_of_one_inside(void **state)
+{
+	const struct nested_fault inside = {.gpa = GIB(3) + MIB(5), .access = MM_WRITE};
+	struct translation to;
+
+	(void)state;
+	FOR_EACH_FORMAT (format) {
+		assert_status(addr_space_init(&space, GIB(2), GIB(2), format, &arena.hal), MM_OK);
+		assert_status(addr_space_map_alloc(&space, GIB(3), MIB(8), RWX, false, AREA_PAGES_4K), MM_OK);
+		assert_status(addr_space_map_linear(&space, GIB(2), MIB(8), -(int64_t)MM_ARENA_BASE, RWX), MM_OK);
+		assert_status(addr_space_handle_fault(&space, &inside), MM_OK);
+		assert_status(addr_space_translate(&space, inside.gpa, &to), MM_OK);
+		assert_status(addr_space_translate(&space, GIB(2), &to), MM_OK);
+		for (unsigned bit = 32; bit < 64; bit++) {
+			struct nested_fault outside = {.gpa = inside.gpa | BIT(bit), .access = MM_WRITE};
+
+			assert_status(addr_space_translate(&space, outside.gpa, &to), MM_EFAULT);
+			assert_status(addr_space_translate(&space, GIB(2) | BIT(bit), &to), MM_EFAULT);
+			assert_status(addr_space_handle_fault(&space, &outside), MM_EFAULT);
+		}
+		assert_status(addr_space_translate(&space, inside.gpa - GIB(2), &to), MM_EFAULT);
+		assert_status(addr_space_translate(&space, UINT64_MAX, &to), MM_EFAULT);
+		addr_space_destroy(&space);
+	}
+}
+
 static void memory_types_survive_splits_and_protect(void **state)
 {
 	struct translation result;
@@ -379,6 +483,10 @@ int main(void)
 		cmocka_unit_test_setup_teardown(an_empty_space_gives_its_root_back, setup, teardown),
 		cmocka_unit_test_setup_teardown(init_refuses_a_bad_range, setup, teardown),
 		cmocka_unit_test_setup_teardown(arguments_are_checked_in_one_order, setup, teardown),
+		cmocka_unit_test_setup_teardown(every_operation_wants_multiples_of_4k, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_linear_gibibyte_is_one_entry, setup, teardown),
+		cmocka_unit_test_setup_teardown(translate_tells_bytes_to_the_leafs_end_at_least_and_never_past_the_area,
+	                                        setup, teardown),
 		cmocka_unit_test_setup_teardown(permissions_that_a_format_lacks_are_refused, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_guard_always_faults_and_can_be_lifted, setup, teardown),
 		cmocka_unit_test_setup_teardown(overlaps_are_refused, setup, teardown),
@@ -387,6 +495,8 @@ int main(void)
 	                                        teardown),
 		cmocka_unit_test_setup_teardown(the_last_page_of_the_widest_space_works, setup, teardown),
 		cmocka_unit_test_setup_teardown(mapping_a_lazy_tebibyte_takes_no_table, setup, teardown),
+		cmocka_unit_test_setup_teardown(an_address_outside_the_space_is_no_alias_of_one_inside, setup,
+	                                        teardown),
 		cmocka_unit_test_setup_teardown(memory_types_survive_splits_and_protect, setup, teardown),
 		cmocka_unit_test_setup_teardown(the_dump_tells_areas_leaves_and_counts, setup, teardown),
 		cmocka_unit_test_setup_teardown(layout_grows_with_every_change_of_the_areas_and_with_no_fault, setup,

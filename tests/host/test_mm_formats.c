@@ -94,13 +94,37 @@ static void arm_stage2_entries_are_as_the_arm_arm_has_them(void **state)
 	assert_true(format.break_before_make);
 }
 
+static void arm_stage2_forces_write_back_where_it_is_told_to(void **state)
+{
+	struct arm_stage2_capabilities capabilities = {.ipa_bits = 40, .physical_bits = 48, .force_write_back = true};
+	static const uint8_t back[] = {MM_WRITE_BACK, MM_WRITE_COMBINING, MM_WRITE_COMBINING, MM_UNCACHED, MM_DEVICE};
+	static const uint8_t memattr[] = {0x6, 0x5, 0x5, 0x1, 0x0};
+	struct npt_format format;
+
+	(void)state;
+	assert_status(npt_format_arm_stage2(&format, &capabilities), MM_OK);
+	for (uint8_t type = MM_WRITE_BACK; type <= MM_DEVICE; type++) {
+		uint64_t entry = leaf(&format, 1, MM_RW, type);
+
+		assert_int_equal(field(entry, 5, 2), memattr[type]);
+		assert_int_equal(format.attributes(entry).type, back[type]);
+		assert_int_equal(format.attributes(entry).permissions, MM_RW);
+	}
+	assert_int_equal(leaf(&format, 0, MM_RWX, MM_WRITE_BACK), ADDRESS | 0x7db);
+}
+
 static void arm_stage2_start_level_follows_from_the_ipa_size(void **state)
 {
+	/*
+	 * Arm ARM D8.2, 4 KiB granule, each size that there is: a level has 9 bits, and up to 16 tables of a level
+	 * stand for one entry each of the level above.
+	 */
 	static const struct {
 		uint8_t ipa_bits, levels, root_order, root_bits;
 	} expected[] = {
-		{32, 2, 2, 11}, {34, 2, 4, 13}, {35, 3, 0, 5},  {36, 3, 0, 6}, {39, 3, 0, 9},
-		{40, 3, 1, 10}, {42, 3, 3, 12}, {43, 3, 4, 13}, {44, 4, 0, 5}, {48, 4, 0, 9},
+		{32, 2, 2, 11}, {33, 2, 3, 12}, {34, 2, 4, 13}, {35, 3, 0, 5},  {36, 3, 0, 6},  {37, 3, 0, 7},
+		{38, 3, 0, 8},  {39, 3, 0, 9},  {40, 3, 1, 10}, {41, 3, 2, 11}, {42, 3, 3, 12}, {43, 3, 4, 13},
+		{44, 4, 0, 5},  {45, 4, 0, 6},  {46, 4, 0, 7},  {47, 4, 0, 8},  {48, 4, 0, 9},
 	};
 	struct arm_stage2_capabilities capabilities = {.physical_bits = 48};
 	struct npt_format format;
@@ -120,6 +144,51 @@ static void arm_stage2_start_level_follows_from_the_ipa_size(void **state)
 	assert_status(npt_format_arm_stage2(&format, &capabilities), MM_ERANGE);
 	capabilities = (struct arm_stage2_capabilities){.ipa_bits = 40, .physical_bits = 36};
 	assert_status(npt_format_arm_stage2(&format, &capabilities), MM_ERANGE);
+}
+
+/* The walk that the hardware makes, by the numbers of the manual: from the root's table and index down. */
+static uint64_t walk_by_hand(const struct npt *npt, gpa_t gpa)
+{
+	unsigned shift = 12 + 9 * (npt->format.levels - 1U);
+	const uint64_t *table = npt_pointer(npt, npt->root);
+	uint64_t entry = table[gpa >> shift];
+
+	while (shift > 12 && (entry & 3) == 3) {
+		shift -= 9;
+		table = npt_pointer(npt, entry & BITS(47, 12));
+		entry = table[gpa >> shift & 511];
+	}
+	return entry;
+}
+
+static void every_ipa_size_reaches_each_of_its_concatenated_roots(void **state)
+{
+	struct arm_stage2_capabilities capabilities = {.physical_bits = 48};
+	struct addr_space space;
+	struct npt_format format;
+	struct mm_arena arena;
+
+	(void)state;
+	mm_arena_init(&arena, MIB(16));
+	for (capabilities.ipa_bits = 32; capabilities.ipa_bits <= 48; capabilities.ipa_bits++) {
+		assert_status(npt_format_arm_stage2(&format, &capabilities), MM_OK);
+		gpa_t limit = BIT(capabilities.ipa_bits);
+		gpa_t each = limit >> MAX(format.root_order, 1);
+
+		assert_status(addr_space_init(&space, 0, limit, &format, &arena.hal), MM_OK);
+		/* D8.2.8: concatenated tables are aligned to their size together. */
+		assert_int_equal(space.npt.root % (FRAME_SIZE << format.root_order), 0);
+		for (gpa_t at = each - FRAME_SIZE; at < limit; at += each) {
+			assert_status(addr_space_map_linear(&space, at, FRAME_SIZE, (int64_t)(at - ADDRESS), RWX),
+			              MM_OK);
+			assert_int_equal(walk_by_hand(&space.npt, at), ADDRESS | 0x7ff);
+			assert_int_equal(walk_by_hand(&space.npt, at - FRAME_SIZE), 0);
+		}
+		assert_status(addr_space_map_linear(&space, limit, FRAME_SIZE, 0, RWX), MM_ERANGE);
+		addr_space_destroy(&space);
+		assert_int_equal(mm_arena_held(&arena), 0);
+	}
+	mm_arena_fini(&arena);
 }
 
 static void arm_el2_entries_are_as_the_arm_arm_has_them(void **state)
@@ -212,6 +281,37 @@ static void hiding_keeps_kind_and_address_and_hides_from_the_cpu(void **state)
 	}
 }
 
+/* What npt_child relies on. */
+static void nothing_but_the_entry_of_a_table_leads_to_a_table(void **state)
+{
+	struct mm_arena arena;
+	struct npt npt;
+
+	(void)state;
+	mm_arena_init(&arena, MIB(1));
+	FOR_EACH_FORMAT (format) {
+		assert_status(npt_init(&npt, format, &arena.hal), MM_OK);
+		uint64_t table = npt_table_entry(format, MM_ARENA_BASE);
+
+		assert_ptr_equal(npt_child(&npt, table), arena.memory);
+		assert_true(npt_is_child(npt_child(&npt, table)));
+		assert_false(npt_is_child(npt_child(&npt, npt_hide(format, table))));
+		assert_false(npt_is_child(npt_child(&npt, 0)));
+		for (unsigned i = 0; i < (MM_RWX + 1) * (MM_DEVICE + 1); i++) {
+			struct npt_attributes attributes = {i % (MM_RWX + 1), (uint8_t)(i / (MM_RWX + 1))};
+
+			for (unsigned level = 1; level < format->levels; level++) {
+				uint64_t entry = npt_leaf(format, level, MM_ARENA_BASE, attributes);
+
+				assert_false(npt_is_child(npt_child(&npt, entry)));
+				assert_false(npt_is_child(npt_child(&npt, npt_hide(format, entry))));
+			}
+		}
+		npt_destroy(&npt);
+	}
+	mm_arena_fini(&arena);
+}
+
 static void levels_fit_together(void **state)
 {
 	(void)state;
@@ -250,7 +350,8 @@ static void every_status_has_its_name(void **state)
 	assert_string_equal(mm_status_name(MM_OK), "MM_OK");
 	assert_string_equal(mm_status_name(MM_ENOMEM), "MM_ENOMEM");
 	assert_string_equal(mm_status_name(MM_EFAULT), "MM_EFAULT");
-	assert_string_equal(mm_status_name(MM_EFAULT - 1), "MM_?");
+	assert_string_equal(mm_status_name(MM_ENOSPC), "MM_ENOSPC");
+	assert_string_equal(mm_status_name(MM_ENOSPC - 1), "MM_?");
 	assert_string_equal(mm_status_name(1), "MM_?");
 	assert_string_equal(mm_status_name(INT32_MIN), "MM_?");
 }
@@ -262,11 +363,14 @@ int main(void)
 		cmocka_unit_test(amd_entries_are_as_the_apm_has_them),
 		cmocka_unit_test(x86_host_entries_are_supervisor_entries),
 		cmocka_unit_test(arm_stage2_entries_are_as_the_arm_arm_has_them),
+		cmocka_unit_test(arm_stage2_forces_write_back_where_it_is_told_to),
 		cmocka_unit_test(arm_stage2_start_level_follows_from_the_ipa_size),
+		cmocka_unit_test(every_ipa_size_reaches_each_of_its_concatenated_roots),
 		cmocka_unit_test(arm_el2_entries_are_as_the_arm_arm_has_them),
 		cmocka_unit_test(riscv_entries_are_as_the_privileged_specification_has_them),
 		cmocka_unit_test(every_legal_leaf_reads_back_as_it_was_made),
 		cmocka_unit_test(hiding_keeps_kind_and_address_and_hides_from_the_cpu),
+		cmocka_unit_test(nothing_but_the_entry_of_a_table_leads_to_a_table),
 		cmocka_unit_test(levels_fit_together),
 		cmocka_unit_test(a_leaf_size_that_the_cpu_lacks_is_cleared),
 		cmocka_unit_test(every_status_has_its_name),

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The CPU's random generator: FEAT_RNG's RNDR (DDI 0487, D19.12.1). Called by hv/ for seeds.
+ */
+#include "cpu.h"
+#include "lib/string.h"
+
+#define ISAR0_RNDR_LOW 60
+#define RNDR_ATTEMPTS  100
+
+/* Z is set when there was none in time. */
+static bool rndr(uint64_t *value)
+{
+	bool valid;
+	__asm__ volatile("mrs %0, s3_3_c2_c4_0; cset %w1, ne" : "=r"(*value), "=r"(valid) : : "cc");
+	return valid;
+}
+
+bool arch_entropy(void *to, size_t bytes)
+{
+	if (ID_FIELD(sysreg_read(id_aa64isar0_el1), ISAR0_RNDR_LOW) == 0) {
+		return false;
+	}
+	unsigned failed = 0;
+	for (size_t done = 0; done < bytes;) {
+		uint64_t value;
+		if (!rndr(&value)) {
+			if (++failed == RNDR_ATTEMPTS) {
+				return false;
+			}
+			continue;
+		}
+		size_t part = MIN(bytes - done, sizeof(value));
+		memcpy((char *)to + done, &value, part);
+		done += part;
+	}
+	return true;
+}
