@@ -9,7 +9,8 @@
 #include "lib/string.h"
 #include "lib/util.h"
 
-#define DEVICES_MAX 4
+#define DEVICES_MAX  4
+#define RESET_VECTOR 0xffff0
 
 _Static_assert(VM_VIRTIO_MAX <= ACPI_VIRTIO_MAX, "the tables have room for every virtio device");
 
@@ -21,6 +22,21 @@ static uint32_t base_of(const struct arch_vm_device *devices, unsigned count, co
 		}
 	}
 	return 0;
+}
+
+/*
+ * Code at the reset vector, F000:FFF0, for a kernel that resets the machine by going there: Linux does with
+ * hardware-reduced ACPI and no EFI, whatever the reset register.
+ */
+static bool load_reset_vector(struct loader *loader)
+{
+	const uint16_t port = ACPI_POWER_PORT + ACPI_POWER_RESET;
+	const uint8_t code[] = {
+		0xba, (uint8_t)port,          (uint8_t)(port >> 8), /* mov $port, %dx */
+		0xb0, ACPI_POWER_RESET_VALUE,                       /* mov $value, %al */
+		0xee,                                               /* out %al, %dx */
+	};
+	return loader_write(loader, RESET_VECTOR, code, sizeof(code), "reset vector");
 }
 
 bool load_guest_acpi(struct loader *loader)
@@ -52,5 +68,5 @@ bool load_guest_acpi(struct loader *loader)
 		return loader_fail(loader, "ACPI tables of %zu bytes: there is room for %zu", bytes, sizeof(tables));
 	}
 	loader->acpi_rsdp = ACPI_AT;
-	return loader_write(loader, ACPI_AT, tables, bytes, "ACPI tables");
+	return loader_write(loader, ACPI_AT, tables, bytes, "ACPI tables") && load_reset_vector(loader);
 }

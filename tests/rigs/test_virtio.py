@@ -114,6 +114,23 @@ def console(rig: str) -> None:
     came_back("linux", machine.log)
 
 
+def restart(rig: str) -> None:
+    """A reset is the VM's own affair: it starts anew, and its clock goes on."""
+    with boot(rig, conf=linux("linux", UART[isa_of(rig)]), volume=linux_files(rig), timeout=240) as machine:
+        machine.expect(PROMPT)
+        type_line(machine, "a=$(date +%s); sleep 5; echo slept $(($(date +%s) - a))")
+        slept = int(machine.expect("^slept ([0-9]+)$")[1])
+        if slept not in (5, 6):  # whole seconds: the sleep may have begun late in one
+            raise Failure(f"5 seconds of sleep took {slept}")
+        type_line(machine, "reboot -f")
+        machine.expect(rf"{STAMP}vm linux: restarts: asked for a reset")
+        machine.expect(PROMPT)
+        machine.send("poweroff -f\n")
+        equal("the exit status", machine.end(), 0)
+    absent(WRONG, machine.log)
+    equal("how often every frame came back", machine.log.count("vm linux: every frame came back"), 2)
+
+
 # The server's nc must not see the end of its input, for it would hang up.
 NETWORK = """\
 eval "$(tr ' ' '\\n' </proc/cmdline | grep -E '^(own|peer)=')"
@@ -165,4 +182,6 @@ def tests() -> Iterator[Test]:
         yield Test(f"{name}: Linux reads and writes disks and draws randomness", partial(disks, rig, options), seconds)
     for rig, seconds in (("el2", 40), ("svm", 60)):
         yield Test(f"{rig}: two Linux VMs at once ping each other and carry 8 MiB", partial(network, rig), seconds)
+    for rig, seconds in (("el2", 30), ("svm", 35)):
+        yield Test(f"{rig}: Linux sleeps as long as it should, reboots and boots again", partial(restart, rig), seconds)
     yield Test("el2: Linux's console is virtio's, both ways", partial(console, "el2"), 25)
