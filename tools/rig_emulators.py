@@ -245,6 +245,11 @@ def _bochs(options: Options, image: Path, directory: Path, model: str, outlive: 
     (directory / "bochsrc").write_text(text)
     (directory / "debugger.rc").write_text("continue\n" * (1 + outlive))
     notes = [_COUNTED_ANYWAY] if options.icount else []
+    if options.memory > BOCHS_HOST_MEMORY:
+        notes.append(
+            f"Bochs keeps {BOCHS_HOST_MEMORY} MiB of the machine's memory at hand and swaps what a run uses beyond "
+            "that, which it does not do right: it has lost writes to the stack"
+        )
     if options.screen:
         notes.append("the screen is on VNC, from port 5900 upwards: which one is told in emulator.log")
     return Launch(["bochs", "-q", "-f", "bochsrc", "-rc", "debugger.rc"], serial, notes)
