@@ -63,7 +63,6 @@ static bool x2apic_mode, deadline_mode;
 static uintptr_t mmio_base;
 /* One-shot mode: timer ticks per TSC tick, 32.32 fixed point, and the longest wait in TSC ticks. */
 static uint64_t ratio, longest_wait;
-static uint64_t stray_interrupts;
 static char mode_text[64];
 
 static uint32_t lapic_read(uint32_t offset)
@@ -90,7 +89,6 @@ void x86_host_lapic_eoi(void)
 
 void x86_host_lapic_stray(unsigned vector)
 {
-	__atomic_fetch_add(&stray_interrupts, 1, __ATOMIC_RELAXED);
 	/* One that the 8259 or INT made is not in service at the local APIC, which wants no EOI for it. */
 	if (lapic_read(LAPIC_ISR + vector / 32 * 16) & BIT(vector % 32)) {
 		x86_host_lapic_eoi();
