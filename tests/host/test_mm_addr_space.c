@@ -2,27 +2,11 @@
 /*
  * The address space, first half: arguments, mapping, translation, what a call leaves behind. For every format.
  */
-#include "tests/host/mm_arena.h"
+#include "tests/host/mm_fixture.h"
 
 #include <stdlib.h>
 
-static struct mm_arena arena;
-static struct addr_space space;
 static uint64_t fixed; /* tables of the empty space */
-
-static int setup(void **state)
-{
-	(void)state;
-	mm_arena_init(&arena, MIB(64));
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	(void)state;
-	mm_arena_fini(&arena);
-	return 0;
-}
 
 static bool has_1g(const struct npt_format *format)
 {

@@ -2,7 +2,7 @@
 /*
  * What users of the address space that mm/ is modelled on ran into, a test each under its own name. For every format.
  */
-#include "tests/host/mm_arena.h"
+#include "tests/host/mm_fixture.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -10,34 +10,10 @@
 #include "mm/guest_memory.h"
 #include "mm/npt_private.h"
 
-static struct mm_arena arena;
-static struct addr_space space;
-
-static int setup(void **state)
-{
-	(void)state;
-	mm_arena_init(&arena, MIB(64));
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	(void)state;
-	mm_arena_fini(&arena);
-	return 0;
-}
-
 static void start(const struct npt_format *format)
 {
 	assert_status(addr_space_init(&space, 0, GIB(4), format, &arena.hal), MM_OK);
 	arena.flush_calls = 0;
-}
-
-static int fault_at(gpa_t gpa, uint8_t access)
-{
-	struct nested_fault fault = {.gpa = gpa, .access = access};
-
-	return addr_space_handle_fault(&space, &fault);
 }
 
 static struct translation translate(gpa_t gpa)

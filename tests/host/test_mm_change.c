@@ -2,44 +2,20 @@
 /*
  * The address space, second half: unmap and protect, splits, flushes, break-before-make. For every format.
  */
-#include "tests/host/mm_arena.h"
+#include "tests/host/mm_fixture.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 #include "mm/npt_private.h"
 
-static struct mm_arena arena;
-static struct addr_space space;
 static uint64_t fixed; /* tables of the empty space */
-
-static int setup(void **state)
-{
-	(void)state;
-	mm_arena_init(&arena, MIB(64));
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	(void)state;
-	mm_arena_fini(&arena);
-	return 0;
-}
 
 static void start(const struct npt_format *format)
 {
 	assert_status(addr_space_init(&space, 0, GIB(4), format, &arena.hal), MM_OK);
 	fixed = space.npt.statistics.tables;
 	arena.flush_calls = 0;
-}
-
-/* HPA, or HPA_NONE where nothing is present. */
-static hpa_t where(gpa_t gpa)
-{
-	struct translation result;
-
-	return addr_space_translate(&space, gpa, &result) == MM_OK ? result.address : HPA_NONE;
 }
 
 static uint8_t permissions_at(gpa_t gpa)

@@ -2,7 +2,7 @@
 /*
  * Compacting: what was cut up becomes large again where everything fits, and nowhere else. For every format.
  */
-#include "tests/host/mm_arena.h"
+#include "tests/host/mm_fixture.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -10,23 +10,7 @@
 #include "mm/guest_memory.h"
 #include "mm/npt_private.h"
 
-static struct mm_arena arena;
-static struct addr_space space;
 static uint64_t merged;
-
-static int setup(void **state)
-{
-	(void)state;
-	mm_arena_init(&arena, MIB(64));
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	(void)state;
-	mm_arena_fini(&arena);
-	return 0;
-}
 
 static void start(const struct npt_format *format)
 {

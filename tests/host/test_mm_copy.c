@@ -3,7 +3,7 @@
  * Copies of one address space in another: the same to the guest, with frames of its own, or nothing at all. For every
  * format.
  */
-#include "tests/host/mm_arena.h"
+#include "tests/host/mm_fixture.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -11,23 +11,7 @@
 #include "mm/guest_memory.h"
 #include "mm/npt_private.h"
 
-static struct mm_arena arena;
 static struct addr_space source;
-static struct addr_space space;
-
-static int setup(void **state)
-{
-	(void)state;
-	mm_arena_init(&arena, MIB(64));
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	(void)state;
-	mm_arena_fini(&arena);
-	return 0;
-}
 
 /* Linear, filled by 2 MiB, lazy with two pages filled, filled by 4 KiB, a guard with data. */
 static void start(const struct npt_format *format)

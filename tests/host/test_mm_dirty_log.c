@@ -3,7 +3,7 @@
  * The dirty log: each page written is told once, whoever wrote it and whatever else was done to the tables meanwhile;
  * nothing else changes. The CPU's part (its dirty bits, its faults) is played here. For every format.
  */
-#include "tests/host/mm_arena.h"
+#include "tests/host/mm_fixture.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -15,23 +15,7 @@
 #define PAGES 4096U /* the 16 MiB that the tests watch */
 #define SIZE  (PAGES * FRAME_SIZE)
 
-static struct mm_arena arena;
-static struct addr_space space;
 static uint64_t bitmap[PAGES / 64];
-
-static int setup(void **state)
-{
-	(void)state;
-	mm_arena_init(&arena, MIB(64));
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	(void)state;
-	mm_arena_fini(&arena);
-	return 0;
-}
 
 static void start(const struct npt_format *format)
 {

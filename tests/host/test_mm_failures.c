@@ -4,7 +4,7 @@
  * then its second, and so on until none is left that could; that one alone, and all after it as well. A call that
  * fails, for whatever reason, must leave no trace in dump, frames and flushes.
  */
-#include "tests/host/mm_arena.h"
+#include "tests/host/mm_fixture.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,25 +25,9 @@
 #define SPACE     GIB(4)
 #define PART_SIZE MIB(8)
 
-static struct mm_arena arena;
-static struct addr_space space;
 static struct addr_space other;
 static const struct npt_format *format;
 static uint64_t linear_size;
-
-static int setup(void **state)
-{
-	(void)state;
-	mm_arena_init(&arena, MIB(64));
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	(void)state;
-	mm_arena_fini(&arena);
-	return 0;
-}
 
 /* ---- states ---- */
 

@@ -3,40 +3,16 @@
  * The alloc backend: populate, lazy faults, the policies of page sizes, what a race may and may not do. For
  * every format.
  */
-#include "tests/host/mm_arena.h"
+#include "tests/host/mm_fixture.h"
 
 #include <string.h>
 
 #define THREADS    4
 #define RACE_PAGES 1024
 
-static struct mm_arena arena;
-static struct addr_space space;
-
-static int setup(void **state)
-{
-	(void)state;
-	mm_arena_init(&arena, MIB(64));
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	(void)state;
-	mm_arena_fini(&arena);
-	return 0;
-}
-
 static void start(const struct npt_format *format)
 {
 	assert_status(addr_space_init(&space, 0, GIB(4), format, &arena.hal), MM_OK);
-}
-
-static int fault_at(gpa_t gpa, uint8_t access)
-{
-	struct nested_fault fault = {.gpa = gpa, .access = access};
-
-	return addr_space_handle_fault(&space, &fault);
 }
 
 static bool is_zero(gpa_t gpa, uint64_t bytes)

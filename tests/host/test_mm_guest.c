@@ -3,30 +3,13 @@
  * The guest accessor: across pages, areas and frames, into lazy memory, up to the first byte that cannot be had;
  * and beside changes of the space on other CPUs.
  */
-#include "tests/host/mm_arena.h"
+#include "tests/host/mm_fixture.h"
 
 #include <string.h>
 
 #include "mm/guest_memory.h"
 
 #define CHANGES 2000
-
-static struct mm_arena arena;
-static struct addr_space space;
-
-static int setup(void **state)
-{
-	(void)state;
-	mm_arena_init(&arena, MIB(64));
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	(void)state;
-	mm_arena_fini(&arena);
-	return 0;
-}
 
 static void start(const struct npt_format *format)
 {

@@ -3,7 +3,7 @@
  * Mapping over what is there, finding room, and emptying a space: what each does, what it flushes, and that a call
  * whose n-th allocation fails leaves no trace. For every format.
  */
-#include "tests/host/mm_arena.h"
+#include "tests/host/mm_fixture.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -13,36 +13,13 @@
 
 #define ALL ((struct gpa_range){0, GIB(4)})
 
-static struct mm_arena arena;
-static struct addr_space space;
 static uint64_t fixed; /* tables of the empty space */
-
-static int setup(void **state)
-{
-	(void)state;
-	mm_arena_init(&arena, MIB(64));
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	(void)state;
-	mm_arena_fini(&arena);
-	return 0;
-}
 
 static void start(const struct npt_format *format)
 {
 	assert_status(addr_space_init(&space, 0, GIB(4), format, &arena.hal), MM_OK);
 	fixed = space.npt.statistics.tables;
 	arena.flush_calls = 0;
-}
-
-static hpa_t where(gpa_t gpa)
-{
-	struct translation result;
-
-	return addr_space_translate(&space, gpa, &result) == MM_OK ? result.address : HPA_NONE;
 }
 
 /* 8 MiB: linear, filled, lazy, linear, by 2 MiB; `shift` is HPA - GPA of the linear ones. */
