@@ -131,7 +131,7 @@ static int check_and_map(struct addr_space *space, struct area *wanted, uint64_t
 int addr_space_map_linear(struct addr_space *space, gpa_t start, uint64_t size, int64_t offset,
                           struct npt_attributes attributes)
 {
-	struct area wanted = {.range.start = start, .attributes = attributes, .backend = AREA_LINEAR, .offset = offset};
+	struct area wanted = addr_space_linear_area(start, offset, attributes);
 
 	return check_and_map(space, &wanted, size);
 }
@@ -139,11 +139,7 @@ int addr_space_map_linear(struct addr_space *space, gpa_t start, uint64_t size, 
 int addr_space_map_alloc(struct addr_space *space, gpa_t start, uint64_t size, struct npt_attributes attributes,
                          bool populate, enum area_pages pages)
 {
-	struct area wanted = {.range.start = start,
-	                      .attributes = attributes,
-	                      .backend = AREA_ALLOC,
-	                      .pages = (uint8_t)pages,
-	                      .populate = populate};
+	struct area wanted = addr_space_alloc_area(start, attributes, populate, pages);
 
 	return pages > AREA_PAGES_2M ? MM_EINVAL : check_and_map(space, &wanted, size);
 }

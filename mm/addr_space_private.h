@@ -16,6 +16,22 @@ int addr_space_check_range(const struct addr_space *space, gpa_t start, uint64_t
  */
 int addr_space_check_area(const struct addr_space *space, struct area *wanted, uint64_t size);
 
+/* What a caller wants mapped at `start`: the end of its range comes with the check. */
+static inline struct area addr_space_linear_area(gpa_t start, int64_t offset, struct npt_attributes attributes)
+{
+	return (struct area){.range.start = start, .attributes = attributes, .backend = AREA_LINEAR, .offset = offset};
+}
+
+static inline struct area addr_space_alloc_area(gpa_t start, struct npt_attributes attributes, bool populate,
+                                                enum area_pages pages)
+{
+	return (struct area){.range.start = start,
+	                     .attributes = attributes,
+	                     .backend = AREA_ALLOC,
+	                     .pages = (uint8_t)pages,
+	                     .populate = populate};
+}
+
 /*
  * Takes the lock for a change that may free frames or tables. Accessors that are inside without the lock leave
  * first, later ones find `changing` and wait for the lock; caches of host pointers see a new generation.

@@ -83,18 +83,9 @@ struct area *area_set_find_place(const struct area_set *set, gpa_t address, stru
 
 struct area *area_set_at_or_after(const struct area_set *set, gpa_t address)
 {
-	struct area *area = area_of(set->tree.root);
-	struct area *best = NULL;
+	struct area_place place;
 
-	while (area != NULL) {
-		if (address < area->range.end) {
-			best = area;
-			area = area_of(area->node.child[0]);
-		} else {
-			area = area_of(area->node.child[1]);
-		}
-	}
-	return best;
+	return area_set_find_place(set, address, &place);
 }
 
 struct area *area_set_find_between(const struct area_set *set, gpa_t address, struct area **below, struct area **above)
