@@ -204,7 +204,7 @@ static EFI_STATUS load_file(unsigned vm, const char *key, const char *path, unsi
 {
 	char reason[REASON_MAX];
 	const struct boot_file *loaded = find_loaded(path, vm);
-	if (loaded) {
+	if (loaded && loaded->data) {
 		*file = *loaded;
 		return EFI_SUCCESS;
 	}

@@ -9,19 +9,17 @@
 #include "lib/random.h"
 #include "lib/spinlock.h"
 
-#define JITTER_ROUNDS 64
+#define JITTER_ROUNDS 1024
 
 static struct random generator;
 static struct spinlock lock;
 
-/* What the time of one step tells hangs on caches, interrupts and the bus: a bit a round, on real machines. */
+/* What the time of one step tells hangs on caches, interrupts and the bus: at best a bit a round, on real machines. */
 static void seed_from_jitter(void)
 {
-	uint64_t before = arch_counter();
 	for (unsigned i = 0; i < JITTER_ROUNDS; i++) {
-		uint64_t seed[RANDOM_SEED_BYTES / sizeof(uint64_t)] = {before};
+		uint64_t seed[RANDOM_SEED_BYTES / sizeof(uint64_t)] = {arch_counter()};
 		random_seed(&generator, (const uint8_t *)seed);
-		before = arch_counter() - before;
 	}
 }
 

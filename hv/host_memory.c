@@ -11,8 +11,8 @@
 
 /*
  * Frames that no guest's memory gets, so that tables and the hypervisor's own structures are still to be had when
- * guests have taken all else: for the host, and for each configured VM. A fault takes at most two tables, a VM at its
- * start about ten frames beside its memory.
+ * guests have taken all else: for the host, and for each configured VM. A fault takes two tables (three above 512 GiB),
+ * a VM at its start about ten frames beside its memory.
  */
 #define RESERVE_HOST 64
 #define RESERVE_VM   32

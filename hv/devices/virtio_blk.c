@@ -64,9 +64,10 @@ static hpa_t *entries(const struct virtio_blk *disk, hpa_t table)
 	return mm_pointer(disk->hal, table);
 }
 
+/* A guest's writes make these grow: they are its memory, and stay out of the reserve for others' tables. */
 static hpa_t take_table(struct virtio_blk *disk, unsigned order)
 {
-	hpa_t table = disk->hal->alloc_frames(disk->hal, order, FRAME_KERNEL);
+	hpa_t table = disk->hal->alloc_frames(disk->hal, order, FRAME_GUEST);
 	if (table != HPA_NONE) {
 		memset(mm_pointer(disk->hal, table), NO_BLOCK, FRAME_SIZE << order);
 	}
@@ -140,9 +141,9 @@ void virtio_blk_destroy(struct virtio_blk *disk)
 				disk->hal->free_frames(disk->hal, entries(disk, table)[j], 0, FRAME_GUEST);
 			}
 		}
-		disk->hal->free_frames(disk->hal, table, 0, FRAME_KERNEL);
+		disk->hal->free_frames(disk->hal, table, 0, FRAME_GUEST);
 	}
-	disk->hal->free_frames(disk->hal, disk->map, map_order(disk), FRAME_KERNEL);
+	disk->hal->free_frames(disk->hal, disk->map, map_order(disk), FRAME_GUEST);
 	disk->map = HPA_NONE;
 }
 

@@ -267,6 +267,9 @@ void virtq_unpop(struct virtqueue *queue)
 /* 2.7.10 Available Buffer Notification Suppression. Without event index the used ring's flags stay 0: always. */
 bool virtq_enable_notify(struct virtqueue *queue)
 {
+	if (unlikely(queue->broken)) {
+		return false;
+	}
 	if (queue->event_index && queue->event != queue->next) {
 		queue->event = queue->next;
 		if (!put_16(queue, queue->used + USED_RING + queue->size * sizeof(struct virtq_used_entry),
@@ -344,6 +347,9 @@ void virtq_push(struct virtqueue *queue, const struct virtq_chain *chain)
 {
 	struct virtq_used_entry entry = {chain->head, (uint32_t)MIN(chain->written, (uint64_t)UINT32_MAX)};
 	gpa_t at = queue->used + USED_RING + queue->used_next % queue->size * sizeof(entry);
+	if (unlikely(queue->broken)) {
+		return;
+	}
 	if (guest_write(queue->space, at, &entry, sizeof(entry), GUEST_ACCESS_DEFAULT) != sizeof(entry)) {
 		broken(queue, "no memory for the ring at", at);
 		return;
