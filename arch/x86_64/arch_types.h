@@ -93,6 +93,7 @@ struct svm_vcpu {
 	bool mce_hidden;      /* CR4.MCE is set for the host, and the guest reads 0 */
 	bool nmi_blocked;     /* an NMI's handler runs, up to its IRET */
 	uint32_t dirty;       /* VMCB clean bits that the next VMRUN must do without */
+	uint64_t iret_rip;    /* of the IRET that ended an NMI's handler: no NMI before it is run; 1: none */
 };
 
 /* An INS, OUTS, MOVS or STOS between its exit and arch_vcpu_finish_io. string_io.c's own. */

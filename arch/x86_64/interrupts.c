@@ -25,9 +25,18 @@ static void look_at_timer(struct arch_vcpu *vcpu, uint64_t due_before)
 	}
 }
 
+/* A timer that is due by now has its interrupt before a write changes what it does. */
+static void expire_before(struct arch_vcpu *vcpu, unsigned offset)
+{
+	if (offset != LAPIC_EOI && offset != LAPIC_TPR) {
+		lapic_timer_expire(vcpu, rdtsc());
+	}
+}
+
 void x86_deadline_write(struct arch_vcpu *vcpu, uint64_t value)
 {
 	uint64_t due = vcpu->lapic.due;
+	lapic_timer_expire(vcpu, rdtsc());
 	lapic_deadline_write(vcpu, value);
 	look_at_timer(vcpu, due);
 }
@@ -62,6 +71,7 @@ static void access_lapic(struct arch_vcpu *vcpu, struct io_access *io)
 		vcpu->vm->ops->sync_apic(vcpu);
 	}
 	if (io->write) {
+		expire_before(vcpu, offset);
 		lapic_mmio_write(vcpu, offset, io->width, io->value);
 		publish(vcpu, offset, due);
 	} else {
@@ -96,6 +106,7 @@ bool x86_apic_msr_write(struct arch_vcpu *vcpu, uint32_t msr, uint64_t value)
 	if (vcpu->vm->ops->sync_apic) {
 		vcpu->vm->ops->sync_apic(vcpu);
 	}
+	expire_before(vcpu, (msr - LAPIC_MSR_FIRST) << 4);
 	if (!lapic_msr_write(vcpu, msr, value)) {
 		return false;
 	}
@@ -109,6 +120,7 @@ bool x86_apic_base_write(struct arch_vcpu *vcpu, uint64_t value)
 	if (vcpu->vm->ops->sync_apic) {
 		vcpu->vm->ops->sync_apic(vcpu);
 	}
+	lapic_timer_expire(vcpu, rdtsc());
 	if (!lapic_base_write(vcpu, value)) {
 		return false;
 	}

@@ -28,7 +28,6 @@
 #define LVT_MASKED           BIT(16)
 #define LVT_VECTOR(lvt)      ((lvt)&UINT8_MAX)
 #define LVT_TIMER_MODE       BITS(18, 17)
-#define LVT_ONE_SHOT         (UINT64_C(0) << 17)
 #define LVT_PERIODIC         (UINT64_C(1) << 17)
 #define LVT_TSC_DEADLINE     (UINT64_C(2) << 17)
 #define BEATS_PER_SECOND_MAX 5000

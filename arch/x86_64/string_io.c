@@ -193,6 +193,9 @@ int x86_string_mmio(struct arch_vcpu *vcpu, struct vm_exit *exit, const struct x
 	if (!parse(bytes, x86_fetch(vcpu, bytes, sizeof(bytes)), mode, &parsed)) {
 		return VM_EXIT_NESTED_FAULT; /* changed by another vCPU since it was decoded */
 	}
+	if (!moves && !write) {
+		return VM_EXIT_NESTED_FAULT; /* STOS reads nothing: the code is not what the CPU executed */
+	}
 	/* MOVS has its other end in memory: the source of a write, the destination of a read. */
 	if (moves && !locate(vcpu, linear_address(vcpu, &parsed, mode, write), width, write)) {
 		return X86_RUN_ON;

@@ -254,6 +254,7 @@ static void svm_start(struct arch_vcpu *vcpu, const struct arch_entry *entry)
 	x86_reset_state(vcpu, entry);
 	vcpu->svm.call_rip = SVM_NO_CALL;
 	vcpu->svm.nmi_blocked = false;
+	vcpu->svm.iret_rip = SVM_NO_CALL;
 	vcpu->request |= SVM_REQUEST_FLUSH;
 	svm_dirty(vcpu, CLEAN_ALL);
 }

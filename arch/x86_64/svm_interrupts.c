@@ -64,9 +64,14 @@ static void try_nmi(struct arch_vcpu *vcpu)
 {
 	struct vmcb_control *control = &vcpu->svm.vmcb->control;
 
-	if (!(__atomic_load_n(&vcpu->lapic.events, __ATOMIC_ACQUIRE) & LAPIC_EVENT_NMI) || vcpu->svm.nmi_blocked) {
-		return; /* when blocked: looked at again some time after the IRET */
+	if (!(__atomic_load_n(&vcpu->lapic.events, __ATOMIC_ACQUIRE) & LAPIC_EVENT_NMI)) {
+		return;
 	}
+	if (vcpu->svm.nmi_blocked || vcpu->svm.vmcb->save.rip == vcpu->svm.iret_rip) {
+		vcpu->interrupts = 1; /* at an entry after the IRET */
+		return;
+	}
+	vcpu->svm.iret_rip = SVM_NO_CALL;
 	if (!can_take_event(control)) {
 		vcpu->interrupts = 1; /* at the next entry */
 		return;
@@ -77,9 +82,11 @@ static void try_nmi(struct arch_vcpu *vcpu)
 	set_bit(vcpu, &control->intercept_misc1, INTERCEPT_IRET, true);
 }
 
-/* The IRET is still to be run: a further NMI waits for whatever looks next, so that it does not come before it. */
+/* The IRET is still to be run: a further NMI waits until RIP has gone on. */
 void svm_end_of_nmi(struct arch_vcpu *vcpu)
 {
+	vcpu->svm.iret_rip = vcpu->svm.vmcb->save.rip;
+	vcpu->interrupts = 1;
 	vcpu->svm.nmi_blocked = false;
 	set_bit(vcpu, &vcpu->svm.vmcb->control.intercept_misc1, INTERCEPT_IRET, false);
 }
