@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The set of areas: see area_set.h. Called by addr_space.c only, under its lock.
+ * The set of areas: see area_set.h. Called by the files of struct addr_space, under its lock.
  */
 #include "mm/area_set.h"
 
@@ -158,6 +158,6 @@ void area_set_move(struct area_set *to, struct area_set *from)
 		area_set_insert(to, area, &place);
 		area = area_of(rb_first(&from->tree));
 	}
-	from->last = NULL;
+	from->last = &area_nowhere;
 	from->count = 0;
 }

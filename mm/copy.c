@@ -75,6 +75,7 @@ static int copy_area(struct addr_space *aside, const struct addr_space *from, co
 
 	wanted.range.start = start;
 	wanted.populate = false; /* what is filled there gets filled here */
+	wanted.uneven = false;   /* its leaves are made anew */
 	int status = addr_space_check_area(aside, &wanted, MIN(area->range.end, range->end) - start);
 
 	if (status == MM_OK) {

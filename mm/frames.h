@@ -79,7 +79,7 @@ struct frame_bitmap {
 };
 
 /*
- * Takes over: every MEMORY_CONVENTIONAL and MEMORY_LOADED frame of `regions` is accounted for; LOADED ones
+ * Takes over: every MEMORY_CONVENTIONAL and MEMORY_LOADED frame of `bump`'s regions is accounted for; LOADED ones
  * and all that `bump` gave out (the bitmap's own memory, which it takes from there, included) as FRAME_KERNEL, the
  * rest free. Frame 0 is never given out. `bump` must not be used afterwards. MM_ENOMEM.
  */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The page-table walker, second half: unmap and protect. Both go the same way: count the tables that splits
+ * The page-table walker, second half: unmap, protect, the dirty log. All go the same way: count the tables that splits
  * need and take them; change the entries, hiding what is to go; flush once; put in place what had to wait for
  * the flush (break-before-make); then free. Nothing after the taking can fail.
  */
@@ -179,7 +179,7 @@ static void remove_entry(struct update *update, uint64_t *slot, unsigned level, 
 	}
 }
 
-/* The same where the dirty log has a say. */
+/* changed_leaf, where the dirty log has a say. */
 static __attribute__((noinline)) uint64_t logged_leaf(const struct update *update, uint64_t entry)
 {
 	const struct npt_format *format = &update->npt->format;
