@@ -20,6 +20,7 @@ struct arm64_header {
 _Static_assert(sizeof(struct arm64_header) == 64, "booting.rst: the header has 64 bytes");
 
 #define FLAG_BIG_ENDIAN BIT(0)
+#define INITRD_WINDOW   GIB(32) /* from a GiB boundary on, with kernel and initrd in it */
 
 bool load_linux_arm64(struct loader *loader)
 {
@@ -28,11 +29,12 @@ bool load_linux_arm64(struct loader *loader)
 	gpa_t initrd;
 
 	if (loader->kernel.bytes < sizeof(header)) {
-		return loader_fail(loader, "Image of %llu bytes is cut off", (unsigned long long)loader->kernel.bytes);
+		return loader_fail(loader, "Image of %llu bytes is cut off: copy it again",
+		                   (unsigned long long)loader->kernel.bytes);
 	}
 	memcpy(&header, loader->kernel.data, sizeof(header));
 	if (header.flags & FLAG_BIG_ENDIAN) {
-		return loader_fail(loader, "Image is big-endian: not supported");
+		return loader_fail(loader, "the Image is big-endian: name a little-endian one");
 	}
 	/* The device tree goes to the start of RAM: below the kernel where text_offset leaves room for it. */
 	gpa_t base = ram->start + (header.text_offset >= GUEST_FDT_MAX ? 0 : MIB(2));
@@ -43,7 +45,7 @@ bool load_linux_arm64(struct loader *loader)
 	}
 	gpa_t start = base + header.text_offset;
 	if (!loader_write(loader, start, loader->kernel.data, loader->kernel.bytes, "kernel") ||
-	    !loader_place_initrd(loader, start + needed, UINT64_MAX, &initrd) ||
+	    !loader_place_initrd(loader, start + needed, align_down(start, GIB(1)) + INITRD_WINDOW, &initrd) ||
 	    !load_guest_fdt(loader, ram->start, initrd)) {
 		return false;
 	}
