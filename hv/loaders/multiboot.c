@@ -56,6 +56,14 @@ struct multiboot_block {
 	char cmdline[WORDS_MAX], module_string[CONFIG_PATH_MAX], loader_name[sizeof(OUR_NAME)];
 };
 
+/*
+ * Two words of a PC's BIOS data area, for kernels that ask it where low memory ends (Xen puts its trampoline there):
+ * the EBDA's segment and the KiB below it.
+ */
+#define BIOS_EBDA_AT   0x40e
+#define BIOS_MEMORY_AT 0x413
+#define SEGMENT_SHIFT  4
+
 /* Finds the header; *at is its offset in the file. */
 static bool find_header(const struct loader *loader, struct multiboot_header *header, uint32_t *at)
 {
@@ -133,6 +141,14 @@ static unsigned fill_memory(const struct loader *loader, struct multiboot_memory
 	return count;
 }
 
+static bool write_bios_data(struct loader *loader, uint64_t low_memory)
+{
+	uint16_t segment = (uint16_t)(low_memory >> SEGMENT_SHIFT);
+	uint16_t kib = (uint16_t)(low_memory >> 10);
+	return loader_write(loader, BIOS_EBDA_AT, &segment, sizeof(segment), "BIOS data") &&
+	       loader_write(loader, BIOS_MEMORY_AT, &kib, sizeof(kib), "BIOS data");
+}
+
 static bool write_info(struct loader *loader, gpa_t initrd)
 {
 	const struct config_vm *config = loader->vm->config;
@@ -159,7 +175,8 @@ static bool write_info(struct loader *loader, gpa_t initrd)
 	(void)snprintf(block.module_string, sizeof(block.module_string), "%s", config->initrd);
 	/* The kernel's own name comes first, as with every loader but GRUB 2: Xen for one takes it off. */
 	(void)snprintf(block.cmdline, sizeof(block.cmdline), "%s %s", config->kernel, loader->cmdline);
-	return loader_write(loader, INFO_AT, &block, sizeof(block), "multiboot information");
+	return write_bios_data(loader, block.memory[0].bytes) &&
+	       loader_write(loader, INFO_AT, &block, sizeof(block), "multiboot information");
 }
 
 bool load_multiboot(struct loader *loader)

@@ -72,6 +72,8 @@ static void an_elf32_kernel_finds_memory_module_and_words(void **state)
 
 	assert_int_equal(guest_value(INFO(0), 4), 1 | 4 | 8 | 64 | 512);
 	assert_int_equal(guest_value(INFO(1), 4), 639);
+	assert_int_equal(guest_value(0x40e, 2), 0x9fc0); /* the BIOS data area's two words */
+	assert_int_equal(guest_value(0x413, 2), 639);
 	assert_int_equal(guest_value(INFO(2), 4), (RAM_BYTES - MIB(1)) / 1024);
 	assert_string_at(guest_value(INFO(4), 4), "\\kernel console=ttyS0");
 	assert_int_equal(guest_value(INFO(5), 4), 1);

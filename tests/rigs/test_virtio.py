@@ -60,8 +60,14 @@ def disks(rig: str, options: tuple[str, ...]) -> None:
     assert isinstance(image, bytes)
     padded = image + bytes(-len(image) % SECTOR)
     keys = "disk = \\disk.img\ndisk = \\disk.img readonly\nnet = lan\n"
-    with boot(rig, *options, conf=linux("linux", UART[isa_of(rig)], keys), volume=files, timeout=300) as machine:
+    # Then the seed from the loader is all that it can start its generator with.
+    conf = linux("linux", UART[isa_of(rig)], keys, "random.trust_cpu=off")
+    with boot(rig, *options, conf=conf, volume=files, timeout=300) as machine:
         machine.expect(PROMPT)
+        type_line(machine, "dmesg | grep -E 'crng init done|KASLR'")
+        machine.expect(r"\[    0\.000000\] random: crng init done")
+        if isa_of(rig) == "aarch64":
+            machine.expect("KASLR enabled")
         type_line(machine, "sha256sum /dev/vda")
         machine.expect(sha256(padded))
         type_line(machine, "dd if=/dev/vdb bs=64k | sha256sum")
