@@ -182,7 +182,7 @@ static bool write_info(struct loader *loader, gpa_t initrd)
 bool load_multiboot(struct loader *loader)
 {
 	struct multiboot_header header;
-	struct elf_image image;
+	struct elf_image image = {0};
 	uint32_t at;
 	gpa_t top, initrd;
 

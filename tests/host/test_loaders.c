@@ -256,12 +256,17 @@ static void an_initrd_that_does_not_fit_is_refused(void **state)
 
 /* ---- arm64 ---- */
 
+static void make_image(void)
+{
+	put(16, 8, 0x10000);
+	memcpy(image + 56, "ARM\x64", 4);
+}
+
 static void an_arm64_image_finds_its_device_tree_in_x0(void **state)
 {
 	(void)state;
 	put(8, 8, 0x80000);
-	put(16, 8, 0x10000);
-	memcpy(image + 56, "ARM\x64", 4);
+	make_image();
 	struct loader loader = machine_loader(image, sizeof(image));
 	assert_true(load_guest(&loader));
 	assert_int_equal(loader.entry.mode, ENTRY_NATIVE);
@@ -293,8 +298,7 @@ static void an_arm64_image_finds_its_device_tree_in_x0(void **state)
 static void an_initrd_stays_in_one_window_of_32_gib_with_its_kernel(void **state)
 {
 	(void)state;
-	memcpy(image + 56, "ARM\x64", 4);
-	put(16, 8, 0x10000);
+	make_image();
 	vm.ram[0].bytes = GIB(40);
 	struct loader loader = machine_loader(image, sizeof(image));
 	loader.initrd = (struct boot_file){image, 0x1000};
@@ -309,8 +313,7 @@ static void virtio_devices_are_in_the_device_tree(void **state)
 	struct fdt fdt;
 	uint64_t address, bytes;
 	put(8, 8, 0x80000);
-	put(16, 8, 0x10000);
-	memcpy(image + 56, "ARM\x64", 4);
+	make_image();
 	vm.virtio.count = 2;
 	vm.virtio.slot[0] = (struct vm_virtio_slot){.base = 0x0a000000, .line = 48};
 	vm.virtio.slot[1] = (struct vm_virtio_slot){.base = 0x0a000200, .line = 49};
@@ -337,8 +340,7 @@ static void virtio_devices_are_in_the_device_tree(void **state)
 static void an_arm64_image_without_text_offset_goes_2_mib_up(void **state)
 {
 	(void)state;
-	memcpy(image + 56, "ARM\x64", 4);
-	put(16, 8, 0x10000);
+	make_image();
 	struct loader loader = machine_loader(image, sizeof(image));
 	assert_true(load_guest(&loader));
 	assert_int_equal(loader.entry.pc, 0x40200000);
@@ -347,17 +349,36 @@ static void an_arm64_image_without_text_offset_goes_2_mib_up(void **state)
 static void an_arm64_image_is_refused_where_its_numbers_lie(void **state)
 {
 	(void)state;
-	static const uint64_t lies[][2] = {
-		{8, UINT64_MAX}, {8, RAM_BYTES}, {16, RAM_BYTES}, {16, UINT64_MAX}, {24, 1},
+	static const struct lie lies[] = {
+		{8, 8, UINT64_MAX, "more memory"},  {8, 8, RAM_BYTES, "more memory"}, {16, 8, RAM_BYTES, "more memory"},
+		{16, 8, UINT64_MAX, "more memory"}, {24, 8, 1, "is big-endian"},
 	};
-	for (size_t i = 0; i < ARRAY_SIZE(lies); i++) {
-		memcpy(image + 56, "ARM\x64", 4);
-		put(lies[i][0], 8, lies[i][1]);
-		struct loader loader = machine_loader(image, sizeof(image));
-		assert_false(load_guest(&loader));
-		assert_true(message[0] != '\0');
-		memset(image, 0, sizeof(image));
-	}
+	assert_refused(make_image, lies, ARRAY_SIZE(lies));
+}
+
+static void an_arm64_image_that_is_cut_off_is_refused(void **state)
+{
+	(void)state;
+	make_image();
+	put(60, 4, 0x40); /* the PE header */
+	memcpy(image + 0x40, "PE\0\0", 4);
+	put(0x46, 2, 2);                               /* sections */
+	put(0x54, 2, 0x10);                            /* bytes of the optional header */
+	put(0x68 + 16, 4, 0x1000);                     /* the first one's bytes */
+	put(0x68 + 20, 4, 0x800);                      /* and where they are */
+	put(0x90 + 16, 4, sizeof(image) - 0x1800 + 1); /* the second one's */
+	put(0x90 + 20, 4, 0x1800);
+	struct loader loader = machine_loader(image, sizeof(image));
+	assert_false(load_guest(&loader));
+	assert_string_equal(message,
+	                    "\\kernel: Image is cut off: it has 32768 bytes, its header says 32769; copy it again");
+	put(0x90 + 16, 4, sizeof(image) - 0x1800);
+	assert_true(load_guest(&loader));
+	put(0x40, 1, 'X'); /* no PE file: it does not tell */
+	put(0x90 + 16, 4, UINT32_MAX);
+	assert_true(load_guest(&loader));
+	put(60, 4, UINT32_MAX);
+	assert_true(load_guest(&loader));
 }
 
 static void raw_firmware_runs_from_flash(void **state)
@@ -452,6 +473,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(an_arm64_image_without_text_offset_goes_2_mib_up, setup_arm64,
 	                                        teardown),
 		cmocka_unit_test_setup_teardown(an_arm64_image_is_refused_where_its_numbers_lie, setup_arm64, teardown),
+		cmocka_unit_test_setup_teardown(an_arm64_image_that_is_cut_off_is_refused, setup_arm64, teardown),
 		cmocka_unit_test_setup_teardown(raw_firmware_runs_from_flash, setup_arm64, teardown),
 		cmocka_unit_test_setup_teardown(images_of_another_isa_are_named, setup_arm64, teardown),
 		cmocka_unit_test_setup_teardown(a_guest_for_which_no_frame_is_left_is_refused, setup_x86, teardown),

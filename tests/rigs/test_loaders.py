@@ -35,10 +35,7 @@ def vmlinux(bzimage: bytes) -> bytes:
 
 
 def check_multiboot(log: str) -> None:
-    find(
-        r'multiboot: flags 0x24d, 639 KiB below 1 MiB, 3072 KiB above, loader "caisson", 1 modules',
-        log,
-    )
+    find(r'multiboot: flags 0x24d, 639 KiB below 1 MiB, 3072 KiB above, loader "caisson", 1 modules', log)
     find(rf'multiboot: module "\\words" of {len(WORDS)} bytes: words of a module', log)
     find(r'hello: a guest on x86_64, 4096 KiB at 0x0, command line "\\hello.mb one two"', log)
     find(rf"{STAMP}vm hello: ended: turned itself off; .*", log)
@@ -98,15 +95,18 @@ def others() -> None:
 
 def broken_images() -> None:
     kernel = fetched("linux-image-cloud-arm64", ".", "arm64")
-    image = next(Path(kernel).glob("boot/vmlinuz-*")).read_bytes()[: 1 << 20]
-    files: Files = {"Image.gz": gzip.compress(image), "zboot": b"MZ\0\0zimg" + struct.pack("<II", 64, 100), "Image": image}
+    image = next(Path(kernel).glob("boot/vmlinuz-*")).read_bytes()
+    cut = image[: 1 << 20]
+    zboot = b"MZ\0\0zimg" + struct.pack("<II", 64, 100)
+    files: Files = {"Image.gz": gzip.compress(cut), "zboot": zboot, "Image": image, "cut": cut}
     conf = vm("packed", r"\Image.gz") + vm("zboot", r"\zboot")
-    conf += vm("small", r"\Image", memory="16M") + vm("good", "builtin:hello")
+    conf += vm("cut", r"\cut") + vm("small", r"\Image", memory="16M") + vm("good", "builtin:hello")
     machine = run("el2", conf=conf, volume=files)
     equal("the exit status", machine.status, 1)
     for name, message in (
         ("packed", r"\\Image\.gz: packed with gzip: unpack it with zcat, and name what comes out"),
         ("zboot", r"\\zboot: an EFI zboot image: unpack its 100 bytes from 64 on, and name the Image in there"),
+        ("cut", r"\\cut: Image is cut off: it has 1048576 bytes, its header says [0-9]{8}; copy it again"),
         ("small", r"\\Image: Image wants [0-9]+ bytes at GPA 0x40200000: give the VM more memory"),
     ):
         find(rf"{STAMP}vm {name}: not started: {message}", machine.log)
