@@ -230,7 +230,7 @@ static void a_kernel_that_prefers_a_place_above_4_gib_is_refused(void **state)
 	put(0x258, 8, GIB(4) + MIB(1));
 	struct loader loader = machine_loader(image, sizeof(image));
 	assert_false(load_guest(&loader));
-	assert_non_null(strstr(message, "GPA 0x100100000"));
+	assert_non_null(strstr(message, "bzImage wants 36864 bytes at GPA 0x100100000"));
 }
 
 static void an_initrd_that_does_not_fit_is_refused(void **state)
