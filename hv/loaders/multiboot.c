@@ -187,7 +187,7 @@ bool load_multiboot(struct loader *loader)
 	gpa_t top, initrd;
 
 	if (!find_header(loader, &header, &at)) {
-		return false;
+		return loader_fail(loader, "it has no multiboot header in its first 8 KiB");
 	}
 	uint32_t unknown = header.flags & HEADER_REQUIRED & ~(uint32_t)HEADER_KNOWN;
 	if (unknown) {
