@@ -64,6 +64,13 @@ void vmx_setup(struct arch_vcpu *vcpu);
 /* The host state of this CPU, which may differ from the one that ran the vCPU before. */
 void vmx_setup_host(void);
 
+/* ---- vmx_msrs.c ---- */
+
+/* The MSR bitmap, and IA32_SPEC_CTRL as after reset. For vmx_setup. */
+void vmx_setup_msrs(struct arch_vcpu *vcpu);
+uint64_t vmx_get_spec_ctrl(const struct arch_vcpu *vcpu);
+void vmx_put_spec_ctrl(struct arch_vcpu *vcpu, uint64_t value);
+
 /* ---- vmx_asm.S ---- */
 
 /* ops->run: enters the guest and calls vmx_handle_exit after each exit until that answers an enum vm_exit_kind. */
