@@ -52,10 +52,10 @@ static hpa_t alloc_region(struct mm_hal *hal, unsigned order)
 static void log_capabilities(void)
 {
 	uint64_t ept = vmx_capabilities.ept_vpid, cpu2 = vmx_capabilities.cpu2;
-	log_line("vmx", "VMCS revision 0x%x, unrestricted guest, EPT%s%s%s%s%s%s", vmx_capabilities.revision,
+	log_line("vmx", "VMCS revision 0x%x, unrestricted guest, EPT%s%s%s%s%s%s%s", vmx_capabilities.revision,
 	         ept & EPT_CAP_2M ? " 2M" : "", ept & EPT_CAP_1G ? " 1G" : "",
 	         ept & EPT_CAP_EXECUTE_ONLY ? " execute-only" : "", ept & EPT_CAP_ACCESSED_DIRTY ? " A/D" : "",
-	         cpu2 & CPU2_VPID ? ", VPID" : "",
+	         cpu2 & CPU2_VPID ? ", VPID" : "", vmx_capabilities.cpu & CPU_TPR_SHADOW ? ", TPR shadow" : "",
 	         vmx_capabilities.pin & PIN_PREEMPTION_TIMER ? ", preemption timer" : "");
 }
 
@@ -331,7 +331,10 @@ static void set_current(struct arch_vcpu *vcpu, enum x86_register name, uint64_t
 		}
 		break;
 	case X86_CR8:
-		lapic_put(&vcpu->lapic, LAPIC_TPR, (uint32_t)value << 4);
+		/* What a write of the local APIC's own register has put into the lower half stays there. */
+		if (LAPIC_CLASS(lapic_get(&vcpu->lapic, LAPIC_TPR)) != value) {
+			lapic_put(&vcpu->lapic, LAPIC_TPR, (uint32_t)value << 4);
+		}
 		vcpu->interrupts = 1;
 		break;
 	case X86_SPEC_CTRL:

@@ -7,10 +7,11 @@
 #include "vmx.h"
 
 #define WINDOWS  (CPU_INTERRUPT_WINDOW | CPU_NMI_WINDOW)
+#define EXITS    (WINDOWS | CPU_CR8_LOAD)
 #define SHADOWS  (BLOCKING_BY_STI | BLOCKING_BY_MOV_SS)
 #define IN_QUEUE INTERRUPTION_VALID
 
-/* The window that must be waited for, 0: none. */
+/* The exit that must be waited for, 0: none. */
 static uint64_t try_nmi(struct arch_vcpu *vcpu, uint64_t blocking)
 {
 	if (!(__atomic_load_n(&vcpu->lapic.events, __ATOMIC_ACQUIRE) & LAPIC_EVENT_NMI)) {
@@ -26,9 +27,12 @@ static uint64_t try_nmi(struct arch_vcpu *vcpu, uint64_t blocking)
 
 static uint64_t try_interrupt(struct arch_vcpu *vcpu, uint64_t blocking)
 {
-	int vector = lapic_pending(&vcpu->lapic);
+	int vector = lapic_candidate(&vcpu->lapic);
 	if (vector == LAPIC_NO_VECTOR) {
 		return 0;
+	}
+	if (LAPIC_CLASS((unsigned)vector) <= LAPIC_CLASS(lapic_get(&vcpu->lapic, LAPIC_TPR))) {
+		return CPU_CR8_LOAD;
 	}
 	if ((vmread(VMCS_ENTRY_INTERRUPTION) & IN_QUEUE) || (blocking & SHADOWS) ||
 	    !(vmread(VMCS_GUEST_RFLAGS) & RFLAGS_IF)) {
@@ -46,14 +50,17 @@ int vmx_prepare(struct arch_vcpu *vcpu)
 	}
 	__atomic_store_n(&vcpu->interrupts, 0, __ATOMIC_SEQ_CST); /* before the look: what comes later sets it again */
 	uint64_t blocking = vmread(VMCS_GUEST_INTERRUPTIBILITY);
-	uint64_t windows = try_nmi(vcpu, blocking);
-	windows |= try_interrupt(vcpu, blocking);
-	if (windows != 0) {
+	/* Where there is no TPR shadow CR8 always exits; else it is the guest's, in the page of the local APIC's
+	 * registers, but for when a vector waits for a lower task priority. */
+	uint64_t exits = vmx_capabilities.cpu & CPU_CR8_LOAD;
+	exits |= try_nmi(vcpu, blocking);
+	exits |= try_interrupt(vcpu, blocking);
+	if (exits & WINDOWS) {
 		vcpu->interrupts = 1; /* the windows are for when nothing else exits; whatever does is as good */
 	}
 	uint64_t controls = vmread(VMCS_CPU_CONTROLS);
-	if ((controls & WINDOWS) != windows) {
-		vmwrite(VMCS_CPU_CONTROLS, (controls & ~WINDOWS) | windows);
+	if ((controls & EXITS) != exits) {
+		vmwrite(VMCS_CPU_CONTROLS, (controls & ~EXITS) | exits);
 	}
 	return X86_RUN_ON;
 }

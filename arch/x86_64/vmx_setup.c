@@ -92,6 +92,10 @@ static void setup_controls(struct arch_vcpu *vcpu)
 	vmx_setup_msrs(vcpu);
 	vmwrite(VMCS_CR0_MASK, ~VMX_CR0_GUEST_OWNED);
 	vmwrite(VMCS_CR4_MASK, ~vmx_cr4_guest_owned());
+	if (vmx_capabilities.cpu & CPU_TPR_SHADOW) {
+		vmwrite(VMCS_VIRTUAL_APIC, (uintptr_t)vcpu->lapic.registers);
+		vmwrite(VMCS_TPR_THRESHOLD, 0); /* writes of CR8 exit instead, where one matters */
+	}
 	if (secondary & CPU2_VPID) {
 		vmwrite(VMCS_VPID, vcpu->vm->tag);
 	}
