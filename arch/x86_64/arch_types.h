@@ -80,7 +80,8 @@ struct vmx_vcpu {
 	hpa_t vmcs;                /* one frame, and one behind it for the MSR bitmap */
 	const struct x86_cpu *cpu; /* whose current VMCS it is; NULL: of none */
 	uint64_t cr2;              /* while not loaded; else the CPU holds it */
-	uint32_t last_cpu;         /* that loaded it: index + 1; 0: none yet */
+	uint16_t last_cpu;         /* that loaded it: index + 1; 0: none yet */
+	bool virtual_eoi;          /* the CPU ends interrupts by itself: vmx_interrupts.c */
 	uint32_t cr4_shadow;       /* the bits of CR4 that it has set and the host owns */
 };
 

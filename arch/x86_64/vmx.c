@@ -52,10 +52,11 @@ static hpa_t alloc_region(struct mm_hal *hal, unsigned order)
 static void log_capabilities(void)
 {
 	uint64_t ept = vmx_capabilities.ept_vpid, cpu2 = vmx_capabilities.cpu2;
-	log_line("vmx", "VMCS revision 0x%x, unrestricted guest, EPT%s%s%s%s%s%s%s", vmx_capabilities.revision,
+	log_line("vmx", "VMCS revision 0x%x, unrestricted guest, EPT%s%s%s%s%s%s%s%s", vmx_capabilities.revision,
 	         ept & EPT_CAP_2M ? " 2M" : "", ept & EPT_CAP_1G ? " 1G" : "",
 	         ept & EPT_CAP_EXECUTE_ONLY ? " execute-only" : "", ept & EPT_CAP_ACCESSED_DIRTY ? " A/D" : "",
 	         cpu2 & CPU2_VPID ? ", VPID" : "", vmx_capabilities.cpu & CPU_TPR_SHADOW ? ", TPR shadow" : "",
+	         vmx_capabilities.virtual_eoi ? ", virtual EOI" : "",
 	         vmx_capabilities.pin & PIN_PREEMPTION_TIMER ? ", preemption timer" : "");
 }
 
@@ -207,7 +208,7 @@ static void forget_others(const struct arch_vcpu *vcpu)
 
 static void vmx_load(struct arch_vcpu *vcpu)
 {
-	uint32_t cpu = this_cpu()->index + 1;
+	uint16_t cpu = (uint16_t)(this_cpu()->index + 1);
 	make_current(vcpu);
 	vmx_setup_host();
 	write_cr2(vcpu->vmx.cr2);

@@ -43,6 +43,53 @@ static uint64_t try_interrupt(struct arch_vcpu *vcpu, uint64_t blocking)
 	return 0;
 }
 
+/* ---- EOI without an exit ---- */
+
+/*
+ * With virtual-interrupt delivery an EOI in x2APIC mode changes the page of the local APIC's registers and makes an
+ * exit only where the EOI-exit bitmap says so. What is to be delivered the CPU never learns (RVI stays 0): that is
+ * injected as ever, so that a fault in the middle of it is told as ever.
+ */
+static void switch_virtual_eoi(struct arch_vcpu *vcpu, bool on)
+{
+	uint64_t controls = vmread(VMCS_CPU2_CONTROLS) & ~VMX_VIRTUAL_EOI;
+	vmwrite(VMCS_CPU2_CONTROLS, controls | (on ? VMX_VIRTUAL_EOI : 0));
+	vmwrite(VMCS_GUEST_INTERRUPT_STATUS, 0);
+	for (unsigned i = 0; i < 4; i++) {
+		vmwrite(VMCS_EOI_EXIT_BITMAP + VMCS_SEGMENT(i), 0);
+	}
+	vmx_intercept_write(vcpu, LAPIC_MSR_EOI, !on);
+	vcpu->vmx.virtual_eoi = on;
+}
+
+/* Only the highest vector in service can end next; by then whoever waits behind it has been through here. */
+static void follow_service(struct arch_vcpu *vcpu)
+{
+	int vector = lapic_in_service(&vcpu->lapic);
+	if (vector == LAPIC_NO_VECTOR) {
+		return;
+	}
+	enum vmcs_field field = VMCS_EOI_EXIT_BITMAP + VMCS_SEGMENT((unsigned)vector / 64);
+	uint64_t bit = BIT((unsigned)vector % 64), bitmap = vmread(field);
+	if (!!(bitmap & bit) != lapic_end_matters(&vcpu->lapic, (unsigned)vector)) {
+		vmwrite(field, bitmap ^ bit);
+	}
+	vmwrite(VMCS_GUEST_INTERRUPT_STATUS, IN_SERVICE_VECTOR(vector));
+}
+
+static void prepare_eoi(struct arch_vcpu *vcpu)
+{
+	bool on = lapic_enabled(&vcpu->lapic) && !lapic_has_page(&vcpu->lapic);
+	if (unlikely(vcpu->vmx.virtual_eoi != on)) {
+		switch_virtual_eoi(vcpu, on);
+	}
+	if (on) {
+		follow_service(vcpu);
+	}
+}
+
+/* ---- before an entry ---- */
+
 int vmx_prepare(struct arch_vcpu *vcpu)
 {
 	if (vcpu->request & X86_REQUEST_ACCESS) {
@@ -55,6 +102,9 @@ int vmx_prepare(struct arch_vcpu *vcpu)
 	uint64_t exits = vmx_capabilities.cpu & CPU_CR8_LOAD;
 	exits |= try_nmi(vcpu, blocking);
 	exits |= try_interrupt(vcpu, blocking);
+	if (vmx_capabilities.virtual_eoi) {
+		prepare_eoi(vcpu);
+	}
 	if (exits & WINDOWS) {
 		vcpu->interrupts = 1; /* the windows are for when nothing else exits; whatever does is as good */
 	}

@@ -41,6 +41,16 @@ static void allow_msr(void *context, uint32_t msr, bool read, bool write)
 	}
 }
 
+void vmx_intercept_write(struct arch_vcpu *vcpu, uint32_t msr, bool on)
+{
+	uint8_t *bitmap = mm_pointer(x86_hal, bitmap_of(vcpu));
+	if (on) {
+		bitmap[MSR_BITMAP_WRITE_LOW + msr / 8] |= (uint8_t)BIT(msr % 8);
+	} else {
+		allow_msr(bitmap, msr, false, true);
+	}
+}
+
 static void switch_spec_ctrl(bool on)
 {
 	vmwrite(VMCS_EXIT_MSR_STORE_COUNT, on);

@@ -94,6 +94,7 @@ static void setup_controls(struct arch_vcpu *vcpu)
 	vmwrite(VMCS_CR4_MASK, ~vmx_cr4_guest_owned());
 	if (vmx_capabilities.cpu & CPU_TPR_SHADOW) {
 		vmwrite(VMCS_VIRTUAL_APIC, (uintptr_t)vcpu->lapic.registers);
+		vcpu->vmx.virtual_eoi = false;
 		vmwrite(VMCS_TPR_THRESHOLD, 0); /* writes of CR8 exit instead, where one matters */
 	}
 	if (secondary & CPU2_VPID) {
