@@ -55,8 +55,10 @@ static void switch_virtual_eoi(struct arch_vcpu *vcpu, bool on)
 	uint64_t controls = vmread(VMCS_CPU2_CONTROLS) & ~VMX_VIRTUAL_EOI;
 	vmwrite(VMCS_CPU2_CONTROLS, controls | (on ? VMX_VIRTUAL_EOI : 0));
 	vmwrite(VMCS_GUEST_INTERRUPT_STATUS, 0);
-	for (unsigned i = 0; i < 4; i++) {
-		vmwrite(VMCS_EOI_EXIT_BITMAP + VMCS_SEGMENT(i), 0);
+	for (unsigned i = 0; i < 4; i++) { /* what is in service already, below the highest, may be level-triggered */
+		uint64_t low = lapic_get(&vcpu->lapic, LAPIC_TMR + 32 * i);
+		uint64_t high = lapic_get(&vcpu->lapic, LAPIC_TMR + 32 * i + 16);
+		vmwrite(VMCS_EOI_EXIT_BITMAP + VMCS_SEGMENT(i), low | high << 32);
 	}
 	vmx_intercept_write(vcpu, LAPIC_MSR_EOI, !on);
 	vcpu->vmx.virtual_eoi = on;
