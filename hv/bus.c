@@ -56,12 +56,6 @@ static struct bus_range *search(struct bus *bus, uint64_t address, unsigned widt
 	return &bus->ranges[low - 1];
 }
 
-struct bus_range *bus_find(struct bus *bus, uint64_t address, unsigned width)
-{
-	struct bus_range *last = &bus->ranges[bus->last];
-	return holds(last, address, width) ? last : search(bus, address, width);
-}
-
 static __attribute__((noinline)) bool read_elsewhere(struct bus *bus, uint64_t address, unsigned width, uint64_t *value)
 {
 	struct bus_range *range = search(bus, address, width);
@@ -74,7 +68,10 @@ static enum bus_result write_to(const struct bus_range *range, uint64_t address,
 	if (!device->ops->write(device, address - range->start, width, value)) {
 		return BUS_NOBODY;
 	}
-	return unlikely(device->busy) ? BUS_BUSY : BUS_DONE;
+	if (likely(!device->busy)) {
+		return BUS_DONE;
+	}
+	return device->waits ? BUS_WAITS : BUS_BUSY;
 }
 
 static __attribute__((noinline)) enum bus_result write_elsewhere(struct bus *bus, uint64_t address, unsigned width,

@@ -27,6 +27,7 @@ struct device {
 	 * again, which goes on with the work. Interrupts, deadlines and the scheduler have their turn in between.
 	 */
 	bool busy;
+	bool waits; /* with busy: for another VM, which should have the CPU meanwhile */
 };
 
 #define BUS_RANGES_MAX 16
@@ -46,10 +47,7 @@ struct bus {
 /* False: full, empty, wraps, or overlaps a range that is there. */
 bool bus_add(struct bus *bus, uint64_t start, uint64_t size, struct device *device);
 
-/* The range that holds [address, address + width) as a whole, or NULL. */
-struct bus_range *bus_find(struct bus *bus, uint64_t address, unsigned width);
-
-enum bus_result { BUS_NOBODY, BUS_DONE, BUS_BUSY };
+enum bus_result { BUS_NOBODY, BUS_DONE, BUS_BUSY, BUS_WAITS };
 
 /* False: nobody answers. */
 bool bus_read(struct bus *bus, uint64_t address, unsigned width, uint64_t *value);

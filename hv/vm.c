@@ -292,6 +292,12 @@ static void log_end(struct vm *vm, enum vm_outcome outcome)
 	log_line(vm->log_name, "exits: %s", exits);
 	log_line(vm->log_name, "%s; %llu lazy faults filled", words[outcome],
 	         (unsigned long long)vm->space.statistics.faults_filled);
+	if (vm->virtio.has_net) {
+		const struct net_port *port = &vm->virtio.net.port;
+		log_line(vm->log_name, "net: %llu frames sent, %llu received, %llu dropped",
+		         (unsigned long long)port->sent, (unsigned long long)port->received,
+		         (unsigned long long)port->dropped);
+	}
 	struct frame_quota_counts quota = frame_quota_counts(&vm->quota);
 	log_line(vm->log_name, "held at most %llu frames of %llu", (unsigned long long)quota.peak,
 	         (unsigned long long)quota.limit);

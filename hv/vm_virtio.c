@@ -57,13 +57,12 @@ static bool add_net(struct vm *vm)
 {
 	struct virtio_net *net = &vm->virtio.net;
 	uint8_t mac[NET_MAC_BYTES];
-	if (!net_switch_attach(&net->port, vm->config->net)) {
-		return false;
-	}
-	vm->virtio.has_net = true;
 	net_mac(vm->config->name, 0, mac);
 	struct virtio_place place = next_place(vm, "net", 0);
-	virtio_net_init(net, &place, mac);
+	vm->virtio.has_net = virtio_net_init(net, &place, mac, vm->config->net);
+	if (!vm->virtio.has_net) {
+		return false;
+	}
 	add(vm, &net->virtio);
 	return true;
 }

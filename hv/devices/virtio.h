@@ -33,7 +33,7 @@ struct virtio_type {
 	uint32_t slice;
 	/*
 	 * Answers the request device->chain, of device->budget bytes at most. False: not finished, call again (a first
-	 * call for a chain finds device->started false, and sets it if it wants).
+	 * call for a chain finds device->started false, and sets it if it wants; device.waits as in bus.h).
 	 */
 	bool (*serve)(struct virtio_device *device);
 	/* The driver has made buffers available in queue 0. May be NULL. */
@@ -145,9 +145,9 @@ struct virtio_net {
 	struct net_port port;
 };
 
-/* On the port of a switch: `net` is attached to it by the caller with net_switch_attach(&net->port, ...) before this
- * call, and detached after the VM's end. */
-void virtio_net_init(struct virtio_net *net, const struct virtio_place *place, const uint8_t mac[NET_MAC_BYTES]);
+/* On a port of the switch of that name, which the caller detaches after the VM's end. False: as net_switch_attach. */
+bool virtio_net_init(struct virtio_net *net, const struct virtio_place *place, const uint8_t mac[NET_MAC_BYTES],
+                     const char *switch_name);
 
 /* ---- entropy ---- */
 

@@ -153,6 +153,7 @@ static void serve(struct virtio_device *device)
 	struct virtqueue *queue = virtio_requests(device);
 	bool more = true;
 	device->budget = device->type->slice;
+	device->device.waits = false;
 	for (unsigned i = 0; i < queue->size && device->budget > 0; i++) {
 		more = next_request(device, queue);
 		if (!more || !device->type->serve(device) || queue->broken) {

@@ -92,8 +92,7 @@ static void start(void)
 	virtio_blk_init(&readonly_disk, &places[1], image, sizeof(image), true, &arena.hal);
 	virtio_console_init(&console, &places[2], &backend);
 	for (unsigned i = 0; i < ARRAY_SIZE(net); i++) {
-		require(net_switch_attach(&net[i].port, "lan"));
-		virtio_net_init(&net[i], &places[3 + i], (const uint8_t[NET_MAC_BYTES]){2, (uint8_t)i});
+		require(virtio_net_init(&net[i], &places[3 + i], (const uint8_t[NET_MAC_BYTES]){2, (uint8_t)i}, "lan"));
 	}
 	virtio_rng_init(&rng, &places[5], (const uint8_t[RANDOM_SEED_BYTES]){1});
 }

@@ -169,6 +169,7 @@ def network(rig: str) -> None:
     equal("the checksum of what the server got", find(r"server\| server got ([0-9a-f]{64})  -", machine.log)[1], sent)
     absent(WRONG, machine.log)
     for name in ("server", "client"):
+        find(rf"{STAMP}vm {name}: net: [0-9]+ frames sent, [0-9]+ received, 0 dropped", machine.log)
         find(rf"{STAMP}vm {name}: every frame came back: [0-9]+ free", machine.log)
 
 
