@@ -80,6 +80,7 @@ static void add_rng(struct vm *vm)
 	entropy_get(seed, sizeof(seed));
 	struct virtio_place place = next_place(vm, "rng", 0);
 	virtio_rng_init(&vm->virtio.rng, &place, seed);
+	random_wipe(seed, sizeof(seed));
 	add(vm, &vm->virtio.rng.virtio);
 }
 
