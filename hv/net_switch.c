@@ -154,11 +154,12 @@ static int send_to(struct net_port *from, struct net_port *to, uint8_t *frame, s
 	return 1;
 }
 
-int net_switch_send(struct net_port *port, size_t bytes, bool again)
+int net_switch_send(struct net_port *port, size_t bytes)
 {
 	struct net_switch *net = port->net;
 	uint8_t *frame = net->packet + NET_HEADROOM;
 	const uint8_t *to = frame, *from = frame + NET_MAC_BYTES;
+	bool again = port->waits;
 	port->waits = false;
 	if (bytes < NET_HEADER_BYTES || bytes > NET_FRAME_MAX) {
 		port->dropped++;

@@ -70,10 +70,10 @@ bool net_switch_attach(struct net_port *port, const char *name);
 /* Nothing is delivered to the port any more. A switch without ports is gone. */
 void net_switch_detach(struct net_port *port);
 
-/* Sends the frame of `bytes` that lies at port->net->packet + NET_HEADROOM; `again`: it is the one that had to wait.
- * The number of receivers tried, or NET_SEND_AGAIN: later. */
+/* Sends the frame of `bytes` that lies at port->net->packet + NET_HEADROOM. The number of receivers tried, or
+ * NET_SEND_AGAIN: the port's next frame must be this one, later. */
 #define NET_SEND_AGAIN (-1)
-int net_switch_send(struct net_port *port, size_t bytes, bool again);
+int net_switch_send(struct net_port *port, size_t bytes);
 
 /* The address of the n-th network device of a VM: locally administered, always the same for the same name. */
 void net_mac(const char *vm_name, unsigned index, uint8_t mac[NET_MAC_BYTES]);

@@ -28,12 +28,13 @@ struct virtio_device;
 struct virtio_type {
 	uint32_t id;
 	unsigned queues;
-	/* Bytes of work at one go. What is left is done when the guest executes its notification again: bus.h, `busy`.
+	/* Bytes of work at one go. What is left is done when the guest executes its notification again: BUS_BUSY.
 	 */
 	uint32_t slice;
 	/*
 	 * Answers the request device->chain, of device->budget bytes at most. False: not finished, call again (a first
-	 * call for a chain finds device->started false, and sets it if it wants; device.waits as in bus.h).
+	 * call for a chain finds device->started false, and sets it if it wants). With device->waits set nothing of it
+	 * has been done, and the guest is told BUS_WAITS.
 	 */
 	bool (*serve)(struct virtio_device *device);
 	/* The driver has made buffers available in queue 0. May be NULL. */
@@ -56,6 +57,8 @@ struct virtio_device {
 	bool told; /* that its driver broke it: once is enough for the log */
 	/* the request under way */
 	bool open, started;
+	bool busy;       /* work is left over, which comes before all else */
+	bool waits;      /* in the course of a write: for another VM */
 	uint32_t budget; /* bytes of work that this go still has */
 	struct virtqueue queue[VIRTIO_QUEUES_MAX];
 	struct virtq_chain chain;

@@ -84,7 +84,7 @@ static __attribute__((noinline)) void stop(struct virtio_device *device, const c
 	}
 	device->status |= STATUS_NEEDS_RESET;
 	device->open = false;
-	device->device.busy = false;
+	device->busy = false;
 	if (device->status & STATUS_DRIVER_OK) {
 		interrupt(device, INTERRUPT_CONFIGURATION);
 	}
@@ -97,7 +97,7 @@ static void reset(struct virtio_device *device)
 	device->driver_features = 0;
 	device->device_features_select = device->driver_features_select = device->queue_select = 0;
 	device->open = false;
-	device->device.busy = false;
+	device->busy = false;
 	for (unsigned i = 0; i < device->type->queues; i++) {
 		virtq_reset(&device->queue[i]);
 	}
@@ -153,7 +153,6 @@ static void serve(struct virtio_device *device)
 	struct virtqueue *queue = virtio_requests(device);
 	bool more = true;
 	device->budget = device->type->slice;
-	device->device.waits = false;
 	for (unsigned i = 0; i < queue->size && device->budget > 0; i++) {
 		more = next_request(device, queue);
 		if (!more || !device->type->serve(device) || queue->broken) {
@@ -162,7 +161,7 @@ static void serve(struct virtio_device *device)
 		device->open = false;
 		virtq_push(queue, &device->chain);
 	}
-	device->device.busy = more;
+	device->busy = more && !device->waits;
 	virtio_publish(device, queue);
 }
 
@@ -368,25 +367,27 @@ static bool virtio_read(struct device *bus_device, uint64_t offset, unsigned wid
 }
 
 /* Nothing in a configuration space can be written. */
-static bool virtio_write(struct device *bus_device, uint64_t offset, unsigned width, uint64_t value)
+static enum bus_result virtio_write(struct device *bus_device, uint64_t offset, unsigned width, uint64_t value)
 {
 	struct virtio_device *device = container_of(bus_device, struct virtio_device, device);
 	if (offset >= REG_CONFIG) {
-		return true;
+		return BUS_DONE;
 	}
 	if (width != REGISTER_BYTES || !is_aligned(offset, REGISTER_BYTES)) {
-		return false;
+		return BUS_NOBODY;
 	}
 	spin_lock(device->lock);
+	device->waits = false;
 	bool resets = offset == REG_STATUS && value == 0;
-	if (unlikely(device->device.busy) && !resets) {
+	if (unlikely(device->busy) && !resets) {
 		serve(device); /* what is left over comes first: the guest executes the write until it was its turn */
 	}
-	if (likely(!device->device.busy) || resets) {
+	if (likely(!device->busy && !device->waits) || resets) {
 		write_register(device, offset, (uint32_t)value);
 	}
+	enum bus_result result = device->waits ? BUS_WAITS : device->busy ? BUS_BUSY : BUS_DONE;
 	spin_unlock(device->lock);
-	return true;
+	return result;
 }
 
 static const struct device_ops virtio_ops = {.read = virtio_read, .write = virtio_write};

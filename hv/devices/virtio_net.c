@@ -40,18 +40,17 @@ static bool serve(struct virtio_device *device)
 	if (chain->readable_bytes < NET_HEADROOM) {
 		return virtio_broken(device, "a frame lacks its header, head", chain->head);
 	}
-	/* The header, which says nothing as no offload is negotiated, goes where the receivers put theirs. A frame that
-	 * had to wait is read again: other frames had the place since. */
+	/* The header, which says nothing as no offload is negotiated, goes where the receivers put theirs. */
 	size_t bytes = chain->readable_bytes - NET_HEADROOM;
-	chain->read = (struct virtq_cursor){.segment = 0};
 	if (bytes <= NET_FRAME_MAX &&
 	    virtq_read(queue, chain, net->port.net->packet, chain->readable_bytes) != chain->readable_bytes) {
 		return false;
 	}
-	int copies = net_switch_send(&net->port, bytes, device->started);
-	if (copies == NET_SEND_AGAIN) {
-		device->started = true;
-		device->device.waits = true;
+	int copies = net_switch_send(&net->port, bytes);
+	if (copies == NET_SEND_AGAIN) { /* taken off the queue anew: what is received meanwhile needs the chain */
+		virtq_unpop(queue);
+		device->open = false;
+		device->waits = true;
 		return false;
 	}
 	uint64_t cost = MAX(chain->readable_bytes, (uint64_t)FRAME_COST) * (1 + (unsigned)copies);

@@ -50,10 +50,11 @@ static struct serial_backend backend = {.write = backend_write, .read = backend_
 static void write_register(struct virtio_device *device, uint64_t offset, unsigned width, uint64_t value)
 {
 	unsigned goes = 0;
+	enum bus_result result;
 	do {
-		device->device.ops->write(&device->device, offset, width, value);
+		result = device->device.ops->write(&device->device, offset, width, value);
 		require(++goes < GOES_MAX);
-	} while (device->device.busy);
+	} while (result == BUS_BUSY || result == BUS_WAITS);
 }
 
 /* Running, with queues of `size` whose rings lie `step` apart, in pages that the input writes. */

@@ -226,16 +226,10 @@ static void introduce(void)
 	clock_step = 1000;
 }
 
-/* One execution of the notification, after which the device may be busy. */
-static void notify_once(unsigned n)
+/* One execution of the notification. */
+static enum bus_result notify_once(unsigned n)
 {
-	assert_true(driver[n].device->device.ops->write(&driver[n].device->device, 0x050, 4, SEND));
-}
-
-static void assert_waits(unsigned n, bool waits)
-{
-	assert_int_equal(driver[n].device->device.waits, waits);
-	assert_int_equal(driver[n].device->device.busy, waits);
+	return driver[n].device->device.ops->write(&driver[n].device->device, 0x050, 4, SEND);
 }
 
 static void a_frame_waits_for_a_receiver_that_has_no_buffer_just_now(void **state)
@@ -243,16 +237,14 @@ static void a_frame_waits_for_a_receiver_that_has_no_buffer_just_now(void **stat
 	(void)state;
 	introduce();
 	offer_frame(0, mac[1], mac[0], 0xa1, 46);
-	notify_once(0);
-	assert_waits(0, true);
+	assert_int_equal(notify_once(0), BUS_WAITS);
 	assert_nothing_used(&driver[0].queue[SEND]);
-	give_buffer(2);
+	give_buffer(0);
 	send(2, broadcast, mac[2], 0xa2, 46); /* others have the switch meanwhile, and the place of the frame */
-	notify_once(0);
-	assert_waits(0, true);
+	assert_received(0, 0xa2, 46);
+	assert_int_equal(notify_once(0), BUS_WAITS);
 	give_buffer(1);
-	notify_once(0);
-	assert_waits(0, false);
+	assert_int_equal(notify_once(0), BUS_DONE);
 	assert_received(1, 0xa1, 46);
 	assert_int_equal(net[1].port.dropped, 1); /* the broadcast, which waits for nobody */
 	assert_int_equal(net[0].port.sent, 2);
@@ -263,14 +255,11 @@ static void a_receiver_is_waited_for_no_longer_than_it_has_earned(void **state)
 	(void)state;
 	introduce();
 	offer_frame(0, mac[1], mac[0], 0xa3, 46);
-	notify_once(0);
-	assert_waits(0, true);
+	assert_int_equal(notify_once(0), BUS_WAITS);
 	clock_now += NET_PATIENCE_FRAME - 10000;
-	notify_once(0);
-	assert_waits(0, true);
+	assert_int_equal(notify_once(0), BUS_WAITS);
 	clock_now += 10000;
-	notify_once(0);
-	assert_waits(0, false);
+	assert_int_equal(notify_once(0), BUS_DONE);
 	assert_int_equal(net[1].port.dropped, 1);
 	send(0, mac[1], mac[0], 0xa4, 46); /* and not again before it took one */
 	assert_int_equal(driver[0].goes, 1);
@@ -282,8 +271,7 @@ static void two_that_have_no_buffers_do_not_wait_for_each_other(void **state)
 	(void)state;
 	introduce();
 	offer_frame(0, mac[1], mac[0], 0xa5, 46);
-	notify_once(0);
-	assert_waits(0, true);
+	assert_int_equal(notify_once(0), BUS_WAITS);
 	send(1, mac[0], mac[1], 0xa6, 46);
 	assert_int_equal(driver[1].goes, 1);
 	assert_int_equal(net[0].port.dropped, 1);
@@ -294,11 +282,9 @@ static void nobody_waits_for_a_receiver_that_is_reset_or_gone(void **state)
 	(void)state;
 	introduce();
 	offer_frame(0, mac[1], mac[0], 0xa7, 46);
-	notify_once(0);
-	assert_waits(0, true);
+	assert_int_equal(notify_once(0), BUS_WAITS);
 	put(&driver[1], 0x070, 0);
-	notify_once(0);
-	assert_waits(0, false);
+	assert_int_equal(notify_once(0), BUS_DONE);
 	assert_int_equal(net[1].port.dropped, 0);
 }
 
@@ -310,8 +296,7 @@ static void every_copy_of_a_frame_is_charged(void **state)
 		offer_frame(0, broadcast, mac[0], 0xa8, 1500);
 	}
 	driver[0].device->budget = 0;
-	notify_once(0);
-	assert_waits(0, false);
+	assert_int_equal(notify_once(0), BUS_DONE);
 	assert_int_equal(KIB(64) - driver[0].device->budget, QUEUE_SIZE / 2 * 3 * (HEADER + NET_HEADER_BYTES + 1500));
 }
 
