@@ -5,6 +5,10 @@
  */
 #include "virtio_driver.h"
 
+#include <sys/mman.h>
+
+#include "mm/frame_quota.h"
+
 #define SECTOR 512
 #define BLOCK  4096
 
@@ -201,6 +205,49 @@ static void without_frames_a_write_fails_and_the_disk_lives_on(void **state)
 	assert_data_is(0x55, 0, BLOCK);
 }
 
+static void no_bad_free(hpa_t base, uint64_t count)
+{
+	(void)base, (void)count;
+	fail();
+}
+
+#define HOST_BASE  GIB(3) /* no pointer */
+#define HOST_BYTES MIB(4)
+
+/* On frames that the guest's memory does not come from, most of which are kept for tables. */
+static void writes_stop_at_the_reserve(void **state)
+{
+	(void)state;
+	static const struct memory_region region = {HOST_BASE, HOST_BYTES / FRAME_SIZE, MEMORY_CONVENTIONAL};
+	void *memory = mmap(NULL, HOST_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	struct frame_bump bump;
+	struct frame_bitmap frames;
+	struct frame_counts counts, after;
+	struct frame_quota quota;
+	struct virtio_place place = driver_place(&driver, "virtio-blk 0");
+	assert_true(memory != MAP_FAILED);
+	frame_bump_init(&bump, &region, 1);
+	assert_status(frame_bitmap_init(&frames, &bump, (uintptr_t)memory - HOST_BASE), MM_OK);
+	frame_quota_init(&quota, &frames, FRAME_NO_LIMIT, no_bad_free);
+	assert_true(frame_counts(&frames, &counts));
+	frame_reserve(&frames, counts.free - 10);
+	virtio_blk_init(&disk, &place, image, sizeof(image), false, &quota.hal);
+	driver_start(&driver, &disk.virtio, 0, 0);
+	fill_data(0x55, 16 * BLOCK);
+	assert_int_equal(request(TYPE_OUT, 0, 8 * BLOCK), OK); /* and two tables */
+	assert_int_equal(request(TYPE_OUT, 8 * BLOCK / SECTOR, BLOCK), IOERR);
+	assert_int_equal(request(TYPE_OUT, 0, 8 * BLOCK), OK); /* those are there */
+	assert_true(frame_counts(&frames, &after));
+	assert_int_equal(after.free, counts.free - 10);
+	hpa_t table = quota.hal.alloc_frames(&quota.hal, 0, FRAME_TABLE);
+	assert_int_not_equal(table, HPA_NONE);
+	quota.hal.free_frames(&quota.hal, table, 0, FRAME_TABLE);
+	virtio_blk_destroy(&disk);
+	assert_true(frame_counts(&frames, &after));
+	assert_memory_equal(&after, &counts, sizeof(after));
+	munmap(memory, HOST_BYTES);
+}
+
 static void requests_beyond_the_end_fail(void **state)
 {
 	(void)state;
@@ -313,6 +360,7 @@ int main(void)
 		TEST(what_is_written_is_read_back_and_nothing_else_changes, setup),
 		TEST(blocks_are_taken_as_they_are_written, setup),
 		TEST(without_frames_a_write_fails_and_the_disk_lives_on, setup),
+		TEST(writes_stop_at_the_reserve, setup),
 		TEST(requests_beyond_the_end_fail, setup),
 		TEST(a_readonly_disk_refuses_writes, setup_readonly),
 		TEST(flush_and_identity_are_answered_and_others_are_not_supported, setup),
