@@ -48,8 +48,8 @@ static void add_disk(struct vm *vm, unsigned index)
 	struct virtio_blk *disk = &vm->virtio.disk[index];
 	const struct boot_file *file = &vm->files->disk[index];
 	struct virtio_place place = next_place(vm, "blk", index);
-	virtio_blk_init(disk, &place, file->data, file->bytes, vm->config->disk[index].readonly, &vm->quota.hal);
-	vm->virtio.disks++;
+	bool readonly = vm->config->disk[index].readonly;
+	virtio_blk_init(disk, &place, file->data, file->bytes, readonly ? NULL : &vm->overlay[index]);
 	add(vm, &disk->virtio);
 }
 
@@ -105,8 +105,5 @@ void vm_virtio_destroy(struct vm *vm)
 {
 	if (vm->virtio.has_net) {
 		net_switch_detach(&vm->virtio.net.port);
-	}
-	for (unsigned i = 0; i < vm->virtio.disks; i++) {
-		virtio_blk_destroy(&vm->virtio.disk[i]);
 	}
 }

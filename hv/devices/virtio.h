@@ -98,15 +98,20 @@ struct virtio_blk_config {
 	uint32_t blk_size;
 };
 
+/* A guest's own copies of the 4 KiB blocks that it wrote: frames in two levels of tables. */
+struct blk_overlay {
+	struct mm_hal *hal;
+	uint64_t blocks; /* of the disk */
+	hpa_t map;       /* HPA_NONE until the first write */
+	uint64_t frames; /* that all this holds */
+};
+
 struct virtio_blk {
 	struct virtio_device virtio;
 	struct virtio_blk_config config;
 	const uint8_t *image;
 	uint64_t image_bytes;
-	bool readonly;
-	/* The guest's own copies of 4 KiB blocks that it wrote: frames in two levels of tables. */
-	struct mm_hal *hal;
-	hpa_t map; /* HPA_NONE until the first write */
+	struct blk_overlay *overlay; /* NULL: the disk is read-only */
 	/* The request under way. */
 	uint32_t type;
 	uint8_t status;
@@ -115,11 +120,13 @@ struct virtio_blk {
 
 /*
  * `image` (page-aligned, `bytes` long, never written, the caller's) as a disk; a last part of a sector is filled up
- * with zeros. Unless `readonly`, what the guest writes is kept in frames of `hal` until virtio_blk_destroy.
+ * with zeros. What the guest writes is kept in `overlay`, which may outlive the device; NULL: it may not write.
  */
 void virtio_blk_init(struct virtio_blk *disk, const struct virtio_place *place, const void *image, uint64_t bytes,
-                     bool readonly, struct mm_hal *hal);
-void virtio_blk_destroy(struct virtio_blk *disk);
+                     struct blk_overlay *overlay);
+/* Of a disk whose image has so many bytes. The frames come from `hal`, as they are written. */
+void blk_overlay_init(struct blk_overlay *overlay, uint64_t image_bytes, struct mm_hal *hal);
+void blk_overlay_destroy(struct blk_overlay *overlay);
 
 /* ---- console: one port ---- */
 

@@ -24,6 +24,7 @@ enum { OK, IOERR, UNSUPP };
 #define DATA   (BUFFERS + 0x1000)
 
 static struct virtio_blk disk;
+static struct blk_overlay overlay;
 static struct driver driver;
 static struct driver_queue *const queue = &driver.queue[0];
 static uint8_t image[IMAGE_BYTES], original[IMAGE_BYTES];
@@ -36,7 +37,8 @@ static void start(bool readonly)
 		image[i] = original[i] = (uint8_t)(i * 7 + i / BLOCK + 1);
 	}
 	struct virtio_place place = driver_place(&driver, "virtio-blk 0");
-	virtio_blk_init(&disk, &place, image, sizeof(image), readonly, &arena.hal);
+	blk_overlay_init(&overlay, sizeof(image), &arena.hal);
+	virtio_blk_init(&disk, &place, image, sizeof(image), readonly ? NULL : &overlay);
 	driver_start(&driver, &disk.virtio, F_INDIRECT, 0);
 }
 
@@ -59,7 +61,8 @@ static int teardown(void **state)
 {
 	(void)state;
 	assert_memory_equal(image, original, sizeof(image));
-	virtio_blk_destroy(&disk);
+	blk_overlay_destroy(&overlay);
+	assert_int_equal(overlay.frames, 0);
 	machine_end();
 	return 0;
 }
@@ -231,7 +234,8 @@ static void writes_stop_at_the_reserve(void **state)
 	frame_quota_init(&quota, &frames, FRAME_NO_LIMIT, no_bad_free);
 	assert_true(frame_counts(&frames, &counts));
 	frame_reserve(&frames, counts.free - 10);
-	virtio_blk_init(&disk, &place, image, sizeof(image), false, &quota.hal);
+	blk_overlay_init(&overlay, sizeof(image), &quota.hal);
+	virtio_blk_init(&disk, &place, image, sizeof(image), &overlay);
 	driver_start(&driver, &disk.virtio, 0, 0);
 	fill_data(0x55, 16 * BLOCK);
 	assert_int_equal(request(TYPE_OUT, 0, 8 * BLOCK), OK); /* and two tables */
@@ -242,7 +246,7 @@ static void writes_stop_at_the_reserve(void **state)
 	hpa_t table = quota.hal.alloc_frames(&quota.hal, 0, FRAME_TABLE);
 	assert_int_not_equal(table, HPA_NONE);
 	quota.hal.free_frames(&quota.hal, table, 0, FRAME_TABLE);
-	virtio_blk_destroy(&disk);
+	blk_overlay_destroy(&overlay);
 	assert_true(frame_counts(&frames, &after));
 	assert_memory_equal(&after, &counts, sizeof(after));
 	munmap(memory, HOST_BYTES);
@@ -270,7 +274,7 @@ static void a_readonly_disk_refuses_writes(void **state)
 	assert_int_equal(request(TYPE_OUT, 0, SECTOR), IOERR);
 	assert_int_equal(request(TYPE_IN, 0, SECTOR), OK);
 	assert_data(original, SECTOR);
-	assert_int_equal(disk.map, HPA_NONE);
+	assert_int_equal(overlay.map, HPA_NONE);
 }
 
 static void flush_and_identity_are_answered_and_others_are_not_supported(void **state)
@@ -348,6 +352,20 @@ static void a_reset_keeps_what_was_written(void **state)
 	assert_data_is(0x77, 0, SECTOR);
 }
 
+static void what_was_written_outlives_the_device(void **state)
+{
+	(void)state;
+	struct virtio_place place = driver_place(&driver, "virtio-blk 0");
+	fill_data(0x66, BLOCK);
+	assert_int_equal(request(TYPE_OUT, 5, BLOCK), OK);
+	assert_int_equal(overlay.frames, 4); /* two blocks and two tables */
+	virtio_blk_init(&disk, &place, image, sizeof(image), &overlay);
+	driver_start(&driver, &disk.virtio, 0, 0);
+	fill_data(0, 4 * BLOCK);
+	assert_int_equal(request(TYPE_IN, 5, BLOCK), OK);
+	assert_data_is(0x66, 0, BLOCK);
+}
+
 #define TEST(name, setup) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -368,6 +386,7 @@ int main(void)
 		TEST(a_request_without_header_or_status_breaks_the_queue, setup),
 		TEST(a_write_from_outside_of_memory_shows_no_other_frame, setup),
 		TEST(a_reset_keeps_what_was_written, setup),
+		TEST(what_was_written_outlives_the_device, setup),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
