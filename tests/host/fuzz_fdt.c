@@ -58,7 +58,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct uart_description uart;
 	struct gic_description gic;
 	struct timer_description timers;
-	uint64_t ids[4], address, bytes;
+	uint64_t ids[4];
 	struct fdt fdt;
 
 	if (size < 2) {
