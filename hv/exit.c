@@ -203,9 +203,7 @@ enum vm_outcome vcpu_run(struct vcpu *vcpu, uint64_t slice_end)
 	struct vm *vm = vcpu->vm;
 	struct vm_exit exit;
 	enum vm_outcome outcome;
-	enum bus_result access;
 	uint64_t call, result, from = arch_counter();
-
 	set_deadline(vcpu, from, slice_end);
 	for (;;) {
 		switch (arch_vcpu_run(&vcpu->arch, &exit)) {
@@ -225,11 +223,11 @@ enum vm_outcome vcpu_run(struct vcpu *vcpu, uint64_t slice_end)
 			}
 			break;
 		case VM_EXIT_MMIO:
-			access = answer_mmio(vcpu, &exit);
-			if (likely(access == BUS_DONE) || access == BUS_BUSY) {
+			result = answer_mmio(vcpu, &exit);
+			if (likely(result == BUS_DONE) || result == BUS_BUSY) {
 				break;
 			}
-			if (access == BUS_WAITS) {
+			if (result == BUS_WAITS) {
 				return charge(vm, &from) ? stop_for_budget(vcpu) : VM_PAUSED;
 			}
 			__attribute__((fallthrough));
