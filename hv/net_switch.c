@@ -111,7 +111,7 @@ static void learn(struct net_port *port, const uint8_t *mac)
 static bool worth_waiting(struct net_port *to, bool again)
 {
 	uint64_t now = clock_nanoseconds();
-	uint64_t waited = again ? now - to->refused : 0;
+	uint64_t waited = again ? MIN(now - to->refused, NET_PATIENCE_TRY) : 0;
 	to->refused = now;
 	to->patience -= MIN(waited, to->patience);
 	return to->patience > 0 && !to->waits;

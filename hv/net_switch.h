@@ -25,9 +25,11 @@
 #define NET_ADDRESSES    64 /* learned, a power of two; a newer one overwrites an older one in its place */
 #define NET_SWITCHES_MAX 8
 
-/* How long a port may keep senders waiting, in nanoseconds: for each frame that it took, and at most. */
+/* How long a port may keep senders waiting, in nanoseconds: for each frame that it took, and at most; and what one try
+ * more is charged at most, for the time that others had the CPU is not the port's. */
 #define NET_PATIENCE_FRAME UINT64_C(500000)
 #define NET_PATIENCE_MAX   UINT64_C(100000000)
+#define NET_PATIENCE_TRY   UINT64_C(25000000)
 
 struct net_switch;
 
