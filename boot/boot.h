@@ -38,7 +38,7 @@ EFI_STATUS files_read(const char *path, struct boot_file *file, char reason[REAS
 
 /* ---- machine.c: the machine that the firmware describes ---- */
 
-/* Tables, framebuffer and CPUs. Nothing of it is indispensable but memory for a copy of the device tree. */
+/* Tables and CPUs. Nothing of it is indispensable but memory for a copy of the device tree. */
 EFI_STATUS machine_describe(struct boot_info *info);
 
 /* The memory map as regions. Prints what makes it unusable. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What the firmware knows of the machine: tables, framebuffer, CPUs, memory; and the way out of it. main.c calls it
- * when all files are loaded. UEFI specification 2.10, chapters 4, 7 and 12; MP Services: PI specification, volume 2.
+ * What the firmware knows of the machine: tables, CPUs, memory; and the way out of it. main.c calls it when all
+ * files are loaded. UEFI specification 2.10, chapters 4, 7 and 12; MP Services: PI specification, volume 2.
  */
 #include "boot/boot.h"
 
@@ -65,48 +65,6 @@ static EFI_STATUS copy_fdt(hpa_t *address)
 	memcpy(copy, blob, fdt.size);
 	*address = (uintptr_t)copy;
 	return EFI_SUCCESS;
-}
-
-/* ---- framebuffer ---- */
-
-static bool describe_framebuffer(EFI_HANDLE handle, EFI_GUID *guid, struct boot_framebuffer *framebuffer)
-{
-	EFI_GRAPHICS_OUTPUT_PROTOCOL *output;
-	if (EFI_ERROR(boot_services->HandleProtocol(handle, guid, (void **)&output)) || !output->Mode ||
-	    !output->Mode->Info || output->Mode->FrameBufferBase == 0) {
-		return false;
-	}
-	const EFI_GRAPHICS_OUTPUT_MODE_INFORMATION *mode = output->Mode->Info;
-	if (mode->PixelFormat != PixelRedGreenBlueReserved8BitPerColor &&
-	    mode->PixelFormat != PixelBlueGreenRedReserved8BitPerColor) {
-		return false;
-	}
-	*framebuffer = (struct boot_framebuffer){
-		.base = output->Mode->FrameBufferBase,
-		.bytes = output->Mode->FrameBufferSize,
-		.width = mode->HorizontalResolution,
-		.height = mode->VerticalResolution,
-		.stride = mode->PixelsPerScanLine,
-		.blue_first = mode->PixelFormat == PixelBlueGreenRedReserved8BitPerColor,
-	};
-	return true;
-}
-
-/* The first output that can be drawn to without the firmware. The console's own handle is a splitter without one. */
-static void find_framebuffer(struct boot_framebuffer *framebuffer)
-{
-	static EFI_GUID guid = EFI_GRAPHICS_OUTPUT_PROTOCOL_GUID;
-	UINTN count;
-	EFI_HANDLE *handles;
-	if (EFI_ERROR(boot_services->LocateHandleBuffer(ByProtocol, &guid, NULL, &count, &handles))) {
-		return;
-	}
-	for (UINTN i = 0; i < count; i++) {
-		if (describe_framebuffer(handles[i], &guid, framebuffer)) {
-			break;
-		}
-	}
-	boot_services->FreePool(handles);
 }
 
 /* ---- CPUs ---- */
@@ -196,7 +154,6 @@ EFI_STATUS machine_describe(struct boot_info *info)
 	if (EFI_ERROR(status)) {
 		return status;
 	}
-	find_framebuffer(&info->framebuffer);
 	draw_random_seed(info);
 	cpus_from_mp_services(info);
 	if (info->cpu_count == 0) {

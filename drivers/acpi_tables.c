@@ -142,158 +142,108 @@ static const uint8_t *find_of_length(const struct acpi_tables *tables, const cha
 
 /* ---- MADT, 5.2.12 ---- */
 
-#define MADT_LOCAL_APIC_BASE 36
-#define MADT_FLAGS           40
-#define MADT_STRUCTURES      44
-#define ENTRY_TYPE           0
-#define ENTRY_LENGTH         1
-#define ENTRY_HEADER_BYTES   2
+#define MADT_STRUCTURES    44
+#define ENTRY_TYPE         0
+#define ENTRY_LENGTH       1
+#define ENTRY_HEADER_BYTES 2
 
-#define CPU_ENABLED        BIT(0)
-#define CPU_ONLINE_CAPABLE BIT(1)
-#define GICC_ENABLED       BIT(0)
-#define GICC_ONLINE        BIT(3)
+/* Those that are read, and how long each is at least. */
+enum madt_type { MADT_LOCAL_APIC = 0, MADT_LOCAL_X2APIC = 9, MADT_GICC = 11, MADT_GICD = 12, MADT_GICR = 14 };
+static const uint8_t madt_minimum[] = {
+	[MADT_LOCAL_APIC] = 8,    /* 5.2.12.2 */
+	[MADT_LOCAL_X2APIC] = 16, /* 5.2.12.12 */
+	[MADT_GICC] = 76,         /* 5.2.12.14; those before ACPI 5.1 are shorter and have no MPIDR */
+	[MADT_GICD] = 24,         /* 5.2.12.15 */
+	[MADT_GICR] = 16,         /* 5.2.12.17 */
+};
+
+#define GICC_INTERFACE   32
+#define GICC_VIRTUAL     40
+#define GICC_HYPERVISOR  48
+#define GICC_MAINTENANCE 56
+#define GICC_GICR        60
+#define GICC_MPIDR       68
+#define GICD_BASE        8
+#define GICD_VERSION     20
+#define GICR_BASE        4
+#define GICR_LENGTH      12
+
+#define CPU_ENABLED BIT(0)
 /* Affinity fields of an MPIDR; the bits between (U, MT, RES1) are no part of an address. */
 #define MPIDR_AFFINITY (BITS(39, 32) | BITS(23, 0))
 
-bool madt_begin(const struct acpi_tables *tables, struct madt_iterator *iterator)
-{
-	const uint8_t *madt = find_of_length(tables, "APIC", MADT_STRUCTURES);
+struct madt {
+	const uint8_t *next, *end;
+};
 
-	if (madt == NULL) {
-		return false;
+static bool open_madt(const struct acpi_tables *tables, struct madt *madt)
+{
+	const uint8_t *table = find_of_length(tables, "APIC", MADT_STRUCTURES);
+
+	if (table != NULL) {
+		madt->next = table + MADT_STRUCTURES;
+		madt->end = table + ((const struct acpi_header *)table)->length;
 	}
-	iterator->next = madt + MADT_STRUCTURES;
-	iterator->end = madt + ((const struct acpi_header *)madt)->length;
-	iterator->local_apic_address = load32(madt + MADT_LOCAL_APIC_BASE);
-	iterator->flags = load32(madt + MADT_FLAGS);
-	return true;
+	return table != NULL;
 }
 
-/* How long a structure of this type is at least; 0: a type that is not taken apart. */
-static uint8_t entry_minimum(uint8_t type)
+/* The next one of those that are read; NULL at the end, or at a structure whose length makes no sense. */
+static const uint8_t *next_structure(struct madt *madt)
 {
-	static const uint8_t minimum[] = {
-		[MADT_LOCAL_APIC] = 8,
-		[MADT_IO_APIC] = 12,
-		[MADT_INTERRUPT_OVERRIDE] = 10,
-		[MADT_LOCAL_APIC_ADDRESS] = 12,
-		[MADT_LOCAL_X2APIC] = 16,
-		[MADT_GICC] = 76,
-		[MADT_GICD] = 24,
-		[MADT_GICR] = 16,
-	};
+	while (madt->end - madt->next >= ENTRY_HEADER_BYTES) {
+		const uint8_t *p = madt->next;
+		uint8_t type = p[ENTRY_TYPE], length = p[ENTRY_LENGTH];
 
-	return type < ARRAY_SIZE(minimum) ? minimum[type] : 0;
+		if (length < ENTRY_HEADER_BYTES || length > madt->end - p) {
+			break;
+		}
+		madt->next += length;
+		if (type < ARRAY_SIZE(madt_minimum) && madt_minimum[type] != 0 && length >= madt_minimum[type]) {
+			return p;
+		}
+	}
+	madt->next = madt->end;
+	return NULL;
 }
 
-static void read_cpu(struct madt_cpu *cpu, uint32_t apic_id, uint32_t uid, uint32_t flags)
+/* Whether the structure tells of a CPU that can be used now. */
+static bool usable_cpu(const uint8_t *p, uint64_t *id)
 {
-	cpu->apic_id = apic_id;
-	cpu->processor_uid = uid;
-	cpu->enabled = (flags & CPU_ENABLED) != 0;
-	cpu->online_capable = (flags & CPU_ONLINE_CAPABLE) != 0;
-}
-
-/* 5.2.12.14; revisions before 6.0 are shorter, of which 76 bytes (5.1) is the first that has the MPIDR. */
-static void read_gicc(struct madt_gicc *gicc, const uint8_t *p)
-{
-	uint32_t flags = load32(p + 12);
-
-	gicc->processor_uid = load32(p + 8);
-	gicc->enabled = (flags & GICC_ENABLED) != 0;
-	gicc->online_capable = (flags & GICC_ONLINE) != 0;
-	gicc->gicc = load64(p + 32);
-	gicc->gicv = load64(p + 40);
-	gicc->gich = load64(p + 48);
-	gicc->maintenance = load32(p + 56);
-	gicc->gicr = load64(p + 60);
-	gicc->mpidr = load64(p + 68) & MPIDR_AFFINITY;
-}
-
-static void read_entry(struct madt_entry *entry, const uint8_t *p)
-{
-	switch (entry->type) {
-	case MADT_LOCAL_APIC: /* 5.2.12.2 */
-		read_cpu(&entry->cpu, p[3], p[2], load32(p + 4));
-		break;
-	case MADT_LOCAL_X2APIC: /* 5.2.12.12 */
-		read_cpu(&entry->cpu, load32(p + 4), load32(p + 12), load32(p + 8));
-		break;
-	case MADT_IO_APIC: /* 5.2.12.3 */
-		entry->io_apic = (struct madt_io_apic){p[2], load32(p + 4), load32(p + 8)};
-		break;
-	case MADT_INTERRUPT_OVERRIDE: /* 5.2.12.5 */
-		entry->interrupt_override = (struct madt_interrupt_override){p[3], load32(p + 4), load16(p + 8)};
-		break;
-	case MADT_LOCAL_APIC_ADDRESS: /* 5.2.12.8 */
-		entry->local_apic_address = load64(p + 4);
-		break;
+	switch (p[ENTRY_TYPE]) {
+	case MADT_LOCAL_APIC:
+		*id = p[3];
+		return (load32(p + 4) & CPU_ENABLED) != 0;
+	case MADT_LOCAL_X2APIC:
+		*id = load32(p + 4);
+		return (load32(p + 8) & CPU_ENABLED) != 0;
 	case MADT_GICC:
-		read_gicc(&entry->gicc, p);
-		break;
-	case MADT_GICD: /* 5.2.12.15 */
-		entry->gicd = (struct madt_gicd){load64(p + 8), p[20]};
-		break;
-	case MADT_GICR: /* 5.2.12.17 */
-		entry->gicr = (struct gic_region){load64(p + 4), load32(p + 12)};
-		break;
+		*id = load64(p + GICC_MPIDR) & MPIDR_AFFINITY;
+		return (load32(p + 12) & CPU_ENABLED) != 0;
 	default:
-		break;
-	}
-}
-
-bool madt_next(struct madt_iterator *iterator, struct madt_entry *entry)
-{
-	size_t left = (size_t)(iterator->end - iterator->next);
-
-	if (left < ENTRY_HEADER_BYTES) {
 		return false;
 	}
-	const uint8_t *p = iterator->next;
-	uint8_t type = p[ENTRY_TYPE];
-	uint8_t length = p[ENTRY_LENGTH];
-	if (length < ENTRY_HEADER_BYTES || length > left) {
-		iterator->next = iterator->end;
-		return false;
-	}
-	iterator->next += length;
-	memset(entry, 0, sizeof(*entry));
-	entry->type = length < entry_minimum(type) ? MADT_UNKNOWN : type;
-	read_entry(entry, p);
-	return true;
 }
 
 unsigned acpi_cpus(const struct acpi_tables *tables, uint64_t *ids, unsigned count)
 {
-	struct madt_iterator iterator;
-	struct madt_entry entry;
+	struct madt madt;
+	const uint8_t *p;
 	unsigned found = 0;
+	uint64_t id;
 
-	if (!madt_begin(tables, &iterator)) {
+	if (!open_madt(tables, &madt)) {
 		return 0;
 	}
-	while (madt_next(&iterator, &entry)) {
-		bool is_cpu = entry.type == MADT_LOCAL_APIC || entry.type == MADT_LOCAL_X2APIC;
-		bool usable = (is_cpu && entry.cpu.enabled) || (entry.type == MADT_GICC && entry.gicc.enabled);
-		if (!usable) {
+	while ((p = next_structure(&madt)) != NULL) {
+		if (!usable_cpu(p, &id)) {
 			continue;
 		}
 		if (found < count) {
-			ids[found] = is_cpu ? entry.cpu.apic_id : entry.gicc.mpidr;
+			ids[found] = id;
 		}
 		found++;
 	}
 	return found;
-}
-
-/* What all CPUs share: the first one that tells it is believed. */
-static void gic_from_cpu(struct gic_description *gic, const struct madt_gicc *cpu)
-{
-	gic->cpu_interface.base = gic->cpu_interface.base != 0 ? gic->cpu_interface.base : cpu->gicc;
-	gic->virtual_cpu.base = gic->virtual_cpu.base != 0 ? gic->virtual_cpu.base : cpu->gicv;
-	gic->hypervisor.base = gic->hypervisor.base != 0 ? gic->hypervisor.base : cpu->gich;
-	gic->maintenance = gic->maintenance != 0 ? gic->maintenance : cpu->maintenance;
 }
 
 /* A region that continues the one before makes that one longer: CPUs' frames mostly lie side by side. */
@@ -311,6 +261,20 @@ static void add_redistributor(struct gic_description *gic, struct gic_region reg
 	}
 }
 
+/* What all CPUs share: the first one that tells it is believed. Without GICR structures each has a frame of its own. */
+static void read_gicc(struct gic_description *gic, const uint8_t *p)
+{
+	uint64_t id;
+
+	gic->cpu_interface.base = gic->cpu_interface.base != 0 ? gic->cpu_interface.base : load64(p + GICC_INTERFACE);
+	gic->virtual_cpu.base = gic->virtual_cpu.base != 0 ? gic->virtual_cpu.base : load64(p + GICC_VIRTUAL);
+	gic->hypervisor.base = gic->hypervisor.base != 0 ? gic->hypervisor.base : load64(p + GICC_HYPERVISOR);
+	gic->maintenance = gic->maintenance != 0 ? gic->maintenance : load32(p + GICC_MAINTENANCE);
+	if (usable_cpu(p, &id)) {
+		add_redistributor(gic, (struct gic_region){load64(p + GICC_GICR), KIB(128)});
+	}
+}
+
 /* Sizes that ACPI leaves to the architecture specification: IHI 0069 12.10, IHI 0048 4.4 and 5.3. */
 static void gic_sizes(struct gic_description *gic)
 {
@@ -322,25 +286,21 @@ static void gic_sizes(struct gic_description *gic)
 
 bool acpi_gic(const struct acpi_tables *tables, struct gic_description *gic)
 {
-	struct madt_iterator iterator;
-	struct madt_entry entry;
+	struct madt madt;
+	const uint8_t *p;
 
 	memset(gic, 0, sizeof(*gic));
-	if (!madt_begin(tables, &iterator)) {
+	if (!open_madt(tables, &madt)) {
 		return false;
 	}
-	while (madt_next(&iterator, &entry)) {
-		if (entry.type == MADT_GICD) {
-			gic->distributor.base = entry.gicd.base;
-			gic->version = entry.gicd.version;
-		} else if (entry.type == MADT_GICR) {
-			add_redistributor(gic, entry.gicr);
-		} else if (entry.type == MADT_GICC) {
-			gic_from_cpu(gic, &entry.gicc);
-			if (entry.gicc.enabled) {
-				/* One frame a CPU, where the machine has no GICR structures. */
-				add_redistributor(gic, (struct gic_region){entry.gicc.gicr, KIB(128)});
-			}
+	while ((p = next_structure(&madt)) != NULL) {
+		if (p[ENTRY_TYPE] == MADT_GICD) {
+			gic->distributor.base = load64(p + GICD_BASE);
+			gic->version = p[GICD_VERSION];
+		} else if (p[ENTRY_TYPE] == MADT_GICR) {
+			add_redistributor(gic, (struct gic_region){load64(p + GICR_BASE), load32(p + GICR_LENGTH)});
+		} else if (p[ENTRY_TYPE] == MADT_GICC) {
+			read_gicc(gic, p);
 		}
 	}
 	if (gic->version == 0 && gic->redistributors != 0) {

@@ -47,76 +47,7 @@ bool acpi_open(struct acpi_tables *tables, uint64_t rsdp, acpi_map *map, void *c
  */
 const struct acpi_header *acpi_find(const struct acpi_tables *tables, const char *signature, unsigned index);
 
-/* ---- MADT, signature "APIC" ---- */
-
-enum madt_type {
-	MADT_LOCAL_APIC = 0,
-	MADT_IO_APIC = 1,
-	MADT_INTERRUPT_OVERRIDE = 2,
-	MADT_LOCAL_APIC_ADDRESS = 5,
-	MADT_LOCAL_X2APIC = 9,
-	MADT_GICC = 11,
-	MADT_GICD = 12,
-	MADT_GICR = 14,
-	MADT_UNKNOWN = 0xff, /* also a structure of a type above that is too short for it */
-};
-
-struct madt_cpu { /* LOCAL_APIC and LOCAL_X2APIC */
-	uint32_t apic_id;
-	uint32_t processor_uid;
-	bool enabled;
-	bool online_capable;
-};
-
-struct madt_io_apic {
-	uint8_t id;
-	uint32_t address;
-	uint32_t gsi_base;
-};
-
-struct madt_interrupt_override {
-	uint8_t isa_irq;
-	uint32_t gsi;
-	uint16_t flags;
-};
-
-struct madt_gicc {
-	uint64_t mpidr;
-	uint32_t processor_uid;
-	bool enabled;
-	bool online_capable;
-	uint64_t gicc, gicv, gich, gicr; /* bases; 0: none */
-	uint32_t maintenance;            /* INTID */
-};
-
-struct madt_gicd {
-	uint64_t base;
-	uint8_t version; /* 0: not told */
-};
-
-struct madt_entry {
-	uint8_t type; /* enum madt_type; of another type nothing below is filled */
-	union {
-		struct madt_cpu cpu;
-		struct madt_io_apic io_apic;
-		struct madt_interrupt_override interrupt_override;
-		uint64_t local_apic_address;
-		struct madt_gicc gicc;
-		struct madt_gicd gicd;
-		struct gic_region gicr;
-	};
-};
-
-struct madt_iterator {
-	const uint8_t *next, *end;
-	uint32_t local_apic_address;
-	uint32_t flags; /* bit 0: PCAT_COMPAT, there are 8259s */
-};
-
-/* False: no MADT. */
-bool madt_begin(const struct acpi_tables *tables, struct madt_iterator *iterator);
-/* The next structure; false at the end, or at one whose length makes no sense. */
-bool madt_next(struct madt_iterator *iterator, struct madt_entry *entry);
+/* ---- MADT ---- */
 
 /*
  * The CPUs that can be used now: APIC IDs or MPIDR affinities in the MADT's order, the first `count` of them in

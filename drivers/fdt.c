@@ -213,14 +213,6 @@ static int path_to(const struct fdt *fdt, fdt_node wanted, fdt_node path[static 
 	return -1;
 }
 
-fdt_node fdt_parent(const struct fdt *fdt, fdt_node node)
-{
-	fdt_node path[DEPTH_MAX];
-	int depth = path_to(fdt, node, path);
-
-	return depth > 0 ? path[depth - 1] : FDT_NONE;
-}
-
 const char *fdt_name(const struct fdt *fdt, fdt_node node)
 {
 	return inside(fdt, node) == FDT_NONE ? "" : (const char *)fdt->blob + node + CELL;
@@ -361,30 +353,13 @@ uint32_t fdt_u32(const struct fdt *fdt, fdt_node node, const char *name, uint32_
 	return fdt_get(fdt, node, name, &property) && fdt_cell(&property, 0, &value) ? value : otherwise;
 }
 
-/* The `index`-th string of a list, or NULL. */
-static const char *list_string(const struct fdt_property *property, unsigned index)
-{
-	const uint8_t *at = property->data;
-	const uint8_t *end = at + property->bytes;
-
-	while (at < end) {
-		const uint8_t *zero = memchr(at, '\0', (size_t)(end - at));
-		if (zero == NULL) {
-			return NULL;
-		}
-		if (index-- == 0) {
-			return (const char *)at;
-		}
-		at = zero + 1;
-	}
-	return NULL;
-}
-
 const char *fdt_string(const struct fdt *fdt, fdt_node node, const char *name)
 {
 	struct fdt_property property;
 
-	return fdt_get(fdt, node, name, &property) ? list_string(&property, 0) : NULL;
+	return fdt_get(fdt, node, name, &property) && memchr(property.data, '\0', property.bytes) != NULL
+	               ? (const char *)property.data
+	               : NULL;
 }
 
 static bool string_is(const struct fdt *fdt, fdt_node node, const char *name, const char *value)
@@ -573,23 +548,6 @@ unsigned fdt_cpus(const struct fdt *fdt, uint64_t *ids, unsigned count)
 		found++;
 	}
 	return found;
-}
-
-bool fdt_memory(const struct fdt *fdt, unsigned index, uint64_t *address, uint64_t *bytes)
-{
-	fdt_node node = fdt_first_child(fdt, fdt_root(fdt));
-
-	for (; node != FDT_NONE; node = fdt_next_sibling(fdt, node)) {
-		if (!string_is(fdt, node, "device_type", "memory") || !fdt_is_enabled(fdt, node)) {
-			continue;
-		}
-		for (unsigned i = 0; fdt_reg(fdt, node, i, address, bytes); i++) {
-			if (index-- == 0) {
-				return true;
-			}
-		}
-	}
-	return false;
 }
 
 enum psci_conduit fdt_psci(const struct fdt *fdt)

@@ -41,7 +41,6 @@ fdt_node fdt_root(const struct fdt *fdt);
 fdt_node fdt_next(const struct fdt *fdt, fdt_node node, int *depth);
 fdt_node fdt_first_child(const struct fdt *fdt, fdt_node node);
 fdt_node fdt_next_sibling(const struct fdt *fdt, fdt_node node);
-fdt_node fdt_parent(const struct fdt *fdt, fdt_node node);
 /* With its unit address: "memory@40000000". */
 const char *fdt_name(const struct fdt *fdt, fdt_node node);
 
@@ -77,8 +76,6 @@ bool fdt_reg(const struct fdt *fdt, fdt_node node, unsigned index, uint64_t *add
 bool fdt_console(const struct fdt *fdt, struct uart_description *uart);
 /* MPIDR affinities (or hart IDs) of the enabled /cpus, the first `count` in `ids`. Returns how many there are. */
 unsigned fdt_cpus(const struct fdt *fdt, uint64_t *ids, unsigned count);
-/* The `index`-th range of RAM over all memory nodes. */
-bool fdt_memory(const struct fdt *fdt, unsigned index, uint64_t *address, uint64_t *bytes);
 enum psci_conduit fdt_psci(const struct fdt *fdt);
 bool fdt_gic(const struct fdt *fdt, struct gic_description *gic);
 bool fdt_timers(const struct fdt *fdt, struct timer_description *timers);

@@ -32,8 +32,7 @@ struct uart_description {
 /* The window of registers at uart_description.address of an MMIO kind, for arch_map_device. */
 #define HOST_UART_MMIO_BYTES 4096
 
-/* COM1 of a PC: 1.8432 MHz / 16 = 115200 baud with divisor 1. */
-#define UART_COM1_PORT   0x3f8
+/* A PC's: 1.8432 MHz / 16 = 115200 baud with divisor 1. */
 #define UART_PC_CLOCK_HZ 1843200
 #define UART_BAUD        115200
 

@@ -16,14 +16,6 @@ struct boot_cpu {
 	bool boot_cpu;
 };
 
-struct boot_framebuffer {
-	hpa_t base; /* 0: none */
-	uint64_t bytes;
-	uint32_t width, height; /* pixels */
-	uint32_t stride;        /* pixels per line */
-	bool blue_first;        /* BGRX, else RGBX */
-};
-
 /*
  * A file from the volume, in page-aligned memory; data NULL where the configuration names none or a built-in guest.
  * VMs that name the same file share it.
@@ -48,7 +40,6 @@ struct boot_info {
 	unsigned reclaimable_count;
 	hpa_t acpi_rsdp; /* a copy, in the image; 0: none */
 	hpa_t fdt;       /* 0: none */
-	struct boot_framebuffer framebuffer;
 	struct boot_cpu cpus[BOOT_CPUS_MAX];
 	unsigned cpu_count;
 	uint8_t random_seed[RANDOM_SEED_BYTES]; /* from the firmware's generator */

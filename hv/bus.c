@@ -56,32 +56,17 @@ static struct bus_range *search(struct bus *bus, uint64_t address, unsigned widt
 	return &bus->ranges[low - 1];
 }
 
-struct bus_range *bus_find(struct bus *bus, uint64_t address, unsigned width)
-{
-	struct bus_range *last = &bus->ranges[bus->last];
-	return holds(last, address, width) ? last : search(bus, address, width);
-}
-
 static __attribute__((noinline)) bool read_elsewhere(struct bus *bus, uint64_t address, unsigned width, uint64_t *value)
 {
 	struct bus_range *range = search(bus, address, width);
 	return range && range->device->ops->read(range->device, address - range->start, width, value);
 }
 
-static enum bus_result write_to(const struct bus_range *range, uint64_t address, unsigned width, uint64_t value)
-{
-	struct device *device = range->device;
-	if (!device->ops->write(device, address - range->start, width, value)) {
-		return BUS_NOBODY;
-	}
-	return unlikely(device->busy) ? BUS_BUSY : BUS_DONE;
-}
-
 static __attribute__((noinline)) enum bus_result write_elsewhere(struct bus *bus, uint64_t address, unsigned width,
                                                                  uint64_t value)
 {
 	const struct bus_range *range = search(bus, address, width);
-	return range ? write_to(range, address, width, value) : BUS_NOBODY;
+	return range ? range->device->ops->write(range->device, address - range->start, width, value) : BUS_NOBODY;
 }
 
 /* A bus without ranges has an empty one first, which holds nothing. */
@@ -97,6 +82,8 @@ bool bus_read(struct bus *bus, uint64_t address, unsigned width, uint64_t *value
 enum bus_result bus_write(struct bus *bus, uint64_t address, unsigned width, uint64_t value)
 {
 	const struct bus_range *last = &bus->ranges[bus->last];
-	return likely(holds(last, address, width)) ? write_to(last, address, width, value)
-	                                           : write_elsewhere(bus, address, width, value);
+	if (unlikely(!holds(last, address, width))) {
+		return write_elsewhere(bus, address, width, value);
+	}
+	return last->device->ops->write(last->device, address - last->start, width, value);
 }

@@ -10,23 +10,29 @@
 
 struct device;
 
+enum bus_result {
+	BUS_NOBODY,
+	BUS_DONE,
+	/*
+	 * There is work left over, because one exit may take only so long: the guest executes the same instruction
+	 * again, which goes on with the work. Interrupts, deadlines and the scheduler have their turn in between.
+	 */
+	BUS_BUSY,
+	BUS_WAITS, /* the same, and the work is another VM's turn first */
+};
+
 /* `offset` is relative to the range. A device checks every value itself: offset + width lies in its range, all
- * else is the guest's. A read's value has nothing above its width. False: the device does not answer this width or
- * offset here. */
+ * else is the guest's. A read's value has nothing above its width. False, BUS_NOBODY: the device does not answer this
+ * width or offset here. */
 struct device_ops {
 	bool (*read)(struct device *device, uint64_t offset, unsigned width, uint64_t *value);
-	bool (*write)(struct device *device, uint64_t offset, unsigned width, uint64_t value);
+	enum bus_result (*write)(struct device *device, uint64_t offset, unsigned width, uint64_t value);
 };
 
 /* Embedded in each device model. */
 struct device {
 	const char *name;
 	const struct device_ops *ops;
-	/*
-	 * A write has left work over, because one exit may take only so long: the guest executes the same instruction
-	 * again, which goes on with the work. Interrupts, deadlines and the scheduler have their turn in between.
-	 */
-	bool busy;
 };
 
 #define BUS_RANGES_MAX 16
@@ -45,11 +51,6 @@ struct bus {
 
 /* False: full, empty, wraps, or overlaps a range that is there. */
 bool bus_add(struct bus *bus, uint64_t start, uint64_t size, struct device *device);
-
-/* The range that holds [address, address + width) as a whole, or NULL. */
-struct bus_range *bus_find(struct bus *bus, uint64_t address, unsigned width);
-
-enum bus_result { BUS_NOBODY, BUS_DONE, BUS_BUSY };
 
 /* False: nobody answers. */
 bool bus_read(struct bus *bus, uint64_t address, unsigned width, uint64_t *value);

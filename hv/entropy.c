@@ -31,6 +31,7 @@ void entropy_init(const struct boot_info *info)
 	}
 	if (arch_entropy(seed, sizeof(seed))) {
 		random_seed(&generator, seed);
+		random_wipe(seed, sizeof(seed));
 		return;
 	}
 	seed_from_jitter();

@@ -96,11 +96,9 @@ static enum vm_outcome stop(struct vcpu *vcpu, const struct vm_exit *exit, const
 	return VM_STOPPED;
 }
 
-/*
- * True: answered, and the instruction is done, unless a device is busy: then the guest executes it again. False: a
- * fault like any other, in *exit.
+/* If a device is busy or waits, the guest executes the instruction again. BUS_NOBODY: a fault like any other, in *exit.
  */
-static bool answer_mmio(struct vcpu *vcpu, struct vm_exit *exit)
+static enum bus_result answer_mmio(struct vcpu *vcpu, struct vm_exit *exit)
 {
 	struct io_access *io = &exit->io;
 	enum bus_result result = io->write ? bus_write(&vcpu->vm->mmio, io->address, io->width, io->value)
@@ -110,7 +108,7 @@ static bool answer_mmio(struct vcpu *vcpu, struct vm_exit *exit)
 	} else if (result == BUS_NOBODY) {
 		exit->status = MM_EFAULT;
 	}
-	return result != BUS_NOBODY;
+	return result;
 }
 
 /* Ports are byte-wide here. Nobody there: all ones, and writes go nowhere. */
@@ -206,7 +204,6 @@ enum vm_outcome vcpu_run(struct vcpu *vcpu, uint64_t slice_end)
 	struct vm_exit exit;
 	enum vm_outcome outcome;
 	uint64_t call, result, from = arch_counter();
-
 	set_deadline(vcpu, from, slice_end);
 	for (;;) {
 		switch (arch_vcpu_run(&vcpu->arch, &exit)) {
@@ -226,8 +223,12 @@ enum vm_outcome vcpu_run(struct vcpu *vcpu, uint64_t slice_end)
 			}
 			break;
 		case VM_EXIT_MMIO:
-			if (likely(answer_mmio(vcpu, &exit))) {
+			result = answer_mmio(vcpu, &exit);
+			if (likely(result == BUS_DONE) || result == BUS_BUSY) {
 				break;
+			}
+			if (result == BUS_WAITS) {
+				return charge(vm, &from) ? stop_for_budget(vcpu) : VM_PAUSED;
 			}
 			__attribute__((fallthrough));
 		case VM_EXIT_NESTED_FAULT:

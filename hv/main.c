@@ -34,10 +34,6 @@ static void log_machine(const struct boot_info *info)
 	log_line("caisson", "version %s for %s, image at 0x%llx, %u CPU%s, RSDP 0x%llx, device tree 0x%llx", VERSION,
 	         arch_platform.isa, (unsigned long long)(uintptr_t)image_start, info->cpu_count,
 	         info->cpu_count == 1 ? "" : "s", (unsigned long long)info->acpi_rsdp, (unsigned long long)info->fdt);
-	if (info->framebuffer.base != 0) {
-		log_line("caisson", "framebuffer %ux%u at 0x%llx", info->framebuffer.width, info->framebuffer.height,
-		         (unsigned long long)info->framebuffer.base);
-	}
 }
 
 static void take_machine(struct boot_info *info)

@@ -5,6 +5,7 @@
  */
 #include "hv/net_switch.h"
 
+#include "hv/clock.h"
 #include "lib/string.h"
 #include "lib/util.h"
 
@@ -106,36 +107,69 @@ static void learn(struct net_port *port, const uint8_t *mac)
 	address->port = port;
 }
 
-static void deliver(struct net_port *to, uint8_t *frame, size_t bytes)
+/* Two that wait for each other would wait in vain. */
+static bool worth_waiting(struct net_port *to, bool again)
 {
-	if (to->receive(to, frame, bytes)) {
-		to->received++;
-	} else {
-		to->dropped++;
-	}
+	uint64_t now = clock_nanoseconds();
+	uint64_t waited = again ? MIN(now - to->refused, NET_PATIENCE_TRY) : 0;
+	to->refused = now;
+	to->patience -= MIN(waited, to->patience);
+	return to->patience > 0 && !to->waits;
 }
 
-void net_switch_send(struct net_port *port, size_t bytes)
+static enum net_result deliver(struct net_port *to, uint8_t *frame, size_t bytes)
+{
+	enum net_result result = to->receive(to, frame, bytes);
+	if (result == NET_TAKEN) {
+		to->received++;
+		to->patience = MIN(to->patience + NET_PATIENCE_FRAME, NET_PATIENCE_MAX);
+	}
+	return result;
+}
+
+static void count_drop(struct net_port *to, enum net_result result)
+{
+	to->dropped += result == NET_FULL || result == NET_DROPPED;
+}
+
+static int flood(const struct net_port *from, uint8_t *frame, size_t bytes)
+{
+	const struct net_switch *net = from->net;
+	for (unsigned i = 0; i < net->port_count; i++) {
+		if (net->port[i] != from) {
+			count_drop(net->port[i], deliver(net->port[i], frame, bytes));
+		}
+	}
+	return (int)net->port_count - 1;
+}
+
+static int send_to(struct net_port *from, struct net_port *to, uint8_t *frame, size_t bytes, bool again)
+{
+	enum net_result result = deliver(to, frame, bytes);
+	from->waits = result == NET_FULL && worth_waiting(to, again);
+	if (from->waits) {
+		return NET_SEND_AGAIN;
+	}
+	count_drop(to, result);
+	return 1;
+}
+
+int net_switch_send(struct net_port *port, size_t bytes)
 {
 	struct net_switch *net = port->net;
 	uint8_t *frame = net->packet + NET_HEADROOM;
 	const uint8_t *to = frame, *from = frame + NET_MAC_BYTES;
+	bool again = port->waits;
+	port->waits = false;
 	if (bytes < NET_HEADER_BYTES || bytes > NET_FRAME_MAX) {
 		port->dropped++;
-		return;
+		return 0;
 	}
-	port->sent++;
+	port->sent += !again;
 	learn(port, from);
 	const struct net_address *known = place_of(net, to);
 	if (!(to[0] & MAC_GROUP) && known->port && memcmp(known->mac, to, NET_MAC_BYTES) == 0) {
-		if (known->port != port) {
-			deliver(known->port, frame, bytes);
-		}
-		return;
+		return known->port == port ? 0 : send_to(port, known->port, frame, bytes, again);
 	}
-	for (unsigned i = 0; i < net->port_count; i++) {
-		if (net->port[i] != port) {
-			deliver(net->port[i], frame, bytes);
-		}
-	}
+	return flood(port, frame, bytes);
 }

@@ -39,34 +39,27 @@ static void free_vm(struct vm *vm)
 	hal->free_frames(hal, (uintptr_t)vm, order_of_vm(), FRAME_KERNEL);
 }
 
-/* False: it was told why not. `cpu_ticks` are left of its budget. */
-static bool start(const struct boot_info *info, unsigned index, uint64_t cpu_ticks)
+/* If that cannot be, it was told why. */
+static void start(const struct boot_info *info, unsigned index)
 {
 	struct mm_hal *hal = host_memory_hal();
 	const struct config_vm *config = &info->config.vms[index];
 	hpa_t frames = hal->alloc_frames(hal, order_of_vm(), FRAME_KERNEL);
 	if (frames == HPA_NONE) {
 		log_line("sched", "vm %s: not started: no frames for its structure", config->name);
-		return false;
+		return;
 	}
 	struct vm *vm = mm_pointer(hal, frames);
 	memset(vm, 0, sizeof(*vm));
 	vm->config = config;
 	vm->files = &info->files[index];
-	vm->cpu_ticks_left = cpu_ticks;
+	vm->cpu_ticks_left = config->cpu_time ? clock_ticks(config->cpu_time) : UINT64_MAX;
 	if (!vm_start(vm, info->config.run == CONFIG_RUN_IN_TURN)) {
 		free_vm(vm);
-		return false;
+		return;
 	}
 	slots[index] = (struct slot){.vm = vm};
 	live++;
-	return true;
-}
-
-static bool start_fresh(const struct boot_info *info, unsigned index)
-{
-	uint64_t budget = info->config.vms[index].cpu_time;
-	return start(info, index, budget ? clock_ticks(budget) : UINT64_MAX);
 }
 
 static void load(struct vm *vm)
@@ -83,19 +76,21 @@ static void load(struct vm *vm)
 	}
 }
 
-/* Of the VM in slot `index`: it is over. Its budget is the VM's, restarts included. */
-static void finish(const struct boot_info *info, unsigned index, enum vm_outcome outcome)
+/* It ran to an end, unless it starts again: its budget is the VM's, restarts included. */
+static void finish(struct slot *slot, enum vm_outcome outcome)
 {
-	struct vm *vm = slots[index].vm;
-	uint64_t cpu_ticks = vm->cpu_ticks_left;
+	struct vm *vm = slot->vm;
 	load(NULL);
-	vm_finish(vm, outcome);
-	free_vm(vm);
-	slots[index].vm = NULL;
-	live--;
 	if (outcome == VM_RESTART) {
-		start(info, index, cpu_ticks);
+		if (vm_restart(vm)) {
+			return;
+		}
+	} else {
+		vm_finish(vm, outcome);
 	}
+	free_vm(vm);
+	slot->vm = NULL;
+	live--;
 }
 
 static bool is_ready(struct slot *slot)
@@ -144,7 +139,7 @@ static unsigned run_live(const struct boot_info *info)
 			slots[index].waiting = true;
 		} else if (outcome != VM_PAUSED) {
 			ended += outcome == VM_ENDED;
-			finish(info, index, outcome);
+			finish(&slots[index], outcome);
 		}
 	}
 	return ended;
@@ -154,7 +149,7 @@ unsigned sched_run(const struct boot_info *info)
 {
 	unsigned ended = 0;
 	for (unsigned i = 0; i < info->config.vm_count; i++) {
-		start_fresh(info, i);
+		start(info, i);
 		if (info->config.run == CONFIG_RUN_IN_TURN) {
 			ended += run_live(info);
 		}

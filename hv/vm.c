@@ -27,6 +27,7 @@
 #define EXIT_COUNTS_SHOWN 6
 #define QUOTA_SHARE       256
 #define QUOTA_FIXED       64
+#define RESTARTED         offsetof(struct vm, space)
 
 static const char *const backing_names[] = {
 	[CONFIG_LAZY] = "lazy", [CONFIG_POPULATE] = "populated", [CONFIG_LINEAR] = "linear"};
@@ -255,8 +256,6 @@ static void destroy(struct vm *vm)
 static bool create(struct vm *vm, char *message)
 {
 	uint64_t size = UINT64_C(1) << arch_nested_format()->input_bits;
-	host_memory_quota(&vm->quota, quota_of(vm));
-	vm->quota.hal.flush = flush;
 	vm->linear_base = HPA_NONE;
 	lay_out_ram(vm);
 	if (vm->config->vcpus > 1) {
@@ -292,34 +291,54 @@ static void log_end(struct vm *vm, enum vm_outcome outcome)
 	log_line(vm->log_name, "exits: %s", exits);
 	log_line(vm->log_name, "%s; %llu lazy faults filled", words[outcome],
 	         (unsigned long long)vm->space.statistics.faults_filled);
+	if (vm->virtio.has_net) {
+		const struct net_port *port = &vm->virtio.net.port;
+		log_line(vm->log_name, "net: %llu frames sent, %llu received, %llu dropped",
+		         (unsigned long long)port->sent, (unsigned long long)port->received,
+		         (unsigned long long)port->dropped);
+	}
 	struct frame_quota_counts quota = frame_quota_counts(&vm->quota);
 	log_line(vm->log_name, "held at most %llu frames of %llu", (unsigned long long)quota.peak,
 	         (unsigned long long)quota.limit);
 	host_memory_log("mm");
 }
 
-/* Two accounts that know nothing of each other: the machine's, and the VM's. */
+/* Two accounts that know nothing of each other: the machine's, and the VM's. Overlays may stay. */
 static void check_frames(struct vm *vm)
 {
-	struct frame_counts after = host_memory_counts();
-	uint64_t held = frame_quota_counts(&vm->quota).held;
-	if (held != 0 || (vm->alone && memcmp(&vm->before, &after, sizeof(after)) != 0)) {
+	struct frame_counts after = host_memory_counts(), expected = vm->before;
+	uint64_t held = frame_quota_counts(&vm->quota).held, kept = 0;
+	for (unsigned i = 0; i < vm->config->disk_count; i++) {
+		kept += vm->overlay[i].frames;
+	}
+	expected.free -= kept;
+	expected.held[FRAME_GUEST] += kept;
+	if (held != kept || (vm->alone && memcmp(&expected, &after, sizeof(after)) != 0)) {
 		panic("%s: %lld frames did not come back, and by its own account %lld", vm->log_name,
-		      (long long)(vm->before.free - after.free), (long long)held);
+		      (long long)(expected.free - after.free), (long long)(held - kept));
+	}
+	if (kept > 0) {
+		log_line(vm->log_name, "every frame came back but the %llu of its disks", (unsigned long long)kept);
+		return;
 	}
 	log_line(vm->log_name, "every frame came back: %llu free%s", (unsigned long long)after.free,
 	         vm->alone ? ", as before" : "");
 }
 
-bool vm_start(struct vm *vm, bool alone)
+static void release_disks(struct vm *vm)
+{
+	for (unsigned i = 0; i < vm->config->disk_count; i++) {
+		blk_overlay_destroy(&vm->overlay[i]);
+	}
+}
+
+static bool begin(struct vm *vm)
 {
 	const struct config_vm *config = vm->config;
 	char message[MESSAGE_MAX];
-	snprintf(vm->log_name, sizeof(vm->log_name), "vm %s", config->name);
-	vm->alone = alone;
-	vm->before = host_memory_counts();
 	if (!create(vm, message)) {
 		log_line(vm->log_name, "not started: %s", message);
+		release_disks(vm);
 		check_frames(vm);
 		return false;
 	}
@@ -329,10 +348,34 @@ bool vm_start(struct vm *vm, bool alone)
 	return true;
 }
 
+bool vm_start(struct vm *vm, bool alone)
+{
+	snprintf(vm->log_name, sizeof(vm->log_name), "vm %s", vm->config->name);
+	vm->alone = alone;
+	vm->before = host_memory_counts();
+	host_memory_quota(&vm->quota, quota_of(vm));
+	vm->quota.hal.flush = flush;
+	for (unsigned i = 0; i < vm->config->disk_count; i++) {
+		blk_overlay_init(&vm->overlay[i], vm->files->disk[i].bytes, &vm->quota.hal);
+	}
+	return begin(vm);
+}
+
+bool vm_restart(struct vm *vm)
+{
+	console_log_at_once();
+	log_end(vm, VM_RESTART);
+	destroy(vm);
+	check_frames(vm);
+	memset((char *)vm + RESTARTED, 0, sizeof(*vm) - RESTARTED);
+	return begin(vm);
+}
+
 void vm_finish(struct vm *vm, enum vm_outcome outcome)
 {
 	console_log_at_once();
 	log_end(vm, outcome);
 	destroy(vm);
+	release_disks(vm);
 	check_frames(vm);
 }

@@ -40,18 +40,22 @@ struct vm_ram {
 };
 
 struct vm {
+	/* What a restart leaves alone. */
 	const struct config_vm *config;
 	const struct boot_vm_files *files;
 	char log_name[CONFIG_NAME_MAX + 4]; /* "vm NAME": the log's subsystem */
 	struct frame_quota quota;           /* all frames of the VM; its hal's flush knows which VM */
+	bool alone;
+	struct frame_counts before; /* the machine's account when it was made */
+	uint64_t cpu_ticks_left;    /* of the CPU-time budget; UINT64_MAX: no limit */
+	struct blk_overlay overlay[CONFIG_DISKS_MAX];
+	/* From here on it is made anew: RESTARTED. */
 	struct addr_space space;
 	struct arch_vm arch;
 	bool arch_ready; /* arch_vm_init is done: flush reaches the hardware */
 	bool vcpu_ready;
 	struct vm_ram ram[2];
-	bool alone;
-	struct frame_counts before; /* the machine's account when it was made */
-	hpa_t linear_base;          /* HPA_NONE unless backing = linear */
+	hpa_t linear_base; /* HPA_NONE unless backing = linear */
 	struct bus ports, mmio;
 	struct irq_line console_irq;
 	struct console console;
@@ -64,9 +68,8 @@ struct vm {
 	struct rtc_cmos_device rtc;
 	struct acpi_power_device power;
 	struct vm_virtio virtio;
-	uint64_t cpu_ticks_left; /* of the CPU-time budget; UINT64_MAX: no limit */
-	uint64_t first_entry;    /* counter ticks after efi_main */
-	struct vcpu vcpu;        /* the only one in this version */
+	uint64_t first_entry; /* counter ticks after efi_main */
+	struct vcpu vcpu;     /* the only one in this version */
 };
 
 /*
@@ -75,6 +78,9 @@ struct vm {
  * exist before it is destroyed, so that the machine's account must come out equal too.
  */
 bool vm_start(struct vm *vm, bool alone);
+
+/* After VM_RESTART: the same VM from its start, with its disks as it left them. False: as vm_start's; it is over. */
+bool vm_restart(struct vm *vm);
 
 /* Tells how the run ended, gives everything back, and checks that every frame came back. */
 void vm_finish(struct vm *vm, enum vm_outcome outcome);

@@ -48,8 +48,8 @@ static void add_disk(struct vm *vm, unsigned index)
 	struct virtio_blk *disk = &vm->virtio.disk[index];
 	const struct boot_file *file = &vm->files->disk[index];
 	struct virtio_place place = next_place(vm, "blk", index);
-	virtio_blk_init(disk, &place, file->data, file->bytes, vm->config->disk[index].readonly, &vm->quota.hal);
-	vm->virtio.disks++;
+	bool readonly = vm->config->disk[index].readonly;
+	virtio_blk_init(disk, &place, file->data, file->bytes, readonly ? NULL : &vm->overlay[index]);
 	add(vm, &disk->virtio);
 }
 
@@ -57,13 +57,12 @@ static bool add_net(struct vm *vm)
 {
 	struct virtio_net *net = &vm->virtio.net;
 	uint8_t mac[NET_MAC_BYTES];
-	if (!net_switch_attach(&net->port, vm->config->net)) {
-		return false;
-	}
-	vm->virtio.has_net = true;
 	net_mac(vm->config->name, 0, mac);
 	struct virtio_place place = next_place(vm, "net", 0);
-	virtio_net_init(net, &place, mac);
+	vm->virtio.has_net = virtio_net_init(net, &place, mac, vm->config->net);
+	if (!vm->virtio.has_net) {
+		return false;
+	}
 	add(vm, &net->virtio);
 	return true;
 }
@@ -81,6 +80,7 @@ static void add_rng(struct vm *vm)
 	entropy_get(seed, sizeof(seed));
 	struct virtio_place place = next_place(vm, "rng", 0);
 	virtio_rng_init(&vm->virtio.rng, &place, seed);
+	random_wipe(seed, sizeof(seed));
 	add(vm, &vm->virtio.rng.virtio);
 }
 
@@ -105,8 +105,5 @@ void vm_virtio_destroy(struct vm *vm)
 {
 	if (vm->virtio.has_net) {
 		net_switch_detach(&vm->virtio.net.port);
-	}
-	for (unsigned i = 0; i < vm->virtio.disks; i++) {
-		virtio_blk_destroy(&vm->virtio.disk[i]);
 	}
 }

@@ -25,7 +25,6 @@ struct vm_virtio_slot {
 struct vm_virtio {
 	unsigned count;
 	struct vm_virtio_slot slot[VM_VIRTIO_MAX];
-	unsigned disks; /* that are there: fewer than configured if the creation failed */
 	struct virtio_blk disk[CONFIG_DISKS_MAX];
 	bool has_net;
 	struct virtio_net net;
@@ -36,5 +35,5 @@ struct vm_virtio {
 /* Makes vm->virtio from vm->config and vm->files and puts it on the VM's MMIO bus. False: `message` tells why; what was
  * made is given back by vm_virtio_destroy. */
 bool vm_virtio_init(struct vm *vm, char *message, size_t size);
-/* Gives back what the devices took; what was never made too. */
+/* Gives back what the devices took; also where not all were made. The disks' overlays stay: they are the VM's. */
 void vm_virtio_destroy(struct vm *vm);

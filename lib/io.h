@@ -33,11 +33,6 @@ static inline void mmio_write32(uintptr_t address, uint32_t value)
 	*(volatile uint32_t *)address = value;
 }
 
-static inline void mmio_write64(uintptr_t address, uint64_t value)
-{
-	*(volatile uint64_t *)address = value;
-}
-
 static inline uint8_t port_read8(uint16_t port)
 {
 #if defined(__x86_64__)

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Formatted text. Standard semantics for the conversions that the image supports: %c %s %d %i %u %x %X %p
- * %%, lengths hh h l ll z, flags - 0 and # (for x), width, and precision (a number or *). Always terminates; returns
- * the length the whole text would have had.
+ * Formatted text. Standard semantics for the conversions that the image uses: %c %s %d %u %x %p %%, lengths l, ll
+ * and z, width, flags - and 0 (for numbers). Always terminates; returns the length the whole text would have had.
  */
 #pragma once
 

@@ -11,6 +11,7 @@
 #define KEY_WORDS     8
 #define STATE_WORDS   16
 #define DOUBLE_ROUNDS 10
+#define STACK_BYTES   1024 /* more than chacha20_block and what it calls take */
 
 static uint32_t rotate(uint32_t value, unsigned bits)
 {
@@ -42,8 +43,8 @@ static void double_round(uint32_t *x)
 	quarter_round(&x[3], &x[4], &x[9], &x[14]);
 }
 
-void chacha20_block(const uint32_t key[KEY_WORDS], uint32_t counter, const uint32_t nonce[3],
-                    uint8_t block[CHACHA20_BLOCK_BYTES])
+__attribute__((noinline)) void chacha20_block(const uint32_t key[KEY_WORDS], uint32_t counter, const uint32_t nonce[3],
+                                              uint8_t block[CHACHA20_BLOCK_BYTES])
 {
 	uint32_t start[STATE_WORDS] = {0x61707865, 0x3320646e, 0x79622d32, 0x6b206574}; /* "expand 32-byte k" */
 	uint32_t x[STATE_WORDS];
@@ -58,6 +59,19 @@ void chacha20_block(const uint32_t key[KEY_WORDS], uint32_t counter, const uint3
 		x[i] += start[i];
 	}
 	memcpy(block, x, sizeof(x)); /* both ISAs are little-endian, as the block is */
+}
+
+void random_wipe(void *secret, size_t bytes)
+{
+	memset(secret, 0, bytes);
+	__asm__ volatile("" : : "r"(secret) : "memory"); /* somebody might read it: the memset stays */
+}
+
+/* What chacha20_block had on the stack, wherever the compiler put it there. */
+static __attribute__((noinline)) void wipe_stack(void)
+{
+	uint8_t below[STACK_BYTES];
+	random_wipe(below, sizeof(below));
 }
 
 /* The first block gives the next key and the first bytes; each further one is all output. */
@@ -78,6 +92,9 @@ void random_bytes(struct random *random, void *to, size_t bytes)
 		memcpy((char *)to + part, block, more);
 		part += more;
 	}
+	wipe_stack();
+	random_wipe(block, sizeof(block));
+	random_wipe(key, sizeof(key));
 }
 
 void random_seed(struct random *random, const uint8_t seed[RANDOM_SEED_BYTES])
@@ -88,4 +105,5 @@ void random_seed(struct random *random, const uint8_t seed[RANDOM_SEED_BYTES])
 		random->key[i] ^= words[i];
 	}
 	random_bytes(random, words, sizeof(words)); /* a new key that hangs on every bit of the seed */
+	random_wipe(words, sizeof(words));
 }

@@ -19,6 +19,9 @@ struct random {
 void random_seed(struct random *random, const uint8_t seed[RANDOM_SEED_BYTES]);
 void random_bytes(struct random *random, void *to, size_t bytes);
 
+/* Overwrites a seed or key that is not needed any more; the compiler cannot leave it out. */
+void random_wipe(void *secret, size_t bytes);
+
 /* One block, RFC 8439 section 2.3: key, counter and nonce to 64 bytes. For the generator and its test. */
 #define CHACHA20_BLOCK_BYTES 64
 void chacha20_block(const uint32_t key[8], uint32_t counter, const uint32_t nonce[3],

@@ -17,10 +17,10 @@ static int side_of(const struct rb_node *node)
 	return node->parent->child[1] == node;
 }
 
-static struct rb_node *outermost(struct rb_node *node, int side)
+static struct rb_node *leftmost(struct rb_node *node)
 {
-	while (node != NULL && node->child[side] != NULL) {
-		node = node->child[side];
+	while (node != NULL && node->child[0] != NULL) {
+		node = node->child[0];
 	}
 	return node;
 }
@@ -134,7 +134,7 @@ void rb_erase(struct rb_tree *tree, struct rb_node *node)
 		replace(tree, node, orphan);
 	} else {
 		/* The successor takes the place and the colour of `node`; its own place is what gets lost. */
-		struct rb_node *next = outermost(node->child[1], 0);
+		struct rb_node *next = leftmost(node->child[1]);
 
 		orphan = next->child[1];
 		parent = next->parent == node ? next : next->parent;
@@ -156,31 +156,16 @@ void rb_erase(struct rb_tree *tree, struct rb_node *node)
 
 struct rb_node *rb_first(const struct rb_tree *tree)
 {
-	return outermost(tree->root, 0);
-}
-
-struct rb_node *rb_last(const struct rb_tree *tree)
-{
-	return outermost(tree->root, 1);
-}
-
-static struct rb_node *neighbour(const struct rb_node *node, int side)
-{
-	if (node->child[side] != NULL) {
-		return outermost(node->child[side], !side);
-	}
-	while (node->parent != NULL && side_of(node) == side) {
-		node = node->parent;
-	}
-	return node->parent;
+	return leftmost(tree->root);
 }
 
 struct rb_node *rb_next(const struct rb_node *node)
 {
-	return neighbour(node, 1);
-}
-
-struct rb_node *rb_previous(const struct rb_node *node)
-{
-	return neighbour(node, 0);
+	if (node->child[1] != NULL) {
+		return leftmost(node->child[1]);
+	}
+	while (node->parent != NULL && side_of(node) == 1) {
+		node = node->parent;
+	}
+	return node->parent;
 }

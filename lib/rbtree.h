@@ -22,6 +22,4 @@ void rb_insert(struct rb_tree *tree, struct rb_node *node, struct rb_node *paren
 void rb_erase(struct rb_tree *tree, struct rb_node *node);
 
 struct rb_node *rb_first(const struct rb_tree *tree);
-struct rb_node *rb_last(const struct rb_tree *tree);
 struct rb_node *rb_next(const struct rb_node *node);
-struct rb_node *rb_previous(const struct rb_node *node);

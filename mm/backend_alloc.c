@@ -7,7 +7,6 @@
 #include "mm/backend.h"
 
 #define LEVEL_4K 0
-#define LEVEL_2M 1
 #define ORDER_4K 0
 #define ORDER_2M NPT_INDEX_BITS
 

@@ -6,8 +6,6 @@
  */
 #include "mm/addr_space_private.h"
 
-#define LEVEL_2M 1
-
 struct compaction {
 	struct npt *npt;
 	struct npt_flush flush;

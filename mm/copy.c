@@ -5,8 +5,6 @@
  */
 #include "mm/addr_space_private.h"
 
-#define LEVEL_2M 1
-
 /* Puts a leaf of `level` with a copy of the bytes at `source` into the hole at `gpa`. MM_ENOMEM. */
 static int copy_leaf(struct addr_space *aside, const struct area *area, gpa_t gpa, const void *source, unsigned level)
 {

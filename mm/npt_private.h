@@ -13,7 +13,8 @@
 
 #define NPT_INDEX_BITS 9
 #define NPT_ENTRIES    (1U << NPT_INDEX_BITS)
-#define GIB_LEVEL      2U /* its entries stand for 1 GiB each */
+#define LEVEL_2M       1U /* its entries stand for 2 MiB each */
+#define GIB_LEVEL      2U /* for 1 GiB */
 
 /* Every format that mm/ has uses 4 KiB tables of 64-bit entries: only the root may be larger. */
 _Static_assert(NPT_ENTRIES * sizeof(uint64_t) == FRAME_SIZE, "a table is one frame");

@@ -134,6 +134,8 @@ X86_READ_REGISTER(dr3)
 #define EFER_SVME      BIT(12)
 #define RFLAGS_FIXED   BIT(1)
 #define RFLAGS_IF      BIT(9)
+#define RFLAGS_DF      BIT(10)
+#define RFLAGS_AC      BIT(18)
 
 #define MSR_IA32_APIC_BASE      0x1b
 #define MSR_IA32_MCG_CAP        0x179

@@ -65,8 +65,16 @@ uint64_t x86_compute(enum x86_alu op, uint64_t a, uint64_t b, unsigned width, ui
 
 struct arch_vcpu;
 
-/* GVA to GPA by the guest's own tables (none, 32-bit, PAE, 4- and 5-level); false: not mapped. Sets no A/D bits. */
-bool x86_guest_translate(struct arch_vcpu *vcpu, uint64_t linear, uint64_t *gpa);
+/* The error code of #PF, SDM vol. 3A 4.7. Of PF_WRITE and PF_USER an access is made. */
+#define PF_PRESENT UINT32_C(1)
+#define PF_WRITE   UINT32_C(2)
+#define PF_USER    UINT32_C(4)
+/*
+ * GVA to GPA by the guest's own tables (none, 32-bit, PAE, 4- and 5-level) for an access to data. False: not mapped, or
+ * not for such an access; *error is the page fault's code, X86_NO_ERROR_CODE: the address is not canonical. Sets no
+ * A/D bits, and knows no protection keys.
+ */
+bool x86_guest_translate(struct arch_vcpu *vcpu, uint64_t linear, uint32_t access, uint64_t *gpa, uint32_t *error);
 /*
  * The instruction at CS:RIP, by way of the cached code page: what an MMIO exit wants. Valid up to the next call. NULL:
  * as x86_decode's false.

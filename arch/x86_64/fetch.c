@@ -13,6 +13,8 @@
 
 /* Page-table entries, SDM vol. 3A tables 4-4 to 4-20. */
 #define ENTRY_PRESENT    BIT(0)
+#define ENTRY_WRITE      BIT(1)
+#define ENTRY_USER       BIT(2)
 #define ENTRY_LARGE      BIT(7) /* PS */
 #define ENTRY_ADDRESS    BITS(51, 12)
 #define ENTRY_32_ADDRESS BITS(31, 12)
@@ -191,18 +193,40 @@ static bool walk_tables(struct addr_space *space, const struct paging *paging, u
 	return true;
 }
 
-bool x86_guest_translate(struct arch_vcpu *vcpu, uint64_t linear, uint64_t *gpa)
+/* SDM vol. 3A 4.6.1. A PAE pointer (the first entry there) has no rights. */
+static bool may_access(struct arch_vcpu *vcpu, const struct paging *paging, const struct walk *walk, uint32_t access)
+{
+	const struct virt_ops *ops = vcpu->vm->ops;
+	uint64_t rights = ENTRY_WRITE | ENTRY_USER;
+
+	for (unsigned i = paging_levels(paging) == LEVELS_PAE; i < walk->levels; i++) {
+		rights &= walk->value[i];
+	}
+	if ((access & PF_USER) != 0) {
+		return (rights & ENTRY_USER) != 0 && ((access & PF_WRITE) == 0 || (rights & ENTRY_WRITE) != 0);
+	}
+	if ((rights & ENTRY_USER) != 0 && (ops->get(vcpu, X86_CR4) & CR4_SMAP) != 0 &&
+	    (ops->get(vcpu, X86_RFLAGS) & RFLAGS_AC) == 0) {
+		return false;
+	}
+	return (access & PF_WRITE) == 0 || (rights & ENTRY_WRITE) != 0 || (ops->get(vcpu, X86_CR0) & CR0_WP) == 0;
+}
+
+bool x86_guest_translate(struct arch_vcpu *vcpu, uint64_t linear, uint32_t access, uint64_t *gpa, uint32_t *error)
 {
 	const struct virt_ops *ops = vcpu->vm->ops;
 	struct paging paging = make_paging(ops->get(vcpu, X86_CR0), ops->get(vcpu, X86_CR3), ops->get(vcpu, X86_CR4),
 	                                   ops->get(vcpu, X86_EFER));
+	unsigned levels = paging_levels(&paging);
 	struct walk walk;
 
 	if (!walk_tables(vcpu->vm->space, &paging, linear, &walk)) {
+		*error = levels >= LEVELS_4 && !is_canonical(linear, levels) ? X86_NO_ERROR_CODE : access;
 		return false;
 	}
 	*gpa = walk.gpa;
-	return true;
+	*error = access | PF_PRESENT;
+	return levels == 0 || may_access(vcpu, &paging, &walk, access);
 }
 
 /* ---- the cache of one page ---- */

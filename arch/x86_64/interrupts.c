@@ -57,7 +57,7 @@ static void access_ioapic(struct arch_vcpu *vcpu, struct io_access *io)
 {
 	unsigned offset = (unsigned)(io->address - IOAPIC_BASE);
 	if (io->write) {
-		ioapic_write(vcpu->vm, offset, (uint32_t)io->value);
+		ioapic_write(vcpu->vm, offset, io->width, (uint32_t)io->value);
 	} else {
 		io->value = ioapic_read(vcpu->vm, offset) & BITS(8U * io->width - 1, 0);
 	}

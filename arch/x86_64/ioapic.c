@@ -61,6 +61,15 @@ static void send_level(struct arch_vm *vm, unsigned pin)
 	}
 }
 
+void ioapic_send_waiting(struct arch_vm *vm)
+{
+	spin_lock(&vm->ioapic.lock);
+	for (unsigned pin = 0; pin < IOAPIC_PINS; pin++) {
+		send_level(vm, pin);
+	}
+	spin_unlock(&vm->ioapic.lock);
+}
+
 void ioapic_set_line(struct arch_vm *vm, unsigned pin, bool level)
 {
 	struct ioapic *ioapic = &vm->ioapic;
@@ -147,9 +156,14 @@ uint32_t ioapic_read(struct arch_vm *vm, unsigned offset)
 	return value;
 }
 
-void ioapic_write(struct arch_vm *vm, unsigned offset, uint32_t value)
+/* The index register has 8 bits, of whatever is written there; the others have 32, to be written as such or not at all.
+ */
+void ioapic_write(struct arch_vm *vm, unsigned offset, unsigned width, uint32_t value)
 {
 	struct ioapic *ioapic = &vm->ioapic;
+	if (offset != IOREGSEL && width < sizeof(value)) {
+		return;
+	}
 	if (offset == IOEOI) {
 		ioapic_end_of_interrupt(vm, (uint8_t)value);
 		return;

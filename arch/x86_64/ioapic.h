@@ -26,8 +26,11 @@ struct ioapic {
 void ioapic_reset(struct ioapic *ioapic);
 /* The page. */
 uint32_t ioapic_read(struct arch_vm *vm, unsigned offset);
-void ioapic_write(struct arch_vm *vm, unsigned offset, uint32_t value);
+void ioapic_write(struct arch_vm *vm, unsigned offset, unsigned width, uint32_t value);
 /* Pins beyond the last are ignored. */
 void ioapic_set_line(struct arch_vm *vm, unsigned pin, bool level);
+/* A local APIC takes interrupts that it did not take before: lines that are asserted and found nobody are sent again.
+ */
+void ioapic_send_waiting(struct arch_vm *vm);
 /* A local APIC's EOI broadcast of a level-triggered vector: lines that are still asserted interrupt again. */
 void ioapic_end_of_interrupt(struct arch_vm *vm, unsigned vector);

@@ -573,6 +573,9 @@ static void write_register(struct arch_vcpu *vcpu, unsigned offset, uint32_t val
 	case LAPIC_SVR:
 		write_svr(lapic, value);
 		notify(vcpu);
+		if (value & SVR_ENABLE) {
+			ioapic_send_waiting(vcpu->vm); /* lines that found it disabled */
+		}
 		break;
 	case LAPIC_ESR:
 		lapic_put(lapic, LAPIC_ESR, lapic->errors);

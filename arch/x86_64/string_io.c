@@ -16,10 +16,15 @@
 #define OPCODE_MOVSD 0xa5
 #define OPCODE_STOSB 0xaa
 #define OPCODE_STOSD 0xab
-#define RFLAGS_DF    BIT(10)
 
-#define PF_WRITE BIT(1)
-#define PF_USER  BIT(2)
+/* x86_segment.attributes, SDM vol. 3A 3.4.5.1 */
+#define SEGMENT_WRITABLE BIT(1) /* of code: readable */
+#define SEGMENT_DOWN     BIT(2) /* of data: expands down */
+#define SEGMENT_CODE     BIT(3)
+#define SEGMENT_PRESENT  BIT(7)
+#define SEGMENT_BIG      BIT(10)
+
+#define LOCATED (X86_RUN_ON - 1)
 
 struct string_instruction {
 	uint8_t length;
@@ -97,43 +102,111 @@ static void set_counter(uint64_t *gpr, uint64_t value, unsigned address_size)
 	*gpr = (*gpr & keep) | (value & size_mask(address_size));
 }
 
-/* The element's linear address. Limits and rights of the segment are not checked: a guest that relies on #GP here
- * finds its own memory instead. */
-static uint64_t linear_address(struct arch_vcpu *vcpu, const struct string_instruction *instruction,
-                               enum x86_code_mode mode, bool write)
-{
-	uint64_t offset = vcpu->gpr[write ? GPR_RSI : GPR_RDI] & size_mask(instruction->address_size);
-	enum x86_segment_name name = write ? instruction->segment : X86_ES;
-	struct x86_segment segment;
+/* An element's other end, in guest memory: what is `stored` there, or else read from there. */
+struct element {
+	uint64_t linear;
+	uint8_t width;
+	bool stored;
+	enum x86_segment_name segment;
+};
 
-	if (mode == X86_CODE_64 && name != X86_FS && name != X86_GS) {
-		return offset;
+/* SDM vol. 3A 5.3, 5.5: outside 64-bit mode. */
+static bool in_segment(const struct x86_segment *segment, uint64_t offset, const struct element *element)
+{
+	uint64_t last = offset + element->width - 1, attributes = segment->attributes;
+	bool code = attributes & SEGMENT_CODE;
+	if (!(attributes & SEGMENT_PRESENT) || (attributes & X86_SEGMENT_UNUSABLE)) {
+		return false;
 	}
-	vcpu->vm->ops->get_segment(vcpu, name, &segment);
-	return mode == X86_CODE_64 ? segment.base + offset : (uint32_t)(segment.base + offset);
+	if (element->stored ? code || !(attributes & SEGMENT_WRITABLE) : code && !(attributes & SEGMENT_WRITABLE)) {
+		return false;
+	}
+	if (!code && (attributes & SEGMENT_DOWN)) {
+		return offset > segment->limit && last <= size_mask(attributes & SEGMENT_BIG ? 4 : 2);
+	}
+	return last <= segment->limit;
 }
 
-/* Where the element's bytes are. False: a page fault was injected. */
-static bool locate(struct arch_vcpu *vcpu, uint64_t linear, uint8_t width, bool write)
+/* Where it is. False: not in its segment; a fault was injected. */
+static bool find_element(struct arch_vcpu *vcpu, const struct string_instruction *instruction, enum x86_code_mode mode,
+                         struct element *element)
+{
+	const struct virt_ops *ops = vcpu->vm->ops;
+	uint64_t offset = vcpu->gpr[element->stored ? GPR_RDI : GPR_RSI] & size_mask(instruction->address_size);
+	struct x86_segment segment;
+	element->segment = element->stored ? X86_ES : instruction->segment;
+	element->linear = offset;
+	if (mode == X86_CODE_64 && element->segment != X86_FS && element->segment != X86_GS) {
+		return true;
+	}
+	ops->get_segment(vcpu, element->segment, &segment);
+	element->linear = mode == X86_CODE_64 ? segment.base + offset : (uint32_t)(segment.base + offset);
+	if (mode != X86_CODE_64 && !in_segment(&segment, offset, element)) {
+		ops->inject(vcpu, element->segment == X86_SS ? X86_STACK_FAULT : X86_GP, 0);
+		return false;
+	}
+	return true;
+}
+
+/* The guest's own tables and rights. False: a fault was injected. */
+static bool translate(struct arch_vcpu *vcpu, const struct element *element, uint64_t linear, uint64_t *gpa)
+{
+	const struct virt_ops *ops = vcpu->vm->ops;
+	uint32_t access = (element->stored ? PF_WRITE : 0) | (x86_cpl(vcpu) == 3 ? PF_USER : 0), error;
+	if (x86_guest_translate(vcpu, linear, access, gpa, &error)) {
+		return true;
+	}
+	if (error == X86_NO_ERROR_CODE) {
+		ops->inject(vcpu, element->segment == X86_SS ? X86_STACK_FAULT : X86_GP, 0);
+	} else {
+		ops->set(vcpu, X86_CR2, linear);
+		ops->inject(vcpu, X86_PF, error);
+	}
+	return false;
+}
+
+/* Makes sure of the memory before anything is asked of a device, which cannot take its answer back. */
+static bool reserve(struct arch_vcpu *vcpu, struct vm_exit *exit, const struct element *element, uint64_t linear,
+                    uint64_t gpa)
+{
+	struct nested_fault fault = {
+		.gpa = gpa,
+		.access = element->stored ? MM_WRITE : MM_READ,
+		.linear_valid = true,
+		.linear_address = linear,
+	};
+	int status = addr_space_handle_fault(vcpu->vm->space, &fault);
+	if (status != MM_OK) {
+		exit->fault = fault;
+		exit->status = status;
+	}
+	return status == MM_OK;
+}
+
+/* Where the element's bytes are: LOCATED, or what x86_string_io returns. */
+static int locate(struct arch_vcpu *vcpu, struct vm_exit *exit, const struct string_instruction *instruction,
+                  enum x86_code_mode mode, struct element element)
 {
 	struct string_io *string = &vcpu->string;
-	string->first = (uint8_t)MIN(width, FRAME_SIZE - (linear & (FRAME_SIZE - 1)));
-	uint64_t second = linear + string->first;
-	uint64_t missing = linear;
-	bool there = x86_guest_translate(vcpu, linear, &string->gpa[0]);
-	if (there && string->first < width) {
-		missing = second;
-		there = x86_guest_translate(vcpu, second, &string->gpa[1]);
+	if (!find_element(vcpu, instruction, mode, &element)) {
+		return X86_RUN_ON;
 	}
-	if (!there) {
-		vcpu->vm->ops->set(vcpu, X86_CR2, missing);
-		vcpu->vm->ops->inject(vcpu, X86_PF,
-		                      (uint32_t)((write ? 0 : PF_WRITE) | (x86_cpl(vcpu) == 3 ? PF_USER : 0)));
+	string->first = (uint8_t)MIN(element.width, FRAME_SIZE - (element.linear & (FRAME_SIZE - 1)));
+	uint64_t linear[2] = {element.linear, element.linear + string->first};
+	unsigned parts = string->first < element.width ? 2 : 1;
+	for (unsigned i = 0; i < parts; i++) {
+		if (!translate(vcpu, &element, linear[i], &string->gpa[i])) {
+			return X86_RUN_ON;
+		}
 	}
-	return there;
+	for (unsigned i = 0; i < parts; i++) {
+		if (!reserve(vcpu, exit, &element, linear[i], string->gpa[i])) {
+			return VM_EXIT_NESTED_FAULT;
+		}
+	}
+	return LOCATED;
 }
 
-/* What is no memory reads as zeros. */
 static uint64_t read_element(struct arch_vcpu *vcpu, uint8_t width)
 {
 	const struct string_io *string = &vcpu->string;
@@ -160,8 +233,9 @@ int x86_string_io(struct arch_vcpu *vcpu, struct vm_exit *exit, uint16_t port, u
 		ops->set(vcpu, X86_RIP, ops->get(vcpu, X86_RIP) + instruction.length);
 		return X86_RUN_ON;
 	}
-	if (!locate(vcpu, linear_address(vcpu, &instruction, mode, write), width, write)) {
-		return X86_RUN_ON;
+	int kind = locate(vcpu, exit, &instruction, mode, (struct element){.width = width, .stored = !write});
+	if (kind != LOCATED) {
+		return kind;
 	}
 	string->length = instruction.length;
 	string->address_size = instruction.address_size;
@@ -197,8 +271,11 @@ int x86_string_mmio(struct arch_vcpu *vcpu, struct vm_exit *exit, const struct x
 		return VM_EXIT_NESTED_FAULT; /* STOS reads nothing: the code is not what the CPU executed */
 	}
 	/* MOVS has its other end in memory: the source of a write, the destination of a read. */
-	if (moves && !locate(vcpu, linear_address(vcpu, &parsed, mode, write), width, write)) {
-		return X86_RUN_ON;
+	if (moves) {
+		int kind = locate(vcpu, exit, &parsed, mode, (struct element){.width = width, .stored = !write});
+		if (kind != LOCATED) {
+			return kind;
+		}
 	}
 	string->length = parsed.length;
 	string->address_size = parsed.address_size;

@@ -64,6 +64,7 @@ enum x86_vector {
 	X86_UD = 6,
 	X86_NM = 7,
 	X86_DF = 8,
+	X86_STACK_FAULT = 12, /* #SS */
 	X86_GP = 13,
 	X86_PF = 14,
 	X86_AC = 17,
@@ -190,7 +191,8 @@ int x86_string_mmio(struct arch_vcpu *vcpu, struct vm_exit *exit, const struct x
 
 /*
  * INS and OUTS, one element at a time: fills exit->io for the element and returns VM_EXIT_PORT. X86_RUN_ON:
- * there was nothing left to move, or a page fault was injected. VM_EXIT_FAILED: the code is not there.
+ * there was nothing left to move, or a fault of the guest's own was injected. VM_EXIT_NESTED_FAULT: the memory cannot
+ * be had, as exit->fault and exit->status say; nothing has been done yet. VM_EXIT_FAILED: the code is not there.
  */
 int x86_string_io(struct arch_vcpu *vcpu, struct vm_exit *exit, uint16_t port, uint8_t width, bool write);
 /* After it was answered. */

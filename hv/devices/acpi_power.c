@@ -19,11 +19,11 @@ static bool power_read(struct device *device, uint64_t offset, unsigned width, u
 	return width == 1;
 }
 
-static bool power_write(struct device *device, uint64_t offset, unsigned width, uint64_t value)
+static enum bus_result power_write(struct device *device, uint64_t offset, unsigned width, uint64_t value)
 {
 	struct acpi_power_device *power = container_of(device, struct acpi_power_device, device);
 	if (width != 1) {
-		return false;
+		return BUS_NOBODY;
 	}
 	if (offset == ACPI_POWER_SLEEP_CONTROL && (value & SLP_ENABLE) &&
 	    field(value, SLP_TYPE_HIGH, SLP_TYPE_LOW) == ACPI_POWER_S5) {
@@ -31,7 +31,7 @@ static bool power_write(struct device *device, uint64_t offset, unsigned width, 
 	} else if (offset == ACPI_POWER_RESET && value == ACPI_POWER_RESET_VALUE) {
 		power->request = ACPI_POWER_RESTART;
 	}
-	return true;
+	return BUS_DONE;
 }
 
 static const struct device_ops ops = {.read = power_read, .write = power_write};

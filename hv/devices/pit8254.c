@@ -175,18 +175,18 @@ static bool pit_read(struct device *device, uint64_t offset, unsigned width, uin
 	return true;
 }
 
-static bool pit_write(struct device *device, uint64_t offset, unsigned width, uint64_t value)
+static enum bus_result pit_write(struct device *device, uint64_t offset, unsigned width, uint64_t value)
 {
 	struct pit8254_device *pit = container_of(device, struct pit8254_device, device);
 	if (width != 1) {
-		return false;
+		return BUS_NOBODY;
 	}
 	if (offset == PORT_CONTROL) {
 		write_control(pit, (uint8_t)value);
 	} else {
 		write_counter(pit, &pit->channel[offset], (uint8_t)value);
 	}
-	return true;
+	return BUS_DONE;
 }
 
 static bool port61_read(struct device *device, uint64_t offset, unsigned width, uint64_t *value)
@@ -200,7 +200,7 @@ static bool port61_read(struct device *device, uint64_t offset, unsigned width, 
 	return true;
 }
 
-static bool port61_write(struct device *device, uint64_t offset, unsigned width, uint64_t value)
+static enum bus_result port61_write(struct device *device, uint64_t offset, unsigned width, uint64_t value)
 {
 	struct pit8254_device *pit = container_of(device, struct pit8254_device, port61);
 	(void)offset;
@@ -211,7 +211,7 @@ static bool port61_write(struct device *device, uint64_t offset, unsigned width,
 	}
 	pit->channel[2].gate = gate;
 	pit->speaker = value & PORT61_SPEAKER;
-	return true;
+	return BUS_DONE;
 }
 
 static const struct device_ops pit_ops = {.read = pit_read, .write = pit_write};

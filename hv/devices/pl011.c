@@ -155,12 +155,12 @@ static void write_data(struct pl011_device *uart, uint8_t byte)
 	update_irq(uart);
 }
 
-static bool pl011_write(struct device *device, uint64_t offset, unsigned width, uint64_t wide)
+static enum bus_result pl011_write(struct device *device, uint64_t offset, unsigned width, uint64_t wide)
 {
 	struct pl011_device *uart = container_of(device, struct pl011_device, device);
 	uint32_t value = (uint32_t)wide;
 	if (width > 4 || !is_aligned(offset, 4)) {
-		return false;
+		return BUS_NOBODY;
 	}
 	switch (offset) {
 	case REG_DR:
@@ -195,7 +195,7 @@ static bool pl011_write(struct device *device, uint64_t offset, unsigned width, 
 	default: /* RSR, ILPR and reserved ones take writes without effect */
 		break;
 	}
-	return true;
+	return BUS_DONE;
 }
 
 static const struct device_ops pl011_ops = {.read = pl011_read, .write = pl011_write};

@@ -134,15 +134,15 @@ static bool rtc_read(struct device *device, uint64_t offset, unsigned width, uin
 	return true;
 }
 
-static bool rtc_write(struct device *device, uint64_t offset, unsigned width, uint64_t value)
+static enum bus_result rtc_write(struct device *device, uint64_t offset, unsigned width, uint64_t value)
 {
 	struct rtc_cmos_device *rtc = container_of(device, struct rtc_cmos_device, device);
 	if (width != 1) {
-		return false;
+		return BUS_NOBODY;
 	}
 	if (offset == 0) {
 		rtc->index = (uint8_t)(value & INDEX_MASK);
-		return true;
+		return BUS_DONE;
 	}
 	bool stopped = rtc->bytes[RTC_B] & B_SET;
 	switch (rtc->index) {
@@ -165,7 +165,7 @@ static bool rtc_write(struct device *device, uint64_t offset, unsigned width, ui
 		}
 		break;
 	}
-	return true;
+	return BUS_DONE;
 }
 
 static const struct device_ops ops = {.read = rtc_read, .write = rtc_write};

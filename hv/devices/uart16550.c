@@ -203,37 +203,37 @@ static void write_fcr(struct uart16550_device *uart, uint8_t value)
 	update_irq(uart);
 }
 
-static bool uart_write(struct device *device, uint64_t offset, unsigned width, uint64_t wide)
+static enum bus_result uart_write(struct device *device, uint64_t offset, unsigned width, uint64_t wide)
 {
 	struct uart16550_device *uart = container_of(device, struct uart16550_device, device);
 	uint8_t value = (uint8_t)wide;
 	if (width != 1) {
-		return false;
+		return BUS_NOBODY;
 	}
 	switch (offset) {
 	case REG_DATA:
 		write_data(uart, value);
-		return true;
+		return BUS_DONE;
 	case REG_IER:
 		write_ier(uart, value);
-		return true;
+		return BUS_DONE;
 	case REG_IIR:
 		write_fcr(uart, value);
-		return true;
+		return BUS_DONE;
 	case REG_LCR:
 		uart->lcr = value;
-		return true;
+		return BUS_DONE;
 	case REG_MCR:
 		uart->mcr = value & MCR_MASK;
-		return true;
+		return BUS_DONE;
 	case REG_SCRATCH:
 		uart->scratch = value;
-		return true;
+		return BUS_DONE;
 	case REG_LSR: /* factory test only */
 	case REG_MSR:
-		return true;
+		return BUS_DONE;
 	default:
-		return false;
+		return BUS_NOBODY;
 	}
 }
 

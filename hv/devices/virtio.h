@@ -28,12 +28,13 @@ struct virtio_device;
 struct virtio_type {
 	uint32_t id;
 	unsigned queues;
-	/* Bytes of work at one go. What is left is done when the guest executes its notification again: bus.h, `busy`.
+	/* Bytes of work at one go. What is left is done when the guest executes its notification again: BUS_BUSY.
 	 */
 	uint32_t slice;
 	/*
 	 * Answers the request device->chain, of device->budget bytes at most. False: not finished, call again (a first
-	 * call for a chain finds device->started false, and sets it if it wants).
+	 * call for a chain finds device->started false, and sets it if it wants). With device->waits set nothing of it
+	 * has been done, and the guest is told BUS_WAITS.
 	 */
 	bool (*serve)(struct virtio_device *device);
 	/* The driver has made buffers available in queue 0. May be NULL. */
@@ -56,6 +57,8 @@ struct virtio_device {
 	bool told; /* that its driver broke it: once is enough for the log */
 	/* the request under way */
 	bool open, started;
+	bool busy;       /* work is left over, which comes before all else */
+	bool waits;      /* in the course of a write: for another VM */
 	uint32_t budget; /* bytes of work that this go still has */
 	struct virtqueue queue[VIRTIO_QUEUES_MAX];
 	struct virtq_chain chain;
@@ -95,15 +98,20 @@ struct virtio_blk_config {
 	uint32_t blk_size;
 };
 
+/* A guest's own copies of the 4 KiB blocks that it wrote: frames in two levels of tables. */
+struct blk_overlay {
+	struct mm_hal *hal;
+	uint64_t blocks; /* of the disk */
+	hpa_t map;       /* HPA_NONE until the first write */
+	uint64_t frames; /* that all this holds */
+};
+
 struct virtio_blk {
 	struct virtio_device virtio;
 	struct virtio_blk_config config;
 	const uint8_t *image;
 	uint64_t image_bytes;
-	bool readonly;
-	/* The guest's own copies of 4 KiB blocks that it wrote: frames in two levels of tables. */
-	struct mm_hal *hal;
-	hpa_t map; /* HPA_NONE until the first write */
+	struct blk_overlay *overlay; /* NULL: the disk is read-only */
 	/* The request under way. */
 	uint32_t type;
 	uint8_t status;
@@ -112,11 +120,13 @@ struct virtio_blk {
 
 /*
  * `image` (page-aligned, `bytes` long, never written, the caller's) as a disk; a last part of a sector is filled up
- * with zeros. Unless `readonly`, what the guest writes is kept in frames of `hal` until virtio_blk_destroy.
+ * with zeros. What the guest writes is kept in `overlay`, which may outlive the device; NULL: it may not write.
  */
 void virtio_blk_init(struct virtio_blk *disk, const struct virtio_place *place, const void *image, uint64_t bytes,
-                     bool readonly, struct mm_hal *hal);
-void virtio_blk_destroy(struct virtio_blk *disk);
+                     struct blk_overlay *overlay);
+/* Of a disk whose image has so many bytes. The frames come from `hal`, as they are written. */
+void blk_overlay_init(struct blk_overlay *overlay, uint64_t image_bytes, struct mm_hal *hal);
+void blk_overlay_destroy(struct blk_overlay *overlay);
 
 /* ---- console: one port ---- */
 
@@ -145,9 +155,9 @@ struct virtio_net {
 	struct net_port port;
 };
 
-/* On the port of a switch: `net` is attached to it by the caller with net_switch_attach(&net->port, ...) before this
- * call, and detached after the VM's end. */
-void virtio_net_init(struct virtio_net *net, const struct virtio_place *place, const uint8_t mac[NET_MAC_BYTES]);
+/* On a port of the switch of that name, which the caller detaches after the VM's end. False: as net_switch_attach. */
+bool virtio_net_init(struct virtio_net *net, const struct virtio_place *place, const uint8_t mac[NET_MAC_BYTES],
+                     const char *switch_name);
 
 /* ---- entropy ---- */
 

@@ -39,37 +39,45 @@ struct request_header {
 #define TABLE_BLOCKS  TABLE_ENTRIES
 #define NO_BLOCK      0 /* as an entry; no frame is at address 0 */
 
-static uint64_t block_count(const struct virtio_blk *disk)
+static uint64_t table_count(const struct blk_overlay *overlay)
 {
-	return (disk->image_bytes + BLOCK_BYTES - 1) / BLOCK_BYTES;
-}
-
-static uint64_t table_count(const struct virtio_blk *disk)
-{
-	return (block_count(disk) + TABLE_BLOCKS - 1) / TABLE_BLOCKS;
+	return (overlay->blocks + TABLE_BLOCKS - 1) / TABLE_BLOCKS;
 }
 
 /* The upper table: a run of 2^order frames. */
-static unsigned map_order(const struct virtio_blk *disk)
+static unsigned map_order(const struct blk_overlay *overlay)
 {
 	unsigned order = 0;
-	while (TABLE_ENTRIES << order < table_count(disk)) {
+	while (TABLE_ENTRIES << order < table_count(overlay)) {
 		order++;
 	}
 	return order;
 }
 
-static hpa_t *entries(const struct virtio_blk *disk, hpa_t table)
+static hpa_t *entries(const struct blk_overlay *overlay, hpa_t table)
 {
-	return mm_pointer(disk->hal, table);
+	return mm_pointer(overlay->hal, table);
 }
 
 /* A guest's writes make these grow: they are its memory, and stay out of the reserve for others' tables. */
-static hpa_t take_table(struct virtio_blk *disk, unsigned order)
+static hpa_t take(struct blk_overlay *overlay, unsigned order)
 {
-	hpa_t table = disk->hal->alloc_frames(disk->hal, order, FRAME_GUEST);
+	hpa_t base = overlay->hal->alloc_frames(overlay->hal, order, FRAME_GUEST);
+	overlay->frames += base != HPA_NONE ? BIT(order) : 0;
+	return base;
+}
+
+static void give(struct blk_overlay *overlay, hpa_t base, unsigned order)
+{
+	overlay->hal->free_frames(overlay->hal, base, order, FRAME_GUEST);
+	overlay->frames -= BIT(order);
+}
+
+static hpa_t take_table(struct blk_overlay *overlay, unsigned order)
+{
+	hpa_t table = take(overlay, order);
 	if (table != HPA_NONE) {
-		memset(mm_pointer(disk->hal, table), NO_BLOCK, FRAME_SIZE << order);
+		memset(mm_pointer(overlay->hal, table), NO_BLOCK, FRAME_SIZE << order);
 	}
 	return table;
 }
@@ -77,15 +85,16 @@ static hpa_t take_table(struct virtio_blk *disk, unsigned order)
 /* The guest's own copy of a block, or NULL. */
 static uint8_t *own_block(const struct virtio_blk *disk, uint64_t block)
 {
-	if (disk->map == HPA_NONE) {
+	const struct blk_overlay *overlay = disk->overlay;
+	if (!overlay || overlay->map == HPA_NONE) {
 		return NULL;
 	}
-	hpa_t table = entries(disk, disk->map)[block / TABLE_BLOCKS];
+	hpa_t table = entries(overlay, overlay->map)[block / TABLE_BLOCKS];
 	if (table == NO_BLOCK) {
 		return NULL;
 	}
-	hpa_t frame = entries(disk, table)[block % TABLE_BLOCKS];
-	return frame == NO_BLOCK ? NULL : mm_pointer(disk->hal, frame);
+	hpa_t frame = entries(overlay, table)[block % TABLE_BLOCKS];
+	return frame == NO_BLOCK ? NULL : mm_pointer(overlay->hal, frame);
 }
 
 /* What the image has of a block; zeros after its end. */
@@ -100,51 +109,61 @@ static void copy_block(const struct virtio_blk *disk, uint64_t block, uint8_t *t
 /* Makes the copy, and the tables on the way to it, which stay if a frame is missing. NULL: a frame is missing. */
 static uint8_t *make_block(struct virtio_blk *disk, uint64_t block, bool whole)
 {
-	if (disk->map == HPA_NONE) {
-		disk->map = take_table(disk, map_order(disk));
+	struct blk_overlay *overlay = disk->overlay;
+	if (overlay->map == HPA_NONE) {
+		overlay->map = take_table(overlay, map_order(overlay));
 	}
-	if (disk->map == HPA_NONE) {
+	if (overlay->map == HPA_NONE) {
 		return NULL;
 	}
-	hpa_t *table = &entries(disk, disk->map)[block / TABLE_BLOCKS];
+	hpa_t *table = &entries(overlay, overlay->map)[block / TABLE_BLOCKS];
 	if (*table == NO_BLOCK) {
-		hpa_t taken = take_table(disk, 0);
+		hpa_t taken = take_table(overlay, 0);
 		if (taken == HPA_NONE) {
 			return NULL;
 		}
 		*table = taken;
 	}
-	hpa_t frame = disk->hal->alloc_frames(disk->hal, 0, FRAME_GUEST);
+	hpa_t frame = take(overlay, 0);
 	if (frame == HPA_NONE) {
 		return NULL;
 	}
-	uint8_t *bytes = mm_pointer(disk->hal, frame);
+	uint8_t *bytes = mm_pointer(overlay->hal, frame);
 	if (!whole) {
 		copy_block(disk, block, bytes);
 	}
-	entries(disk, *table)[block % TABLE_BLOCKS] = frame;
+	entries(overlay, *table)[block % TABLE_BLOCKS] = frame;
 	return bytes;
 }
 
-void virtio_blk_destroy(struct virtio_blk *disk)
+void blk_overlay_init(struct blk_overlay *overlay, uint64_t image_bytes, struct mm_hal *hal)
 {
-	if (disk->map == HPA_NONE) {
+	*overlay = (struct blk_overlay){
+		.hal = hal,
+		.blocks = (image_bytes + BLOCK_BYTES - 1) / BLOCK_BYTES,
+		.map = HPA_NONE,
+	};
+}
+
+void blk_overlay_destroy(struct blk_overlay *overlay)
+{
+	if (overlay->map == HPA_NONE) {
 		return;
 	}
-	for (uint64_t i = 0; i < table_count(disk); i++) {
-		hpa_t table = entries(disk, disk->map)[i];
+	for (uint64_t i = 0; i < table_count(overlay); i++) {
+		hpa_t table = entries(overlay, overlay->map)[i];
 		if (table == NO_BLOCK) {
 			continue;
 		}
 		for (uint64_t j = 0; j < TABLE_ENTRIES; j++) {
-			if (entries(disk, table)[j] != NO_BLOCK) {
-				disk->hal->free_frames(disk->hal, entries(disk, table)[j], 0, FRAME_GUEST);
+			if (entries(overlay, table)[j] != NO_BLOCK) {
+				give(overlay, entries(overlay, table)[j], 0);
 			}
 		}
-		disk->hal->free_frames(disk->hal, table, 0, FRAME_GUEST);
+		give(overlay, table, 0);
 	}
-	disk->hal->free_frames(disk->hal, disk->map, map_order(disk), FRAME_GUEST);
-	disk->map = HPA_NONE;
+	give(overlay, overlay->map, map_order(overlay));
+	overlay->map = HPA_NONE;
 }
 
 /* ---- requests ---- */
@@ -207,7 +226,7 @@ static void write_id(struct virtio_blk *disk)
 static bool may_transfer(const struct virtio_blk *disk, uint64_t sector, uint64_t data)
 {
 	return sector <= disk->config.capacity && data % SECTOR_BYTES == 0 &&
-	       data / SECTOR_BYTES <= disk->config.capacity - sector && !(disk->type == TYPE_OUT && disk->readonly);
+	       data / SECTOR_BYTES <= disk->config.capacity - sector && (disk->type == TYPE_IN || disk->overlay);
 }
 
 /* False: no request at all. */
@@ -285,14 +304,12 @@ static const struct virtio_type type = {
 };
 
 void virtio_blk_init(struct virtio_blk *disk, const struct virtio_place *place, const void *image, uint64_t bytes,
-                     bool readonly, struct mm_hal *hal)
+                     struct blk_overlay *overlay)
 {
 	*disk = (struct virtio_blk){
 		.image = image,
 		.image_bytes = bytes,
-		.readonly = readonly,
-		.hal = hal,
-		.map = HPA_NONE,
+		.overlay = overlay,
 		.config =
 			{
 				.capacity = bytes / SECTOR_BYTES + (bytes % SECTOR_BYTES != 0),
@@ -301,7 +318,7 @@ void virtio_blk_init(struct virtio_blk *disk, const struct virtio_place *place, 
 			},
 	};
 	virtio_init(&disk->virtio, &type, place);
-	disk->virtio.features |= FEATURE_SEG_MAX | FEATURE_BLK_SIZE | FEATURE_FLUSH | (readonly ? FEATURE_RO : 0);
+	disk->virtio.features |= FEATURE_SEG_MAX | FEATURE_BLK_SIZE | FEATURE_FLUSH | (overlay ? 0 : FEATURE_RO);
 	disk->virtio.config = &disk->config;
 	disk->virtio.config_bytes = sizeof(disk->config);
 }

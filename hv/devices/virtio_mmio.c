@@ -27,12 +27,7 @@ enum {
 	REG_INTERRUPT_STATUS = 0x060,
 	REG_INTERRUPT_ACK = 0x064,
 	REG_STATUS = 0x070,
-	REG_QUEUE_DESC_LOW = 0x080,
-	REG_QUEUE_DESC_HIGH = 0x084,
-	REG_QUEUE_DRIVER_LOW = 0x090,
-	REG_QUEUE_DRIVER_HIGH = 0x094,
-	REG_QUEUE_DEVICE_LOW = 0x0a0,
-	REG_QUEUE_DEVICE_HIGH = 0x0a4,
+	REG_QUEUE_DESC_LOW = 0x080, /* and high, and the same of the driver's and the device's area */
 	REG_SHM_LEN_LOW = 0x0b0,
 	REG_SHM_BASE_HIGH = 0x0bc,
 	REG_CONFIG_GENERATION = 0x0fc,
@@ -45,6 +40,8 @@ enum {
 
 #define REGISTER_BYTES 4
 #define HIGH_SHIFT     32
+
+#define QUEUE_ADDRESS_STRIDE 16 /* bytes from one pair of address registers to the next */
 
 #define INTERRUPT_USED_BUFFER   BIT(0)
 #define INTERRUPT_CONFIGURATION BIT(1)
@@ -84,7 +81,7 @@ static __attribute__((noinline)) void stop(struct virtio_device *device, const c
 	}
 	device->status |= STATUS_NEEDS_RESET;
 	device->open = false;
-	device->device.busy = false;
+	device->busy = false;
 	if (device->status & STATUS_DRIVER_OK) {
 		interrupt(device, INTERRUPT_CONFIGURATION);
 	}
@@ -97,7 +94,7 @@ static void reset(struct virtio_device *device)
 	device->driver_features = 0;
 	device->device_features_select = device->driver_features_select = device->queue_select = 0;
 	device->open = false;
-	device->device.busy = false;
+	device->busy = false;
 	for (unsigned i = 0; i < device->type->queues; i++) {
 		virtq_reset(&device->queue[i]);
 	}
@@ -161,7 +158,7 @@ static void serve(struct virtio_device *device)
 		device->open = false;
 		virtq_push(queue, &device->chain);
 	}
-	device->device.busy = more;
+	device->busy = more && !device->waits;
 	virtio_publish(device, queue);
 }
 
@@ -260,14 +257,16 @@ static void write_ready(struct virtio_device *device, struct virtqueue *queue, b
 	}
 }
 
-static void set_low(uint64_t *address, uint32_t value)
+/* Queue{Desc,Driver,Device}{Low,High}; what else lies between them is reserved. */
+static void write_address(struct virtqueue *queue, uint64_t offset, uint32_t value)
 {
-	*address = (*address & ~(uint64_t)UINT32_MAX) | value;
-}
-
-static void set_high(uint64_t *address, uint32_t value)
-{
-	*address = (uint32_t)*address | (uint64_t)value << HIGH_SHIFT;
+	uint64_t *const addresses[] = {&queue->descriptors, &queue->available, &queue->used};
+	uint64_t place = offset - REG_QUEUE_DESC_LOW, shift = place % QUEUE_ADDRESS_STRIDE * 8;
+	if (offset >= REG_QUEUE_DESC_LOW && place / QUEUE_ADDRESS_STRIDE < ARRAY_SIZE(addresses) &&
+	    shift <= HIGH_SHIFT) {
+		uint64_t *address = addresses[place / QUEUE_ADDRESS_STRIDE];
+		*address = (*address & ~((uint64_t)UINT32_MAX << shift)) | (uint64_t)value << shift;
+	}
 }
 
 /* The registers of the queue that is selected. What is in use does not change. */
@@ -284,30 +283,10 @@ static void write_queue(struct virtio_device *device, uint64_t offset, uint32_t 
 	if (queue->ready) {
 		return;
 	}
-	switch (offset) {
-	case REG_QUEUE_NUM:
+	if (offset == REG_QUEUE_NUM) {
 		queue->size = (uint16_t)MIN(value, (uint32_t)UINT16_MAX);
-		break;
-	case REG_QUEUE_DESC_LOW:
-		set_low(&queue->descriptors, value);
-		break;
-	case REG_QUEUE_DESC_HIGH:
-		set_high(&queue->descriptors, value);
-		break;
-	case REG_QUEUE_DRIVER_LOW:
-		set_low(&queue->available, value);
-		break;
-	case REG_QUEUE_DRIVER_HIGH:
-		set_high(&queue->available, value);
-		break;
-	case REG_QUEUE_DEVICE_LOW:
-		set_low(&queue->used, value);
-		break;
-	case REG_QUEUE_DEVICE_HIGH:
-		set_high(&queue->used, value);
-		break;
-	default: /* read-only or reserved */
-		break;
+	} else {
+		write_address(queue, offset, value);
 	}
 }
 
@@ -367,25 +346,27 @@ static bool virtio_read(struct device *bus_device, uint64_t offset, unsigned wid
 }
 
 /* Nothing in a configuration space can be written. */
-static bool virtio_write(struct device *bus_device, uint64_t offset, unsigned width, uint64_t value)
+static enum bus_result virtio_write(struct device *bus_device, uint64_t offset, unsigned width, uint64_t value)
 {
 	struct virtio_device *device = container_of(bus_device, struct virtio_device, device);
 	if (offset >= REG_CONFIG) {
-		return true;
+		return BUS_DONE;
 	}
 	if (width != REGISTER_BYTES || !is_aligned(offset, REGISTER_BYTES)) {
-		return false;
+		return BUS_NOBODY;
 	}
 	spin_lock(device->lock);
+	device->waits = false;
 	bool resets = offset == REG_STATUS && value == 0;
-	if (unlikely(device->device.busy) && !resets) {
+	if (unlikely(device->busy) && !resets) {
 		serve(device); /* what is left over comes first: the guest executes the write until it was its turn */
 	}
-	if (likely(!device->device.busy) || resets) {
+	if (likely(!device->busy && !device->waits) || resets) {
 		write_register(device, offset, (uint32_t)value);
 	}
+	enum bus_result result = device->waits ? BUS_WAITS : device->busy ? BUS_BUSY : BUS_DONE;
 	spin_unlock(device->lock);
-	return true;
+	return result;
 }
 
 static const struct device_ops virtio_ops = {.read = virtio_read, .write = virtio_write};

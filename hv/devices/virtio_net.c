@@ -11,6 +11,7 @@
 #define DEVICE_ID_NET 1
 #define QUEUE_RECEIVE 0
 #define SLICE_BYTES   KIB(64)
+#define FRAME_COST    512 /* bytes that a copy is charged at least: its chain has to be followed too */
 
 /* 5.1.3 Feature bits */
 #define FEATURE_MAC    BIT(5)
@@ -45,13 +46,20 @@ static bool serve(struct virtio_device *device)
 	    virtq_read(queue, chain, net->port.net->packet, chain->readable_bytes) != chain->readable_bytes) {
 		return false;
 	}
-	net_switch_send(&net->port, bytes);
-	device->budget -= (uint32_t)MIN(chain->readable_bytes, (uint64_t)device->budget);
+	int copies = net_switch_send(&net->port, bytes);
+	if (copies == NET_SEND_AGAIN) { /* taken off the queue anew: what is received meanwhile needs the chain */
+		virtq_unpop(queue);
+		device->open = false;
+		device->waits = true;
+		return false;
+	}
+	uint64_t cost = MAX(chain->readable_bytes, (uint64_t)FRAME_COST) * (1 + (unsigned)copies);
+	device->budget -= (uint32_t)MIN(cost, (uint64_t)device->budget);
 	return true;
 }
 
 /* Under the switch's lock, which is this device's. The chain is free: a frame never comes back to its own port. */
-static bool receive(struct net_port *port, uint8_t *frame, size_t bytes)
+static enum net_result receive(struct net_port *port, uint8_t *frame, size_t bytes)
 {
 	static const struct frame_header header = {.num_buffers = 1};
 	struct virtio_net *net = container_of(port, struct virtio_net, port);
@@ -59,12 +67,12 @@ static bool receive(struct net_port *port, uint8_t *frame, size_t bytes)
 	struct virtqueue *queue = &device->queue[QUEUE_RECEIVE];
 	struct virtq_chain *chain = &device->chain;
 	if (!virtio_running(device, QUEUE_RECEIVE)) {
-		return false;
+		return NET_ABSENT;
 	}
 	enum virtq_result result = virtq_pop(queue, chain);
 	if (result == VIRTQ_CHAIN && chain->writable_bytes < sizeof(header) + bytes) {
 		virtq_unpop(queue);
-		return false;
+		return NET_DROPPED;
 	}
 	if (result == VIRTQ_CHAIN) {
 		memcpy(frame - sizeof(header), &header, sizeof(header));
@@ -72,7 +80,10 @@ static bool receive(struct net_port *port, uint8_t *frame, size_t bytes)
 		virtq_push(queue, chain);
 	}
 	virtio_publish(device, queue);
-	return result == VIRTQ_CHAIN && !queue->broken;
+	if (queue->broken) {
+		return NET_DROPPED;
+	}
+	return result == VIRTQ_CHAIN ? NET_TAKEN : NET_FULL;
 }
 
 static const struct virtio_type type = {
@@ -82,14 +93,20 @@ static const struct virtio_type type = {
 	.serve = serve,
 };
 
-void virtio_net_init(struct virtio_net *net, const struct virtio_place *place, const uint8_t mac[NET_MAC_BYTES])
+/* From the moment it is attached, frames come: nobody takes them before the driver is there. */
+bool virtio_net_init(struct virtio_net *net, const struct virtio_place *place, const uint8_t mac[NET_MAC_BYTES],
+                     const char *switch_name)
 {
 	virtio_init(&net->virtio, &type, place);
 	net->port.receive = receive;
-	net->virtio.lock = &net->port.net->lock;
 	memcpy(net->config.mac, mac, NET_MAC_BYTES);
 	net->config.status = STATUS_LINK_UP;
 	net->virtio.features |= FEATURE_MAC | FEATURE_STATUS;
 	net->virtio.config = &net->config;
 	net->virtio.config_bytes = sizeof(net->config);
+	if (!net_switch_attach(&net->port, switch_name)) {
+		return false;
+	}
+	net->virtio.lock = &net->port.net->lock;
+	return true;
 }

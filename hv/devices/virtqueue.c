@@ -57,8 +57,7 @@ static uint64_t generation(const struct virtqueue *queue)
 	return __atomic_load_n(&queue->space->generation, __ATOMIC_ACQUIRE);
 }
 
-static __attribute__((noinline)) bool move_window(struct virtqueue *queue, struct virtq_window *window, gpa_t from,
-                                                  void *to, size_t bytes)
+static void move_window(struct virtqueue *queue, struct virtq_window *window, gpa_t from)
 {
 	uint64_t before = generation(queue);
 	gpa_t page = align_down(from, FRAME_SIZE);
@@ -68,7 +67,26 @@ static __attribute__((noinline)) bool move_window(struct virtqueue *queue, struc
 		window->page = page;
 		window->generation = before;
 	}
-	return guest_read(queue->space, from, to, bytes, GUEST_ACCESS_DEFAULT) == bytes ||
+}
+
+/* In one access: another vCPU may be writing. */
+static __attribute__((noinline)) bool read_16(struct virtqueue *queue, gpa_t from, uint16_t *value)
+{
+	uint64_t wide;
+	move_window(queue, &queue->ring, from);
+	if (!guest_load(queue->space, from, sizeof(*value), &wide)) {
+		return broken(queue, "no memory for the ring at", from);
+	}
+	*value = (uint16_t)wide;
+	return true;
+}
+
+static __attribute__((noinline)) bool read_descriptor(struct virtqueue *queue, struct virtq_window *window, gpa_t from,
+                                                      struct virtq_descriptor *descriptor)
+{
+	move_window(queue, window, from);
+	return guest_read(queue->space, from, descriptor, sizeof(*descriptor), GUEST_ACCESS_DEFAULT) ==
+	               sizeof(*descriptor) ||
 	       broken(queue, "no memory for the ring at", from);
 }
 
@@ -98,7 +116,7 @@ static inline bool look_16(struct virtqueue *queue, gpa_t from, uint16_t *value)
 			return true;
 		}
 	}
-	return move_window(queue, &queue->ring, from, value, sizeof(*value));
+	return read_16(queue, from, value);
 }
 
 static inline bool look_descriptor(struct virtqueue *queue, struct virtq_window *window, gpa_t from,
@@ -111,7 +129,7 @@ static inline bool look_descriptor(struct virtqueue *queue, struct virtq_window 
 			return true;
 		}
 	}
-	return move_window(queue, window, from, descriptor, sizeof(*descriptor));
+	return read_descriptor(queue, window, from, descriptor);
 }
 
 static bool put_16(struct virtqueue *queue, gpa_t to, uint16_t value)

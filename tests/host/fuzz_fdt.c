@@ -43,7 +43,6 @@ static void visit(const struct fdt *fdt, fdt_node node)
 
 	(void)fdt_reg(fdt, node, 0, &address, &bytes);
 	(void)fdt_reg(fdt, node, UINT32_MAX, &address, &bytes);
-	(void)fdt_parent(fdt, node);
 	(void)fdt_first_child(fdt, node);
 	(void)fdt_next_sibling(fdt, node);
 	(void)fdt_is_enabled(fdt, node);
@@ -59,7 +58,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct uart_description uart;
 	struct gic_description gic;
 	struct timer_description timers;
-	uint64_t ids[4], address, bytes;
+	uint64_t ids[4];
 	struct fdt fdt;
 
 	if (size < 2) {
@@ -80,8 +79,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		}
 		(void)fdt_console(&fdt, &uart);
 		(void)fdt_cpus(&fdt, ids, 4);
-		(void)fdt_memory(&fdt, 0, &address, &bytes);
-		(void)fdt_memory(&fdt, 3, &address, &bytes);
 		(void)fdt_psci(&fdt);
 		(void)fdt_gic(&fdt, &gic);
 		(void)fdt_timers(&fdt, &timers);

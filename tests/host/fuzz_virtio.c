@@ -18,6 +18,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static struct virtio_blk disk, readonly_disk;
 static struct virtio_console console;
+static struct blk_overlay overlay;
 static struct virtio_net net[2];
 static struct virtio_rng rng;
 static struct virtio_device *const devices[DEVICES] = {&disk.virtio,   &readonly_disk.virtio, &console.virtio,
@@ -50,10 +51,11 @@ static struct serial_backend backend = {.write = backend_write, .read = backend_
 static void write_register(struct virtio_device *device, uint64_t offset, unsigned width, uint64_t value)
 {
 	unsigned goes = 0;
+	enum bus_result result;
 	do {
-		device->device.ops->write(&device->device, offset, width, value);
+		result = device->device.ops->write(&device->device, offset, width, value);
 		require(++goes < GOES_MAX);
-	} while (device->device.busy);
+	} while (result == BUS_BUSY || result == BUS_WAITS);
 }
 
 /* Running, with queues of `size` whose rings lie `step` apart, in pages that the input writes. */
@@ -88,12 +90,12 @@ static void start(void)
 	for (unsigned i = 0; i < DEVICES; i++) {
 		places[i] = driver_place(&drivers[i], "fuzzed");
 	}
-	virtio_blk_init(&disk, &places[0], image, sizeof(image), false, &arena.hal);
-	virtio_blk_init(&readonly_disk, &places[1], image, sizeof(image), true, &arena.hal);
+	blk_overlay_init(&overlay, sizeof(image), &arena.hal);
+	virtio_blk_init(&disk, &places[0], image, sizeof(image), &overlay);
+	virtio_blk_init(&readonly_disk, &places[1], image, sizeof(image), NULL);
 	virtio_console_init(&console, &places[2], &backend);
 	for (unsigned i = 0; i < ARRAY_SIZE(net); i++) {
-		require(net_switch_attach(&net[i].port, "lan"));
-		virtio_net_init(&net[i], &places[3 + i], (const uint8_t[NET_MAC_BYTES]){2, (uint8_t)i});
+		require(virtio_net_init(&net[i], &places[3 + i], (const uint8_t[NET_MAC_BYTES]){2, (uint8_t)i}, "lan"));
 	}
 	virtio_rng_init(&rng, &places[5], (const uint8_t[RANDOM_SEED_BYTES]){1});
 }
@@ -101,12 +103,10 @@ static void start(void)
 static void finish(void)
 {
 	require(memcmp(image, original, sizeof(image)) == 0);
-	require(readonly_disk.map == HPA_NONE);
 	for (unsigned i = 0; i < ARRAY_SIZE(net); i++) {
 		net_switch_detach(&net[i].port);
 	}
-	virtio_blk_destroy(&disk);
-	virtio_blk_destroy(&readonly_disk);
+	blk_overlay_destroy(&overlay);
 	machine_end();
 }
 

@@ -228,41 +228,21 @@ static void tables_that_reach_out_of_memory_are_not_read(void **state)
 	free(memory.bytes);
 }
 
-static void madt_structures_of_a_pc_are_taken_apart(void **state)
+static void the_cpus_of_a_pc_are_told_by_its_madt(void **state)
 {
 	struct memory memory = memory_at(BASE);
 	struct acpi_tables tables;
-	struct madt_iterator iterator;
-	struct madt_entry entries[8];
-	uint64_t ids[2], madt = place_madt(&memory, pc_structures, sizeof(pc_structures));
+	uint64_t ids[4] = {99, 99, 99, 99}, madt = place_madt(&memory, pc_structures, sizeof(pc_structures));
 
 	(void)state;
 	assert_true(acpi_open(&tables, place_root(&memory, 8, &madt, 1), map_memory, &memory));
-	assert_true(madt_begin(&tables, &iterator));
-	assert_int_equal(iterator.local_apic_address, 0xfee00000);
-	assert_int_equal(iterator.flags, 1);
-	for (unsigned i = 0; i < ARRAY_SIZE(entries); i++) {
-		assert_true(madt_next(&iterator, &entries[i]));
-	}
-	struct madt_entry none;
-	assert_false(madt_next(&iterator, &none));
-	assert_true(entries[0].cpu.enabled);
-	assert_int_equal(entries[1].cpu.apic_id, 2);
-	assert_false(entries[2].cpu.enabled);
-	assert_true(entries[2].cpu.online_capable);
-	assert_int_equal(entries[3].type, 0x7f);
-	assert_int_equal(entries[4].cpu.apic_id, 256);
-	assert_int_equal(entries[4].cpu.processor_uid, 7);
-	assert_int_equal(entries[5].io_apic.id, 5);
-	assert_int_equal(entries[5].io_apic.address, 0xfec00000);
-	assert_int_equal(entries[5].io_apic.gsi_base, 24);
-	assert_int_equal(entries[6].interrupt_override.isa_irq, 9);
-	assert_int_equal(entries[6].interrupt_override.gsi, 20);
-	assert_int_equal(entries[6].interrupt_override.flags, 13);
-	assert_int_equal(entries[7].local_apic_address, 0x1fee00000);
 	assert_int_equal(acpi_cpus(&tables, ids, 2), 3);
 	assert_int_equal(ids[0], 0);
 	assert_int_equal(ids[1], 2);
+	assert_int_equal(ids[2], 99);
+	assert_int_equal(acpi_cpus(&tables, ids, 4), 3);
+	assert_int_equal(ids[2], 256);
+	assert_int_equal(ids[3], 99);
 	struct gic_description gic;
 	assert_false(acpi_gic(&tables, &gic));
 	free(memory.bytes);
@@ -270,26 +250,21 @@ static void madt_structures_of_a_pc_are_taken_apart(void **state)
 
 static void madt_structures_without_sense_end_the_walk(void **state)
 {
-	static const uint8_t structures[][12] = {
-		{0, 8, 0, 0, 1, 0, 0, 0, 0, 0},  /* length 0 */
-		{0, 8, 0, 0, 1, 0, 0, 0, 0, 1},  /* shorter than its own header */
-		{0, 8, 0, 0, 1, 0, 0, 0, 1, 12}, /* longer than the table */
-		{0, 8, 0, 0, 1, 0, 0, 0, 0},     /* half a header: the table ends there */
-	};
-	static const size_t bytes[] = {10, 10, 10, 9};
+	/* Local APIC 1, something, local APIC 2; all enabled. */
+	static const uint8_t lengths[] = {0, 1, 255}; /* of the something */
+	uint8_t structures[19] = {0, 8, 0, 1, 1, 0, 0, 0, 0x7f, 3, 0, 0, 8, 0, 2, 1};
 
 	(void)state;
-	for (unsigned i = 0; i < ARRAY_SIZE(structures); i++) {
+	for (unsigned i = 0; i <= ARRAY_SIZE(lengths) + 1; i++) {
 		struct memory memory = memory_at(BASE);
 		struct acpi_tables tables;
-		struct madt_iterator iterator;
-		struct madt_entry entry;
-		uint64_t madt = place_madt(&memory, structures[i], bytes[i]);
+		uint64_t ids[2];
+		bool whole = i == 0, cut = i > ARRAY_SIZE(lengths); /* half a header: the table ends there */
+		structures[9] = whole || cut ? 3 : lengths[i - 1];
+		uint64_t madt = place_madt(&memory, structures, cut ? 9 : sizeof(structures));
 		assert_true(acpi_open(&tables, place_root(&memory, 8, &madt, 1), map_memory, &memory));
-		assert_true(madt_begin(&tables, &iterator));
-		assert_true(madt_next(&iterator, &entry));
-		assert_false(madt_next(&iterator, &entry));
-		assert_false(madt_next(&iterator, &entry));
+		assert_int_equal(acpi_cpus(&tables, ids, 2), whole ? 2 : 1);
+		assert_int_equal(ids[0], 1);
 		free(memory.bytes);
 	}
 }
@@ -474,7 +449,7 @@ int main(void)
 		cmocka_unit_test(an_xsdt_above_4_gib_and_an_rsdt_of_acpi_1_0_are_both_walked),
 		cmocka_unit_test(wrong_checksums_are_not_believed),
 		cmocka_unit_test(tables_that_reach_out_of_memory_are_not_read),
-		cmocka_unit_test(madt_structures_of_a_pc_are_taken_apart),
+		cmocka_unit_test(the_cpus_of_a_pc_are_told_by_its_madt),
 		cmocka_unit_test(madt_structures_without_sense_end_the_walk),
 		cmocka_unit_test(a_structure_too_short_for_its_type_is_passed_over),
 		cmocka_unit_test(the_gic_is_gathered_from_its_madt_structures),

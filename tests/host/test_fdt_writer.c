@@ -39,7 +39,7 @@ static void what_is_written_can_be_read_back(void **state)
 
 	assert_true(fdt_open(&fdt, buffer, bytes));
 	uint64_t address, size;
-	assert_true(fdt_memory(&fdt, 0, &address, &size));
+	assert_true(fdt_reg(&fdt, fdt_find_path(&fdt, "/memory", SIZE_MAX), 0, &address, &size));
 	assert_int_equal(address, 0x40000000);
 	assert_int_equal(size, 0x8000000);
 	fdt_node chosen = fdt_find_path(&fdt, "/chosen", 7);

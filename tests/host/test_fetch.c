@@ -113,6 +113,13 @@ static void set_long_mode(void)
 	put64(0x4000 + 8, 0xc000 | PRESENT);
 }
 
+static uint32_t error; /* of the last translation */
+
+static bool translate(uint64_t linear, uint64_t *gpa)
+{
+	return x86_guest_translate(&vcpu, linear, 0, gpa, &error);
+}
+
 /* ---- tests ---- */
 
 static void without_paging_an_address_is_itself(void **state)
@@ -120,7 +127,7 @@ static void without_paging_an_address_is_itself(void **state)
 	uint64_t gpa;
 
 	(void)state;
-	assert_true(x86_guest_translate(&vcpu, 0x12345, &gpa));
+	assert_true(translate(0x12345, &gpa));
 	assert_int_equal(gpa, 0x12345);
 	assert_int_equal(loads, 0);
 }
@@ -136,17 +143,17 @@ static void thirty_two_bit_paging_has_4k_and_with_pse_4m_pages(void **state)
 	put32(0x2000 + 4 * 3, 0x9000 | PRESENT);
 	put32(0x1000 + 4 * 2, 0x00c00000 | (0x12 << 13) | PRESENT | LARGE); /* PSE-36: bits 39:32 are 0x12 */
 	put32(0x1000 + 4 * 3, 0x0002e000 | PRESENT | LARGE);
-	assert_true(x86_guest_translate(&vcpu, 0x00403abc, &gpa));
+	assert_true(translate(0x00403abc, &gpa));
 	assert_int_equal(gpa, 0x9abc);
-	assert_false(x86_guest_translate(&vcpu, 0x00404000, &gpa));
-	assert_false(x86_guest_translate(&vcpu, 0x01000000, &gpa));
+	assert_false(translate(0x00404000, &gpa));
+	assert_false(translate(0x01000000, &gpa));
 	registers[X86_CR4] = ENTRY_PSE;
-	assert_true(x86_guest_translate(&vcpu, 0x00812345, &gpa));
+	assert_true(translate(0x00812345, &gpa));
 	assert_int_equal(gpa, 0x1200c12345);
 	/* Without PSE the same bit means nothing, and the entry leads to a table. */
 	registers[X86_CR4] = 0;
 	put32(0x2e000 + 4 * 1, 0x5000 | PRESENT);
-	assert_true(x86_guest_translate(&vcpu, 0x00c01234, &gpa));
+	assert_true(translate(0x00c01234, &gpa));
 	assert_int_equal(gpa, 0x5234);
 }
 
@@ -162,11 +169,11 @@ static void pae_paging_has_four_pointers_and_2m_pages(void **state)
 	put64(0x2000 + 8 * 511, UINT64_C(0x123400000) | PRESENT | LARGE);
 	put64(0x2000, 0x3000 | PRESENT);
 	put64(0x3000 + 8, 0x7000 | PRESENT | LARGE); /* PAT in a 4 KiB entry */
-	assert_true(x86_guest_translate(&vcpu, 0xffe12345, &gpa));
+	assert_true(translate(0xffe12345, &gpa));
 	assert_int_equal(gpa, 0x123412345);
-	assert_true(x86_guest_translate(&vcpu, 0xc0001678, &gpa));
+	assert_true(translate(0xc0001678, &gpa));
 	assert_int_equal(gpa, 0x7678);
-	assert_false(x86_guest_translate(&vcpu, 0x1000, &gpa));
+	assert_false(translate(0x1000, &gpa));
 }
 
 static void four_level_paging_has_pages_of_4k_2m_and_1g(void **state)
@@ -176,14 +183,64 @@ static void four_level_paging_has_pages_of_4k_2m_and_1g(void **state)
 	(void)state;
 	set_long_mode();
 	put64(0x2000 + 8 * 509, UINT64_C(0xff40000000) | PRESENT | LARGE);
-	assert_true(x86_guest_translate(&vcpu, CODE_64 + 0x1234, &gpa));
+	assert_true(translate(CODE_64 + 0x1234, &gpa));
 	assert_int_equal(gpa, 0xc234);
-	assert_true(x86_guest_translate(&vcpu, CODE_64 + 0x212345, &gpa));
+	assert_true(translate(CODE_64 + 0x212345, &gpa));
 	assert_int_equal(gpa, 0x212345);
-	assert_true(x86_guest_translate(&vcpu, UINT64_C(0xffffffff52345678), &gpa));
+	assert_true(translate(UINT64_C(0xffffffff52345678), &gpa));
 	assert_int_equal(gpa, 0xff52345678);
-	assert_false(x86_guest_translate(&vcpu, 0, &gpa));
-	assert_false(x86_guest_translate(&vcpu, UINT64_C(0x0000ffff80000000), &gpa)); /* not canonical */
+	assert_false(translate(0, &gpa));
+	assert_int_equal(error, 0);
+	assert_false(translate(UINT64_C(0x0000ffff80000000), &gpa)); /* not canonical */
+	assert_int_equal(error, X86_NO_ERROR_CODE);
+}
+
+/* What the CPU would say to each kind of access: a page fault's code, or 0 for yes. */
+static void expect_rights(uint64_t linear, uint32_t read, uint32_t write, uint32_t user_read, uint32_t user_write)
+{
+	const uint32_t codes[] = {read, write, user_read, user_write};
+	const uint32_t accesses[] = {0, PF_WRITE, PF_USER, PF_USER | PF_WRITE};
+	for (unsigned i = 0; i < ARRAY_SIZE(codes); i++) {
+		uint64_t gpa;
+		bool allowed = x86_guest_translate(&vcpu, linear, accesses[i], &gpa, &error);
+		assert_int_equal(allowed, codes[i] == 0);
+		assert_true(allowed || error == codes[i]);
+	}
+}
+
+static void data_is_reached_with_the_rights_of_all_levels(void **state)
+{
+	(void)state;
+	set_long_mode();
+	expect_rights(CODE_64, 0, 0, 5, 7); /* without CR0.WP the supervisor writes everywhere */
+	registers[X86_CR0] |= CR0_WP;
+	expect_rights(CODE_64, 0, 3, 5, 7);
+	put64(0x4000, 0x8000 | PRESENT | 2 | 4);
+	expect_rights(CODE_64, 0, 3, 5, 7); /* the tables above say no */
+	put64(0x1000 + 511 * 8, 0x2000 | PRESENT | 2 | 4);
+	put64(0x2000 + 510 * 8, 0x3000 | PRESENT | 4);
+	put64(0x3000, 0x4000 | PRESENT | 2 | 4);
+	expect_rights(CODE_64, 0, 3, 0, 7);
+	put64(0x2000 + 510 * 8, 0x3000 | PRESENT | 2 | 4);
+	expect_rights(CODE_64, 0, 0, 0, 0);
+	registers[X86_CR4] |= CR4_SMAP;
+	expect_rights(CODE_64, 1, 3, 0, 0);
+	registers[X86_RFLAGS] = RFLAGS_AC;
+	expect_rights(CODE_64, 0, 0, 0, 0);
+	put64(0x4000, 0);
+	assert_false(translate(CODE_64, &(uint64_t){0}));
+	assert_int_equal(error, 0);
+}
+
+static void paes_pointers_have_no_rights(void **state)
+{
+	(void)state;
+	registers[X86_CR0] = CR0_PG | CR0_PE | CR0_WP;
+	registers[X86_CR4] = CR4_PAE;
+	registers[X86_CR3] = 0x1000;
+	put64(0x1000, 0x2000 | PRESENT);
+	put64(0x2000, UINT64_C(0x400000) | PRESENT | LARGE | 2 | 4);
+	expect_rights(0x1000, 0, 0, 0, 0);
 }
 
 static void five_level_paging_takes_57_bits(void **state)
@@ -197,9 +254,9 @@ static void five_level_paging_takes_57_bits(void **state)
 	put64(0x5000 + 8 * ((linear >> 48) & 511), 0x6000 | PRESENT);
 	put64(0x6000, 0x7000 | PRESENT);
 	put64(0x7000, 0x0 | PRESENT | LARGE);
-	assert_true(x86_guest_translate(&vcpu, linear + 0x1234, &gpa));
+	assert_true(translate(linear + 0x1234, &gpa));
 	assert_int_equal(gpa, 0x1234);
-	assert_false(x86_guest_translate(&vcpu, UINT64_C(0xfe12) << 48, &gpa));
+	assert_false(translate(UINT64_C(0xfe12) << 48, &gpa));
 }
 
 static void tables_outside_memory_map_nothing(void **state)
@@ -209,11 +266,11 @@ static void tables_outside_memory_map_nothing(void **state)
 	(void)state;
 	set_long_mode();
 	registers[X86_CR3] = UINT64_MAX;
-	assert_false(x86_guest_translate(&vcpu, CODE_64, &gpa));
+	assert_false(translate(CODE_64, &gpa));
 	registers[X86_CR3] = 0x1000;
 	put64(0x4000, UINT64_MAX);
 	uint8_t bytes[X86_INSTRUCTION_MAX];
-	assert_true(x86_guest_translate(&vcpu, CODE_64, &gpa));
+	assert_true(translate(CODE_64, &gpa));
 	assert_int_equal(x86_fetch(&vcpu, bytes, sizeof(bytes)), 0);
 }
 
@@ -390,6 +447,8 @@ int main(void)
 		TEST(pae_paging_has_four_pointers_and_2m_pages),
 		TEST(four_level_paging_has_pages_of_4k_2m_and_1g),
 		TEST(five_level_paging_takes_57_bits),
+		TEST(data_is_reached_with_the_rights_of_all_levels),
+		TEST(paes_pointers_have_no_rights),
 		TEST(tables_outside_memory_map_nothing),
 		TEST(code_is_fetched_across_pages_as_far_as_they_are_mapped),
 		TEST(the_mode_of_code_follows_efer_and_cs),

@@ -362,6 +362,32 @@ static void the_guests_timer_is_the_hosts_when_it_comes_first(void **state)
 	vcpu.deadline = UINT64_MAX;
 }
 
+/* The host's timer has not fired yet when the guest sets its own anew: what was due is due. */
+static void a_timer_that_is_set_anew_when_it_was_due_has_interrupted(void **state)
+{
+	const uint64_t far = UINT64_MAX - 5;
+	struct io_access stop = {
+		.address = LAPIC_BASE + LAPIC_INITIAL_COUNT, .width = 4, .write = true}; /* of 0: stops it */
+
+	(void)state;
+	lapic_mmio_write(&vcpu, LAPIC_SVR, 4, 0x1ff);
+	lapic_mmio_write(&vcpu, LAPIC_LVT_TIMER, 4, BIT(18) | 0xec);
+	assert_true(x86_msr_write(&vcpu, MSR_IA32_TSC_DEADLINE, far));
+	assert_false(arch_vcpu_interrupt_pending(&vcpu));
+	vcpu.lapic.deadline = vcpu.lapic.due = rdtsc();
+	assert_true(x86_msr_write(&vcpu, MSR_IA32_TSC_DEADLINE, far));
+	assert_int_equal(lapic_pending(&vcpu.lapic), 0xec);
+	assert_int_equal(armed, far);
+	lapic_accept(&vcpu.lapic, 0xec);
+	lapic_mmio_write(&vcpu, LAPIC_EOI, 4, 0);
+	lapic_mmio_write(&vcpu, LAPIC_LVT_TIMER, 4, 0xed);
+	lapic_mmio_write(&vcpu, LAPIC_INITIAL_COUNT, 4, 1000); /* over long ago, by the CPU's own counter */
+	assert_int_equal(lapic_pending(&vcpu.lapic), LAPIC_NO_VECTOR);
+	assert_true(x86_apic_mmio(&vcpu, &stop));
+	assert_int_equal(lapic_pending(&vcpu.lapic), 0xed);
+	assert_int_equal(vcpu.lapic.due, LAPIC_TIMER_OFF);
+}
+
 static void the_controllers_answer_on_their_pages(void **state)
 {
 	struct io_access io = {.address = LAPIC_BASE + LAPIC_VERSION, .width = 4};
@@ -432,6 +458,7 @@ int main(void)
 		cmocka_unit_test_setup(pat_takes_only_memory_types_that_exist, set_up),
 		cmocka_unit_test_setup(x2apic_msrs_are_there_in_x2apic_mode, set_up),
 		cmocka_unit_test_setup(the_guests_timer_is_the_hosts_when_it_comes_first, set_up),
+		cmocka_unit_test_setup(a_timer_that_is_set_anew_when_it_was_due_has_interrupted, set_up),
 		cmocka_unit_test_setup(the_controllers_answer_on_their_pages, set_up),
 		cmocka_unit_test_setup(the_clock_is_written_where_the_guest_says, set_up),
 	};

@@ -48,13 +48,13 @@ static int start(void **state)
 
 static void write_register(unsigned index, uint64_t value)
 {
-	ioapic_write(&vm, SELECT, index);
-	ioapic_write(&vm, WINDOW, (uint32_t)value);
+	ioapic_write(&vm, SELECT, 4, index);
+	ioapic_write(&vm, WINDOW, 4, (uint32_t)value);
 }
 
 static uint32_t read_register(unsigned index)
 {
-	ioapic_write(&vm, SELECT, index);
+	ioapic_write(&vm, SELECT, 4, index);
 	return ioapic_read(&vm, WINDOW);
 }
 
@@ -82,7 +82,7 @@ static void registers_are_reached_through_the_window(void **state)
 	assert_int_equal(read_register(ENTRY(24)), 0);
 	write_register(0xff, UINT32_MAX);
 	assert_int_equal(read_register(0xff), 0);
-	ioapic_write(&vm, SELECT, 0x101); /* eight bits */
+	ioapic_write(&vm, SELECT, 4, 0x101); /* eight bits */
 	assert_int_equal(ioapic_read(&vm, SELECT), 1);
 	assert_int_equal(ioapic_read(&vm, 0x20), 0);
 	assert_int_equal(ioapic_read(&vm, EOI), 0);
@@ -153,7 +153,7 @@ static void unmasking_sends_a_level_that_waits(void **state)
 	write_register(ENTRY(10), 0x3a | LEVEL);
 	assert_int_equal(count, 1);
 	write_register(ENTRY(10), 0x3a | LEVEL | MASKED);
-	ioapic_write(&vm, EOI, 0x3a); /* the chip's own EOI register; masked, it waits */
+	ioapic_write(&vm, EOI, 4, 0x3a); /* the chip's own EOI register; masked, it waits */
 	assert_int_equal(count, 1);
 	write_register(ENTRY(10), 0x3a | LEVEL);
 	assert_int_equal(count, 2);
@@ -173,6 +173,39 @@ static void a_level_that_nobody_takes_is_not_waited_for(void **state)
 	assert_int_equal(read_register(ENTRY(11)), 0x3b | LEVEL);
 }
 
+static void a_level_that_found_nobody_is_sent_when_somebody_is_there(void **state)
+{
+	(void)state;
+	nobody = true;
+	set_entry(11, 0x3b | LEVEL, 0);
+	set_entry(12, 0x3c | LEVEL, 0);
+	set_entry(13, 0x3d, 0);
+	ioapic_set_line(&vm, 11, true);
+	ioapic_set_line(&vm, 13, true); /* an edge is over */
+	assert_int_equal(count, 2);
+	nobody = false;
+	ioapic_send_waiting(&vm);
+	assert_int_equal(count, 3);
+	assert_int_equal(sent[2].vector, 0x3b);
+	ioapic_send_waiting(&vm); /* taken by now */
+	assert_int_equal(count, 3);
+}
+
+static void registers_of_32_bits_are_written_as_such_or_not_at_all(void **state)
+{
+	(void)state;
+	set_entry(9, 0x39 | LEVEL, 0xff);
+	ioapic_set_line(&vm, 9, true);
+	ioapic_write(&vm, SELECT, 1, ENTRY(9));
+	ioapic_write(&vm, WINDOW, 1, 0x40);
+	ioapic_write(&vm, WINDOW, 2, 0x40);
+	assert_int_equal(ioapic_read(&vm, WINDOW), 0x39 | LEVEL | REMOTE_IRR);
+	ioapic_write(&vm, EOI, 1, 0x39);
+	assert_int_equal(count, 1);
+	ioapic_write(&vm, SELECT, 2, ENTRY(9) + 1); /* the index register has no more than 8 */
+	assert_int_equal(ioapic_read(&vm, WINDOW), 0xff000000);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -182,6 +215,8 @@ int main(void)
 		cmocka_unit_test_setup(a_level_is_sent_once_until_its_end_and_again_while_it_stays, start),
 		cmocka_unit_test_setup(unmasking_sends_a_level_that_waits, start),
 		cmocka_unit_test_setup(a_level_that_nobody_takes_is_not_waited_for, start),
+		cmocka_unit_test_setup(a_level_that_found_nobody_is_sent_when_somebody_is_there, start),
+		cmocka_unit_test_setup(registers_of_32_bits_are_written_as_such_or_not_at_all, start),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -35,6 +35,7 @@ static struct arch_vcpu cpus[CPUS];
 static uint64_t now;
 static int ended[4]; /* vectors whose end was broadcast to the IOAPIC */
 static unsigned ends;
+static unsigned waiting_sent; /* how often the IOAPIC was asked to send what found nobody */
 
 uint64_t arch_counter(void)
 {
@@ -50,6 +51,12 @@ void ioapic_end_of_interrupt(struct arch_vm *of, unsigned vector)
 {
 	assert_ptr_equal(of, &vm);
 	ended[ends++] = (int)vector;
+}
+
+void ioapic_send_waiting(struct arch_vm *of)
+{
+	assert_ptr_equal(of, &vm);
+	waiting_sent++;
 }
 
 static void write_to(unsigned cpu, unsigned offset, uint64_t value)
@@ -309,7 +316,9 @@ static void a_software_disabled_apic_takes_no_vector_but_keeps_what_it_has(void 
 	assert_int_equal(read_from(0, LAPIC_LVT_LINT0), MASKED | 0x700);
 	write_to(0, LAPIC_LVT_LINT0, 0x700); /* cannot be unmasked */
 	assert_int_equal(read_from(0, LAPIC_LVT_LINT0), MASKED | 0x700);
+	waiting_sent = 0;
 	write_to(0, LAPIC_SVR, ENABLED);
+	assert_int_equal(waiting_sent, 1);
 	takes(0, 0x44);
 }
 

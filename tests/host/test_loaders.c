@@ -278,7 +278,7 @@ static void an_arm64_image_finds_its_device_tree_in_x0(void **state)
 	uint64_t address, bytes;
 	struct uart_description uart;
 	assert_true(fdt_open(&fdt, blob, sizeof(blob)));
-	assert_true(fdt_memory(&fdt, 0, &address, &bytes));
+	assert_true(fdt_reg(&fdt, fdt_find_path(&fdt, "/memory", SIZE_MAX), 0, &address, &bytes));
 	assert_int_equal(address, 0x40000000);
 	assert_int_equal(bytes, RAM_BYTES);
 	assert_true(fdt_console(&fdt, &uart));

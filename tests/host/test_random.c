@@ -3,6 +3,7 @@
 /*
  * The random generator: ChaCha20 by the RFC's vectors, and what the generator makes of it.
  */
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -85,6 +86,49 @@ static void each_seed_changes_what_comes(void **state)
 	assert_memory_not_equal(c, d, sizeof(c));
 }
 
+#define STACK_BYTES 0x10000
+
+static _Alignas(4096) uint8_t stack[STACK_BYTES];
+static struct random generator;
+
+static void *draw(void *unused)
+{
+	static uint8_t output[100];
+	(void)unused;
+	random_bytes(&generator, output, sizeof(output));
+	return NULL;
+}
+
+static unsigned times_on_stack(const uint32_t key[8])
+{
+	unsigned times = 0;
+	for (size_t i = 0; i + 2 * sizeof(*key) <= sizeof(stack); i++) {
+		for (unsigned word = 0; word < 8; word += 2) {
+			times += memcmp(stack + i, key + word, 2 * sizeof(*key)) == 0;
+		}
+	}
+	return times;
+}
+
+/* On a stack of its own, which can be searched afterwards. */
+static void neither_the_old_key_nor_the_new_one_stays_on_the_stack(void **state)
+{
+	(void)state;
+	static const uint8_t seed[RANDOM_SEED_BYTES] = {9, 8, 7};
+	struct random before;
+	pthread_attr_t attributes;
+	pthread_t thread;
+	random_seed(&generator, seed);
+	before = generator;
+	assert_int_equal(pthread_attr_init(&attributes), 0);
+	assert_int_equal(pthread_attr_setstack(&attributes, stack, sizeof(stack)), 0);
+	assert_int_equal(pthread_create(&thread, &attributes, draw, NULL), 0);
+	assert_int_equal(pthread_join(thread, NULL), 0);
+	assert_int_equal(times_on_stack(before.key), 0);
+	assert_int_equal(times_on_stack(generator.key), 0);
+	pthread_attr_destroy(&attributes);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -92,6 +136,7 @@ int main(void)
 		cmocka_unit_test(output_follows_the_next_key_in_the_stream),
 		cmocka_unit_test(every_length_is_filled_and_no_more),
 		cmocka_unit_test(each_seed_changes_what_comes),
+		cmocka_unit_test(neither_the_old_key_nor_the_new_one_stays_on_the_stack),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

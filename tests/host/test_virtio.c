@@ -279,8 +279,8 @@ static void a_busy_device_can_be_reset(void **state)
 	(void)state;
 	const struct descriptor large[] = {{BUFFERS, 10 * SLICE, 0, 0}, {BUFFERS + MIB(1), 10 * SLICE, WRITE, 0}};
 	add_chain(queue, large, ARRAY_SIZE(large));
-	assert_true(echo.device.ops->write(&echo.device, 0x050, 4, 0));
-	assert_true(echo.device.busy);
+	assert_int_equal(echo.device.ops->write(&echo.device, 0x050, 4, 0), BUS_BUSY);
+	assert_true(echo.busy);
 	put(&driver, 0x070, 0);
 	assert_int_equal(driver.goes, 1);
 	driver_start(&driver, &echo, 0, 0);
@@ -292,8 +292,8 @@ static void any_write_waits_for_a_busy_device(void **state)
 	(void)state;
 	const struct descriptor large[] = {{BUFFERS, 3 * SLICE, 0, 0}, {BUFFERS + MIB(1), 3 * SLICE, WRITE, 0}};
 	add_chain(queue, large, ARRAY_SIZE(large));
-	assert_true(echo.device.ops->write(&echo.device, 0x050, 4, 0));
-	assert_true(echo.device.busy);
+	assert_int_equal(echo.device.ops->write(&echo.device, 0x050, 4, 0), BUS_BUSY);
+	assert_true(echo.busy);
 	put(&driver, 0x064, 1);
 	assert_used(queue, 0, 3 * SLICE);
 }

@@ -5,6 +5,10 @@
  */
 #include "virtio_driver.h"
 
+#include <sys/mman.h>
+
+#include "mm/frame_quota.h"
+
 #define SECTOR 512
 #define BLOCK  4096
 
@@ -20,6 +24,7 @@ enum { OK, IOERR, UNSUPP };
 #define DATA   (BUFFERS + 0x1000)
 
 static struct virtio_blk disk;
+static struct blk_overlay overlay;
 static struct driver driver;
 static struct driver_queue *const queue = &driver.queue[0];
 static uint8_t image[IMAGE_BYTES], original[IMAGE_BYTES];
@@ -32,7 +37,8 @@ static void start(bool readonly)
 		image[i] = original[i] = (uint8_t)(i * 7 + i / BLOCK + 1);
 	}
 	struct virtio_place place = driver_place(&driver, "virtio-blk 0");
-	virtio_blk_init(&disk, &place, image, sizeof(image), readonly, &arena.hal);
+	blk_overlay_init(&overlay, sizeof(image), &arena.hal);
+	virtio_blk_init(&disk, &place, image, sizeof(image), readonly ? NULL : &overlay);
 	driver_start(&driver, &disk.virtio, F_INDIRECT, 0);
 }
 
@@ -55,7 +61,8 @@ static int teardown(void **state)
 {
 	(void)state;
 	assert_memory_equal(image, original, sizeof(image));
-	virtio_blk_destroy(&disk);
+	blk_overlay_destroy(&overlay);
+	assert_int_equal(overlay.frames, 0);
 	machine_end();
 	return 0;
 }
@@ -201,6 +208,50 @@ static void without_frames_a_write_fails_and_the_disk_lives_on(void **state)
 	assert_data_is(0x55, 0, BLOCK);
 }
 
+static void no_bad_free(hpa_t base, uint64_t count)
+{
+	(void)base, (void)count;
+	fail();
+}
+
+#define HOST_BASE  GIB(3) /* no pointer */
+#define HOST_BYTES MIB(4)
+
+/* On frames that the guest's memory does not come from, most of which are kept for tables. */
+static void writes_stop_at_the_reserve(void **state)
+{
+	(void)state;
+	static const struct memory_region region = {HOST_BASE, HOST_BYTES / FRAME_SIZE, MEMORY_CONVENTIONAL};
+	void *memory = mmap(NULL, HOST_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	struct frame_bump bump;
+	struct frame_bitmap frames;
+	struct frame_counts counts, after;
+	struct frame_quota quota;
+	struct virtio_place place = driver_place(&driver, "virtio-blk 0");
+	assert_true(memory != MAP_FAILED);
+	frame_bump_init(&bump, &region, 1);
+	assert_status(frame_bitmap_init(&frames, &bump, (uintptr_t)memory - HOST_BASE), MM_OK);
+	frame_quota_init(&quota, &frames, FRAME_NO_LIMIT, no_bad_free);
+	assert_true(frame_counts(&frames, &counts));
+	frame_reserve(&frames, counts.free - 10);
+	blk_overlay_init(&overlay, sizeof(image), &quota.hal);
+	virtio_blk_init(&disk, &place, image, sizeof(image), &overlay);
+	driver_start(&driver, &disk.virtio, 0, 0);
+	fill_data(0x55, 16 * BLOCK);
+	assert_int_equal(request(TYPE_OUT, 0, 8 * BLOCK), OK); /* and two tables */
+	assert_int_equal(request(TYPE_OUT, 8 * BLOCK / SECTOR, BLOCK), IOERR);
+	assert_int_equal(request(TYPE_OUT, 0, 8 * BLOCK), OK); /* those are there */
+	assert_true(frame_counts(&frames, &after));
+	assert_int_equal(after.free, counts.free - 10);
+	hpa_t table = quota.hal.alloc_frames(&quota.hal, 0, FRAME_TABLE);
+	assert_int_not_equal(table, HPA_NONE);
+	quota.hal.free_frames(&quota.hal, table, 0, FRAME_TABLE);
+	blk_overlay_destroy(&overlay);
+	assert_true(frame_counts(&frames, &after));
+	assert_memory_equal(&after, &counts, sizeof(after));
+	munmap(memory, HOST_BYTES);
+}
+
 static void requests_beyond_the_end_fail(void **state)
 {
 	(void)state;
@@ -223,7 +274,7 @@ static void a_readonly_disk_refuses_writes(void **state)
 	assert_int_equal(request(TYPE_OUT, 0, SECTOR), IOERR);
 	assert_int_equal(request(TYPE_IN, 0, SECTOR), OK);
 	assert_data(original, SECTOR);
-	assert_int_equal(disk.map, HPA_NONE);
+	assert_int_equal(overlay.map, HPA_NONE);
 }
 
 static void flush_and_identity_are_answered_and_others_are_not_supported(void **state)
@@ -301,6 +352,20 @@ static void a_reset_keeps_what_was_written(void **state)
 	assert_data_is(0x77, 0, SECTOR);
 }
 
+static void what_was_written_outlives_the_device(void **state)
+{
+	(void)state;
+	struct virtio_place place = driver_place(&driver, "virtio-blk 0");
+	fill_data(0x66, BLOCK);
+	assert_int_equal(request(TYPE_OUT, 5, BLOCK), OK);
+	assert_int_equal(overlay.frames, 4); /* two blocks and two tables */
+	virtio_blk_init(&disk, &place, image, sizeof(image), &overlay);
+	driver_start(&driver, &disk.virtio, 0, 0);
+	fill_data(0, 4 * BLOCK);
+	assert_int_equal(request(TYPE_IN, 5, BLOCK), OK);
+	assert_data_is(0x66, 0, BLOCK);
+}
+
 #define TEST(name, setup) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -313,6 +378,7 @@ int main(void)
 		TEST(what_is_written_is_read_back_and_nothing_else_changes, setup),
 		TEST(blocks_are_taken_as_they_are_written, setup),
 		TEST(without_frames_a_write_fails_and_the_disk_lives_on, setup),
+		TEST(writes_stop_at_the_reserve, setup),
 		TEST(requests_beyond_the_end_fail, setup),
 		TEST(a_readonly_disk_refuses_writes, setup_readonly),
 		TEST(flush_and_identity_are_answered_and_others_are_not_supported, setup),
@@ -320,6 +386,7 @@ int main(void)
 		TEST(a_request_without_header_or_status_breaks_the_queue, setup),
 		TEST(a_write_from_outside_of_memory_shows_no_other_frame, setup),
 		TEST(a_reset_keeps_what_was_written, setup),
+		TEST(what_was_written_outlives_the_device, setup),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -26,14 +26,14 @@ static int setup(void **state)
 	static const char *const names[] = {"vm test", "vm other", "vm third"};
 	(void)state;
 	machine_start();
+	clock_step = NET_PATIENCE_MAX;
 	memset(net, 0, sizeof(net));
 	memset(driver, 0, sizeof(driver));
 	for (unsigned i = 0; i < DEVICES; i++) {
 		struct virtio_place place = driver_place(&driver[i], "virtio-net 0");
 		place.log_name = names[i];
 		net_mac(names[i], 0, mac[i]);
-		assert_true(net_switch_attach(&net[i].port, "lan"));
-		virtio_net_init(&net[i], &place, mac[i]);
+		assert_true(virtio_net_init(&net[i], &place, mac[i], "lan"));
 		driver_start(&driver[i], &net[i].virtio, 0, i);
 	}
 	return 0;
@@ -56,20 +56,25 @@ static void give_buffer(unsigned n)
 	add_chain(queue, &one, 1);
 }
 
-/* `payload` bytes of `value` after the addresses and an EtherType. */
-static void send(unsigned n, const uint8_t *to, const uint8_t *from, uint8_t value, uint32_t payload)
+/* Makes a frame available: `payload` bytes of `value` after the addresses and an EtherType. */
+static void offer_frame(unsigned n, const uint8_t *to, const uint8_t *from, uint8_t value, uint32_t payload)
 {
 	const struct descriptor parts[] = {
 		{SEND_BUFFER(n), HEADER, 0, 0},
 		{SEND_BUFFER(n) + HEADER, NET_HEADER_BYTES + payload, 0, 0},
 	};
-	uint32_t head, written;
 	gpa_t frame = SEND_BUFFER(n) + HEADER;
 	poke(frame, to, NET_MAC_BYTES);
 	poke(frame + 6, from, NET_MAC_BYTES);
 	poke_16(frame + 12, 0x0008);
 	assert_int_equal(guest_fill(&space, frame + NET_HEADER_BYTES, value, payload, 0), payload);
 	add_chain(&driver[n].queue[SEND], parts, ARRAY_SIZE(parts));
+}
+
+static void send(unsigned n, const uint8_t *to, const uint8_t *from, uint8_t value, uint32_t payload)
+{
+	uint32_t head, written;
+	offer_frame(n, to, from, value, payload);
 	notify(&driver[n], SEND);
 	assert_true(take_used(&driver[n].queue[SEND], &head, &written));
 	assert_int_equal(written, 0);
@@ -209,6 +214,92 @@ static void frames_without_a_buffer_are_dropped_and_counted(void **state)
 	assert_int_equal(net[1].port.dropped, 1);
 }
 
+/* 0 and 1 know each other, and 1 has taken a frame. */
+static void introduce(void)
+{
+	give_buffer(0);
+	give_buffer(1);
+	send(1, broadcast, mac[1], 0, 46);
+	assert_received(0, 0, 46);
+	send(0, mac[1], mac[0], 1, 46);
+	assert_received(1, 1, 46);
+	clock_step = 1000;
+}
+
+/* One execution of the notification. */
+static enum bus_result notify_once(unsigned n)
+{
+	return driver[n].device->device.ops->write(&driver[n].device->device, 0x050, 4, SEND);
+}
+
+static void a_frame_waits_for_a_receiver_that_has_no_buffer_just_now(void **state)
+{
+	(void)state;
+	introduce();
+	offer_frame(0, mac[1], mac[0], 0xa1, 46);
+	assert_int_equal(notify_once(0), BUS_WAITS);
+	assert_nothing_used(&driver[0].queue[SEND]);
+	give_buffer(0);
+	send(2, broadcast, mac[2], 0xa2, 46); /* others have the switch meanwhile, and the place of the frame */
+	assert_received(0, 0xa2, 46);
+	assert_int_equal(notify_once(0), BUS_WAITS);
+	give_buffer(1);
+	assert_int_equal(notify_once(0), BUS_DONE);
+	assert_received(1, 0xa1, 46);
+	assert_int_equal(net[1].port.dropped, 1); /* the broadcast, which waits for nobody */
+	assert_int_equal(net[0].port.sent, 2);
+}
+
+static void a_receiver_is_waited_for_no_longer_than_it_has_earned(void **state)
+{
+	(void)state;
+	introduce();
+	offer_frame(0, mac[1], mac[0], 0xa3, 46);
+	assert_int_equal(notify_once(0), BUS_WAITS);
+	clock_now += NET_PATIENCE_FRAME - 10000;
+	assert_int_equal(notify_once(0), BUS_WAITS);
+	clock_now += 10000;
+	assert_int_equal(notify_once(0), BUS_DONE);
+	assert_int_equal(net[1].port.dropped, 1);
+	send(0, mac[1], mac[0], 0xa4, 46); /* and not again before it took one */
+	assert_int_equal(driver[0].goes, 1);
+	assert_int_equal(net[1].port.dropped, 2);
+}
+
+static void two_that_have_no_buffers_do_not_wait_for_each_other(void **state)
+{
+	(void)state;
+	introduce();
+	offer_frame(0, mac[1], mac[0], 0xa5, 46);
+	assert_int_equal(notify_once(0), BUS_WAITS);
+	send(1, mac[0], mac[1], 0xa6, 46);
+	assert_int_equal(driver[1].goes, 1);
+	assert_int_equal(net[0].port.dropped, 1);
+}
+
+static void nobody_waits_for_a_receiver_that_is_reset_or_gone(void **state)
+{
+	(void)state;
+	introduce();
+	offer_frame(0, mac[1], mac[0], 0xa7, 46);
+	assert_int_equal(notify_once(0), BUS_WAITS);
+	put(&driver[1], 0x070, 0);
+	assert_int_equal(notify_once(0), BUS_DONE);
+	assert_int_equal(net[1].port.dropped, 0);
+}
+
+/* 64 KiB a go: frames of 46 bytes to two receivers cost three times the least. */
+static void every_copy_of_a_frame_is_charged(void **state)
+{
+	(void)state;
+	for (unsigned i = 0; i < QUEUE_SIZE / 2; i++) {
+		offer_frame(0, broadcast, mac[0], 0xa8, 1500);
+	}
+	driver[0].device->budget = 0;
+	assert_int_equal(notify_once(0), BUS_DONE);
+	assert_int_equal(KIB(64) - driver[0].device->budget, QUEUE_SIZE / 2 * 3 * (HEADER + NET_HEADER_BYTES + 1500));
+}
+
 static void a_buffer_that_is_too_small_stays_for_the_next_frame(void **state)
 {
 	(void)state;
@@ -317,6 +408,11 @@ int main(void)
 		TEST(a_station_that_moves_is_found_again),
 		TEST(a_frame_to_its_own_port_goes_nowhere),
 		TEST(frames_without_a_buffer_are_dropped_and_counted),
+		TEST(a_frame_waits_for_a_receiver_that_has_no_buffer_just_now),
+		TEST(a_receiver_is_waited_for_no_longer_than_it_has_earned),
+		TEST(two_that_have_no_buffers_do_not_wait_for_each_other),
+		TEST(nobody_waits_for_a_receiver_that_is_reset_or_gone),
+		TEST(every_copy_of_a_frame_is_charged),
 		TEST(a_buffer_that_is_too_small_stays_for_the_next_frame),
 		TEST(frames_of_full_length_pass_and_longer_or_shorter_ones_do_not),
 		TEST(a_frame_without_header_breaks_the_sender_alone),

@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+// sources: arch/x86_64/svm_interrupts.c arch/x86_64/lapic.c
+/*
+ * What SVM's entries are given: vectors, NMIs, and the windows that are opened where the guest can take none. The VMCB
+ * and the local APIC are memory; the test plays the CPU.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "arch/x86_64/svm.h"
+
+#define HANDLER 0x1000 /* where the NMI handler's IRET is */
+
+static struct vmcb vmcb;
+static uint32_t page[LAPIC_BYTES / sizeof(uint32_t)];
+static struct arch_vm vm;
+static struct arch_vcpu vcpu;
+
+uint64_t arch_counter(void)
+{
+	return 1000;
+}
+
+uint64_t arch_counter_hz(void)
+{
+	return 1000000;
+}
+
+void ioapic_end_of_interrupt(struct arch_vm *of, unsigned vector)
+{
+	(void)of, (void)vector;
+}
+
+void ioapic_send_waiting(struct arch_vm *of)
+{
+	(void)of;
+}
+
+static int start(void **state)
+{
+	(void)state;
+	memset(&vmcb, 0, sizeof(vmcb));
+	memset(&vcpu, 0, sizeof(vcpu));
+	vcpu.vm = &vm;
+	vm.first_vcpu = &vcpu;
+	vcpu.lapic.registers = page;
+	vcpu.svm.vmcb = &vmcb;
+	vcpu.svm.iret_rip = SVM_NO_CALL;
+	lapic_reset(&vcpu);
+	lapic_mmio_write(&vcpu, LAPIC_SVR, 4, 0x1ff);
+	vmcb.save.rflags = RFLAGS_IF;
+	return 0;
+}
+
+static void send(uint8_t delivery, uint8_t vector)
+{
+	const struct apic_message message = {.everyone = true, .delivery = delivery, .vector = vector};
+	assert_true(lapic_send(&vm, &message));
+	assert_true(vcpu.interrupts);
+}
+
+/* An entry that is asked for; the CPU takes what it is given. 0: nothing was. */
+static uint64_t enter(void)
+{
+	assert_true(vcpu.interrupts);
+	svm_inject_interrupts(&vcpu);
+	uint64_t event = vmcb.control.event_injection;
+	vmcb.control.event_injection = 0;
+	return event & EVENT_VALID ? event & UINT8_MAX : 0;
+}
+
+static bool irets_exit(void)
+{
+	return vmcb.control.intercept_misc1 & INTERCEPT_IRET;
+}
+
+static void a_second_nmi_waits_for_the_iret_and_its_end(void **state)
+{
+	(void)state;
+	vmcb.save.rip = HANDLER - 0x10;
+	send(APIC_NMI, 0);
+	assert_int_equal(enter(), X86_NMI);
+	assert_true(irets_exit());
+	send(APIC_NMI, 0);
+	assert_int_equal(enter(), 0);
+	vmcb.save.rip = HANDLER;
+	svm_end_of_nmi(&vcpu); /* the IRET has exited, and is yet to be executed */
+	assert_false(irets_exit());
+	assert_int_equal(enter(), 0);
+	vmcb.save.rip = 0x5000;
+	assert_int_equal(enter(), X86_NMI);
+	assert_true(irets_exit());
+}
+
+static void an_nmi_that_arrives_after_the_iret_is_taken_at_once(void **state)
+{
+	(void)state;
+	send(APIC_NMI, 0);
+	assert_int_equal(enter(), X86_NMI);
+	vmcb.save.rip = HANDLER;
+	svm_end_of_nmi(&vcpu);
+	assert_int_equal(enter(), 0);
+	vmcb.save.rip = 0x5000; /* where it returned to */
+	vcpu.interrupts = 0;
+	send(APIC_NMI, 0);
+	assert_int_equal(enter(), X86_NMI);
+	/* And one that arrives when RIP happens to be at that IRET again, by way of an entry elsewhere. */
+	vmcb.save.rip = HANDLER;
+	svm_end_of_nmi(&vcpu);
+	send(APIC_NMI, 0);
+	assert_int_equal(enter(), 0);
+	vmcb.save.rip = 0x6000;
+	assert_int_equal(enter(), X86_NMI);
+}
+
+static void an_nmi_goes_before_a_vector_and_waits_for_a_shadow(void **state)
+{
+	(void)state;
+	vmcb.control.interrupt_shadow = INTERRUPT_SHADOW;
+	send(APIC_NMI, 0);
+	send(APIC_FIXED, 0x40);
+	assert_int_equal(enter(), 0);
+	vmcb.control.interrupt_shadow = 0;
+	assert_int_equal(enter(), X86_NMI);
+	assert_int_equal(enter(), 0x40);
+	assert_false(vcpu.interrupts);
+}
+
+static void a_vector_that_cannot_be_taken_opens_a_window(void **state)
+{
+	(void)state;
+	vmcb.save.rflags = 0;
+	send(APIC_FIXED, 0x40);
+	assert_int_equal(enter(), 0);
+	assert_true(vmcb.control.intercept_misc1 & INTERCEPT_VINTR);
+	assert_true(vmcb.control.virtual_interrupt & V_IRQ);
+	vmcb.save.rflags = RFLAGS_IF;
+	assert_int_equal(enter(), 0x40);
+	assert_false(vmcb.control.intercept_misc1 & INTERCEPT_VINTR);
+	assert_false(vmcb.control.virtual_interrupt & V_IRQ);
+}
+
+static void a_vector_that_cr8_holds_back_waits_for_its_write(void **state)
+{
+	(void)state;
+	vmcb.control.virtual_interrupt = 5; /* the guest's own write */
+	send(APIC_FIXED, 0x40);
+	assert_int_equal(enter(), 0);
+	assert_true(vmcb.control.intercept_cr & INTERCEPT_CR8_WRITE);
+	assert_false(vmcb.control.intercept_misc1 & INTERCEPT_VINTR);
+	assert_false(vcpu.interrupts);
+	svm_put_cr8(&vcpu, 3);
+	assert_int_equal(enter(), 0x40);
+	assert_false(vmcb.control.intercept_cr & INTERCEPT_CR8_WRITE);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup(a_second_nmi_waits_for_the_iret_and_its_end, start),
+		cmocka_unit_test_setup(an_nmi_that_arrives_after_the_iret_is_taken_at_once, start),
+		cmocka_unit_test_setup(an_nmi_goes_before_a_vector_and_waits_for_a_shadow, start),
+		cmocka_unit_test_setup(a_vector_that_cannot_be_taken_opens_a_window, start),
+		cmocka_unit_test_setup(a_vector_that_cr8_holds_back_waits_for_its_write, start),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
