@@ -5,9 +5,9 @@
  */
 #include "vcpu.h"
 
+#include "firmware.h"
 #include "gic_host.h"
 #include "lib/string.h"
-#include "psci.h"
 #include "timer.h"
 
 /* What a guest's HCR_EL2 has on every CPU. */
@@ -148,6 +148,7 @@ void arch_vcpu_load(struct arch_vcpu *vcpu)
 	if (cpu->loaded) {
 		arch_vcpu_put(cpu->loaded);
 	}
+	arm_firmware_forget_branches();
 	load_el1(vcpu);
 	arm_fp_load(&vcpu->fp);
 	sysreg_write(elr_el2, vcpu->pc);
@@ -262,7 +263,8 @@ unsigned arch_vm_devices(const struct arch_vm *vm, struct arch_vm_device *device
 static int firmware_call(struct arch_vcpu *vcpu, struct vm_exit *exit, uint64_t esr)
 {
 	uint64_t result;
-	enum psci_action action = psci_call((uint32_t)vcpu->x[0], &vcpu->x[1], vcpu->vm->vcpus, &result);
+	const struct psci_machine machine = {.vcpus = vcpu->vm->vcpus, .workarounds = arm_workarounds};
+	enum psci_action action = psci_call((uint32_t)vcpu->x[0], &vcpu->x[1], &machine, &result);
 
 	exit->raw = esr;
 	switch (action) {
@@ -276,6 +278,9 @@ static int firmware_call(struct arch_vcpu *vcpu, struct vm_exit *exit, uint64_t 
 		vcpu->x[0] = result;
 		/* Standby may end at any time, and with nothing that could end it, it does at once. */
 		return arch_vcpu_interrupt_pending(vcpu) || !arch_vcpu_wakeable(vcpu) ? ARM_RUN_ON : VM_EXIT_HALT;
+	case PSCI_FIRMWARE:
+		arm_firmware_call((uint32_t)vcpu->x[0]);
+		__attribute__((fallthrough));
 	case PSCI_RETURN:
 	default:
 		vcpu->x[0] = result;
