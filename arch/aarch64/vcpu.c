@@ -74,7 +74,10 @@ void arch_vcpu_start(struct arch_vcpu *vcpu, const struct arch_entry *entry)
 	vcpu->cntp_cval = 0;
 	vcpu->hcr = guest_hcr();
 	vgic_reset(vcpu);
-	arch_clean_guest_memory(NULL, 0); /* no data; instruction caches */
+	if (!arm_features.force_write_back) {
+		arm_clean_guest(vcpu->vm);
+	}
+	arm_empty_instruction_caches();
 	if (loaded) {
 		arch_vcpu_load(vcpu);
 	}

@@ -22,6 +22,7 @@
 uint64_t arm_guest_pa_range(void);
 /* Writes all of the guest's memory that is there back to the point of coherency, and drops it from the caches. */
 void arm_clean_guest(struct arch_vm *vm);
+void arm_empty_instruction_caches(void);
 
 /* ---- sysreg.c ---- */
 

@@ -6,12 +6,13 @@
  * Caches. A guest starts with its MMU and caches off: it then reads and writes memory past the caches, while what the
  * hypervisor wrote there (zeros, an image) may still lie in them. With FEAT_S2FWB stage 2 makes every access of the
  * guest's cacheable, whatever its stage 1 says, and nothing is to be done. Without it
- *   - every frame that mm fills is cleaned and invalidated before the guest goes on (fault.c), and so is what loaders
- *     wrote (arch_clean_guest_memory): a guest never finds a line that the hypervisor has dirtied;
+ *   - all memory that a guest has is cleaned and invalidated before its vCPU starts, and every frame that a fault fills
+ *     before the guest goes on (fault.c): it never finds a line that the hypervisor has dirtied;
  *   - maintenance by set and way, which cannot be meant for one guest, cleans all of the guest's memory (sysreg.c);
  *   - a guest that turns its caches on or off after that is noticed by HCR_EL2.TVM, and its memory cleaned again.
- * Instruction caches may hold what a frame contained in an earlier life: they are emptied before a vCPU starts and
- * after each load of an image.
+ * With or without it, instructions are fetched past the data caches: what a loader writes is cleaned
+ * (arch_clean_guest_memory), and the instruction caches, which may hold what a frame contained in an earlier life, are
+ * emptied before a vCPU starts.
  */
 #include "vm.h"
 
@@ -171,7 +172,7 @@ void arch_vm_flush(struct arch_vm *vm, const struct gpa_range *ranges, unsigned 
 
 /* ---- caches ---- */
 
-static void empty_instruction_caches(void)
+void arm_empty_instruction_caches(void)
 {
 	__asm__ volatile("ic ialluis" : : : "memory");
 	dsb(ish);
@@ -181,7 +182,6 @@ static void empty_instruction_caches(void)
 void arch_clean_guest_memory(const void *memory, size_t bytes)
 {
 	arm_clean_invalidate(memory, bytes);
-	empty_instruction_caches();
 }
 
 void arm_clean_guest(struct arch_vm *vm)
