@@ -11,8 +11,8 @@ from harness import Failure, Test, came_back, equal, run, vm
 MACHINES = [
     ("svm", (), 33, 8),
     ("vmx", (), 33, 30),
-    ("el2", (), 70, 6),
-    ("el2", ("--cpu", "cortex-a72", "--gic", "2"), 70, 6),
+    ("el2", (), 80, 6),
+    ("el2", ("--cpu", "cortex-a72", "--gic", "2"), 80, 6),
 ]
 
 
