@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The machine's firmware behind SMC: what it does against speculation attacks, for us and for guests (psci.c tells
- * them). arch.c sets it up, vcpu.c calls.
+ * them), and its random generator. arch.c sets it up, vcpu.c and entropy.c call.
  */
 #pragma once
+
+#include <stdbool.h>
 
 #include "psci.h"
 
@@ -13,6 +15,8 @@ struct arch_host;
 extern int32_t arm_workarounds[PSCI_WORKAROUNDS];
 
 void arm_firmware_init(const struct arch_host *host);
+/* 64 bits from the firmware's generator (DEN0098). False: it has none, or no entropy left. */
+bool arm_firmware_random(uint64_t *value);
 /* A call that arm_workarounds says is there. */
 void arm_firmware_call(uint32_t function);
 /* Another guest follows: nothing that the one before taught this CPU's branch predictors may steer it. */

@@ -178,6 +178,12 @@ static void what_the_table_does_not_name_reads_as_zero(void **state)
 	}
 }
 
+static void debug_is_the_hosts_and_nothing_beside_it(void **state)
+{
+	(void)state;
+	assert_int_equal(id_register(5, 0, UINT64_C(0x1111111123114519), &machine3), UINT64_C(0xf020104006));
+}
+
 static void memory_is_as_wide_as_the_guests_not_the_hosts(void **state)
 {
 	(void)state;
@@ -218,6 +224,7 @@ int main(void)
 		cmocka_unit_test(a_guest_sees_one_exception_level_and_no_extensions),
 		cmocka_unit_test(absent_floating_point_stays_absent),
 		cmocka_unit_test(what_the_table_does_not_name_reads_as_zero),
+		cmocka_unit_test(debug_is_the_hosts_and_nothing_beside_it),
 		cmocka_unit_test(memory_is_as_wide_as_the_guests_not_the_hosts),
 		cmocka_unit_test(pointer_authentication_is_hidden),
 	};
