@@ -141,7 +141,11 @@ static unsigned gather(struct arch_vcpu *vcpu, uint32_t *candidates)
 	unsigned count = 0;
 	for (unsigned i = 0; i <= VGIC_SPI_BANKS; i++) {
 		const struct vgic_bank *bank = vgic_bank(vcpu, i);
-		uint32_t wanted = bank_deliverable(&vcpu->vm->vgic, bank) | bank->active;
+		uint32_t wanted = bank->active | ((bank->latched | bank->line) & bank->enabled);
+		if (likely(wanted == 0)) {
+			continue;
+		}
+		wanted = bank_deliverable(&vcpu->vm->vgic, bank) | bank->active;
 		while (wanted != 0) {
 			unsigned intid = i * VGIC_BANK_INTIDS + (unsigned)__builtin_ctz(wanted);
 			wanted &= wanted - 1;
