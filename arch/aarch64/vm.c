@@ -6,8 +6,9 @@
  * Caches. A guest starts with its MMU and caches off: it then reads and writes memory past the caches, while what the
  * hypervisor wrote there (zeros, an image) may still lie in them. With FEAT_S2FWB stage 2 makes every access of the
  * guest's cacheable, whatever its stage 1 says, and nothing is to be done. Without it
- *   - all memory that a guest has is cleaned and invalidated before its vCPU starts, and every frame that a fault fills
- *     before the guest goes on (fault.c): it never finds a line that the hypervisor has dirtied;
+ *   - every frame that mm fills is cleaned and invalidated before a guest can reach it (mm_hal's clean), and so is all
+ *     memory that a guest has, with what loaders wrote, before its vCPU starts: it never finds a line that the
+ *     hypervisor has dirtied;
  *   - maintenance by set and way, which cannot be meant for one guest, cleans all of the guest's memory (sysreg.c);
  *   - a guest that turns its caches on or off after that is noticed by HCR_EL2.TVM, and its memory cleaned again.
  * With or without it, instructions are fetched past the data caches: what a loader writes is cleaned
@@ -22,7 +23,6 @@
 
 #define VMIDS           256 /* 8 bits: every CPU has those. 0 stands for no guest. */
 #define FLUSH_PAGES_MAX 64  /* more than so many one by one: all at once */
-#define LEVEL_2M_SHIFT  21
 
 static struct npt_format stage2;
 static uint64_t vmids[VMIDS / 64] = {1};
@@ -46,6 +46,7 @@ bool arm_stage2_init(void)
 	                     TCR_IRGN0_WRITE_BACK | TCR_ORGN0_WRITE_BACK | TCR_SH0_INNER | TCR_TG0_4K |
 	                     arm_physical_size() << TCR_PS_LOW | (arm_features.hardware_dirty ? VTCR_HA | VTCR_HD : 0));
 	sysreg_write(vttbr_el2, 0);
+	arm_hal->clean = arm_features.force_write_back ? NULL : arm_clean_invalidate;
 	isb();
 	tlbi(alle1is);
 	dsb(ish);
