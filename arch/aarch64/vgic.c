@@ -213,19 +213,21 @@ static void place(struct arch_vcpu *vcpu, unsigned index, unsigned intid)
 	vcpu->vgic.lr_used |= (uint16_t)(1U << index);
 }
 
-/* The physical interrupt that is held must not outlive the reason for it. */
+/*
+ * Of the loaded vCPU, by the timer's own word: the physical interrupt that is held must not outlive the reason for it,
+ * and a timer that is due need not be waited for. A vCPU in WFI that is woken because its timer is due finds it so.
+ */
 static void check_timer(struct arch_vcpu *vcpu)
 {
 	struct vgic_bank *bank = &vcpu->vgic.private;
 	uint32_t bit = UINT32_C(1) << VGIC_VIRTUAL_TIMER;
-	if (!vcpu->vgic.timer_held || (bank->active & bit)) {
+	bool held = vcpu->vgic.timer_held;
+	if ((held && (bank->active & bit)) || arm_virtual_timer_asserted() == held) {
 		return;
 	}
-	if (!arm_virtual_timer_asserted()) {
-		bank->line &= ~bit;
-		vcpu->vgic.timer_held = false;
-		gic_hold_virtual_timer(false);
-	}
+	bank->line = held ? bank->line & ~bit : bank->line | bit;
+	vcpu->vgic.timer_held = !held;
+	gic_hold_virtual_timer(!held);
 }
 
 void vgic_update(struct arch_vcpu *vcpu)
@@ -297,6 +299,9 @@ bool vgic_pending(struct arch_vcpu *vcpu)
 
 	spin_lock(&vcpu->vm->vgic.lock);
 	vgic_fold(vcpu);
+	if (vcpu->loaded) {
+		check_timer(vcpu);
+	}
 	unsigned count = gather(vcpu, candidates);
 	for (unsigned i = 0; i < count && !found; i++) {
 		unsigned intid = candidates[i] & UINT16_MAX;
