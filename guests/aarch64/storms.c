@@ -101,6 +101,8 @@ static void hvc_storm(void)
 #define INSTRUCTION_MSR 0xd5100000u
 #define SYSTEM_SPACE    0xd5000000u /* MSR, MRS, SYS, hints and barriers */
 #define SYSTEM_BITS     0x003fffe3u /* from or to x0 to x3 */
+#define OP0_3           (3u << 19)
+#define OP1_NONZERO     (7u << 16)
 
 static uint32_t encoding(unsigned op0, unsigned op1, unsigned crn, unsigned crm, unsigned op2)
 {
@@ -142,7 +144,11 @@ static void wreck(void)
 	print("rogue: wrecks its own system registers\n");
 	for (;;) {
 		struct attempt attempt = {random64(), random64(), random64(), random64()};
-		try_instruction(SYSTEM_SPACE | (random64() & SYSTEM_BITS), &attempt);
+		uint32_t instruction = SYSTEM_SPACE | (random64() & SYSTEM_BITS);
+		if (random64() % 2) { /* a register of its own level, where more are */
+			instruction = (instruction | OP0_3) & ~OP1_NONZERO;
+		}
+		try_instruction(instruction, &attempt);
 	}
 }
 
