@@ -228,6 +228,7 @@ static void check_timer(struct arch_vcpu *vcpu)
 	bank->line = held ? bank->line & ~bit : bank->line | bit;
 	vcpu->vgic.timer_held = !held;
 	gic_hold_virtual_timer(!held);
+	vcpu->work = true;
 }
 
 void vgic_update(struct arch_vcpu *vcpu)

@@ -457,7 +457,9 @@ static void a_timer_that_is_due_is_not_waited_for(void **state)
 	vcpu[0].vgic.vmcr = VMCR_OPEN;
 	assert_false(vgic_pending(&vcpu[0])); /* the CPU's timer may be another's */
 	vcpu[0].loaded = true;
+	vcpu[0].work = false;
 	assert_true(vgic_pending(&vcpu[0]));
+	assert_true(vcpu[0].work);
 	assert_true(timer_active);
 	vgic_virtual_timer_fired(&vcpu[0]); /* the interrupt was on its way: once is enough */
 	vgic_update(&vcpu[0]);
