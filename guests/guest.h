@@ -102,9 +102,11 @@ struct storm {
 extern const struct storm isa_storms[];
 extern const unsigned isa_storm_count;
 
+/* Timed from outside by `run`, or by itself: `sample` returns the ticks. */
 struct exit_benchmark {
 	const char *name;
 	void (*run)(void);
+	uint64_t (*sample)(void);
 };
 extern const struct exit_benchmark isa_benchmarks[];
 extern const unsigned isa_benchmark_count;

@@ -35,6 +35,7 @@ struct mm_hal *host_memory_hal(void)
 void host_memory_quota(struct frame_quota *quota, uint64_t limit)
 {
 	frame_quota_init(quota, &frames, limit, bad_free);
+	quota->hal.clean = host.hal.clean;
 }
 
 uint64_t host_memory_reserve(void)

@@ -50,7 +50,7 @@ static inline int backend_alloc_fill_page(struct addr_space *space, const struct
 		return MM_ENOMEM;
 	}
 	entry += frame >> npt->format.address_shift;
-	memset(npt_pointer(npt, frame), 0, FRAME_SIZE);
+	npt_zero(npt, frame, FRAME_SIZE);
 	npt_store(slot, entry);
 	npt->statistics.leaves[0]++;
 	space->statistics.frames_owned++;

@@ -100,7 +100,7 @@ int backend_alloc_fill_high(struct addr_space *space, const struct area *area, g
 	if (frame == HPA_NONE) {
 		return MM_ENOMEM;
 	}
-	memset(mm_pointer(hal, frame), 0, npt_span(level));
+	npt_zero(npt, frame, npt_span(level));
 	int status = npt_fill_hole(npt, slot, hole_level, gpa, level,
 	                           npt_new_leaf(npt, &area->range, level, frame, area->attributes));
 

@@ -23,6 +23,11 @@ struct mm_hal {
 	 */
 	void (*flush)(struct mm_hal *hal, struct npt *npt, const struct gpa_range *ranges, unsigned count);
 	/*
+	 * Called with `bytes` at `memory` that were written for a guest, before any CPU can reach them through the
+	 * table: writes them back to where a guest finds them that reads past the caches. NULL where none does.
+	 */
+	void (*clean)(const void *memory, uint64_t bytes);
+	/*
 	 * Host-virtual = host-physical + offset, for every frame that alloc_frames returns and all memory that linear
 	 * areas of a cached type map. A multiple of 4 KiB; 0 in the image.
 	 */

@@ -405,7 +405,7 @@ static void fill_frames(struct npt_mapping *mapping, uint64_t *slot, unsigned le
 	for (uint64_t *end = slot + count; slot < end; slot++) {
 		hpa_t frame = frame_list_pop(frames, hal);
 
-		memset(mm_pointer(hal, frame), 0, bytes);
+		npt_zero(mapping->npt, frame, bytes);
 		npt_store(slot, template + (frame >> format->address_shift));
 	}
 }
@@ -421,7 +421,7 @@ static void fill_leaves(struct npt_mapping *mapping, uint64_t *slot, unsigned le
 		/* A level-0 table and a block are of one size. */
 		hpa_t block = frame_list_pop(&mapping->frames[1], hal);
 
-		memset(mm_pointer(hal, block), 0, npt_span(1));
+		npt_zero(mapping->npt, block, npt_span(1));
 		fill_contiguous(mapping, slot, level, block, count);
 	} else {
 		fill_frames(mapping, slot, level, count);

@@ -9,6 +9,7 @@
 
 #include "mm/npt.h"
 
+#include "lib/string.h"
 #include "lib/util.h"
 
 #define NPT_INDEX_BITS 9
@@ -64,6 +65,21 @@ static inline uint64_t npt_table_entry(const struct npt_format *format, hpa_t ta
 static inline uint64_t *npt_pointer(const struct npt *npt, hpa_t address)
 {
 	return (void *)(uintptr_t)(address + npt->virtual_offset); /* NOLINT(performance-no-int-to-ptr) */
+}
+
+/* What was written to a guest's frames is there for it, before it can reach them. */
+static inline void npt_write_back(const struct npt *npt, hpa_t frame, uint64_t bytes)
+{
+	if (unlikely(npt->hal->clean != NULL)) {
+		npt->hal->clean(npt_pointer(npt, frame), bytes);
+	}
+}
+
+/* Zeros for a guest. */
+static inline __attribute__((always_inline)) void npt_zero(const struct npt *npt, hpa_t frame, uint64_t bytes)
+{
+	memset(npt_pointer(npt, frame), 0, bytes);
+	npt_write_back(npt, frame, bytes);
 }
 
 static inline uint64_t *npt_table(const struct npt *npt, uint64_t entry)

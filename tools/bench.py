@@ -27,6 +27,8 @@ LIMITS: dict[str, dict[str, int]] = {
     "exit.port_read": {"svm": 220, "vmx": 220},
     "exit.msr_read": {"svm": 170, "vmx": 170},
     "exit.mmio_read": {"svm": 450, "vmx": 450, "el2": 200},
+    "vgic.sgi": {"el2": 760},
+    "timer.injection": {"el2": 800},
     "fault.4k": {"svm": 450, "vmx": 450, "el2": 450},
     "fault.2m": {"svm": 600, "vmx": 600, "el2": 600},
     "boot.to_guest": {"svm": 5_000_000, "vmx": 5_000_000, "el2": 5_000_000},

@@ -4,6 +4,7 @@
  * hv/ once, with the firmware gone.
  */
 #include "cpu.h"
+#include "firmware.h"
 #include "gic_host.h"
 #include "lib/log.h"
 #include "lib/printf.h"
@@ -52,6 +53,7 @@ bool arch_init(const struct arch_host *host, char *message, size_t size)
 		return false;
 	}
 	arm_timer_init();
+	arm_firmware_init(host);
 	if (!gic_host_init(host, message, size)) {
 		return false;
 	}

@@ -74,6 +74,17 @@ struct arm_el1 {
 	uint64_t csselr, cntkctl, cntv_ctl, cntv_cval;
 };
 
+/* The guest's own breakpoints and watchpoints, Arm ARM D2: debug.c. */
+#define ARM_DEBUG_REGISTERS 16
+enum arm_debug_kind { ARM_BREAKPOINT, ARM_WATCHPOINT };
+struct arm_debug {
+	uint64_t value[2][ARM_DEBUG_REGISTERS]; /* by kind: DBGBVR<n>, DBGWVR<n> */
+	uint64_t control[2][ARM_DEBUG_REGISTERS];
+	uint64_t mdscr;
+	bool os_lock;
+	bool used; /* any of value and control was ever written */
+};
+
 struct arm_fp {
 	uint64_t v[32][2];
 	uint64_t fpcr, fpsr;
@@ -102,5 +113,7 @@ struct arch_vcpu {
 	struct arm_el1 el1;
 	struct vgic_cpu vgic;
 	struct arm_mmio_page mmio;
+	struct arm_debug debug;
+	bool fp_loaded; /* while loaded: the CPU holds `fp`, and the guest may use it */
 	struct arm_fp fp;
 } __attribute__((aligned(16)));

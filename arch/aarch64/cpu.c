@@ -171,6 +171,7 @@ bool arm_cpu_init(void)
 	sysreg_write(cntvoff_el2, 0);
 	sysreg_write(vpidr_el2, sysreg_read(midr_el1));
 	sysreg_write(mdscr_el1, 0);
+	sysreg_write(oslar_el1, 0); /* a guest has a lock of its own: debug.c */
 	clear_newer_controls();
 	isb();
 	return true;

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The CPU's random generator: FEAT_RNG's RNDR (DDI 0487, D19.12.1). Called by hv/ for seeds.
+ * The CPU's random generator, FEAT_RNG's RNDR (DDI 0487, D19.12.1), or the firmware's. Called by hv/ for seeds.
  */
 #include "cpu.h"
+#include "firmware.h"
 #include "lib/string.h"
 
 #define ISAR0_RNDR_LOW 60
@@ -18,13 +19,14 @@ static bool rndr(uint64_t *value)
 
 bool arch_entropy(void *to, size_t bytes)
 {
-	if (ID_FIELD(sysreg_read(id_aa64isar0_el1), ISAR0_RNDR_LOW) == 0) {
-		return false;
+	bool (*source)(uint64_t *) = arm_firmware_random;
+	if (ID_FIELD(sysreg_read(id_aa64isar0_el1), ISAR0_RNDR_LOW) != 0) {
+		source = rndr;
 	}
 	unsigned failed = 0;
 	for (size_t done = 0; done < bytes;) {
 		uint64_t value;
-		if (!rndr(&value)) {
+		if (!source(&value)) {
 			if (++failed == RNDR_ATTEMPTS) {
 				return false;
 			}

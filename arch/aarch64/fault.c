@@ -57,16 +57,6 @@ static uint8_t access_of(uint64_t esr, bool instruction)
 	return esr & ESR_ABORT_WNR ? MM_WRITE : MM_READ;
 }
 
-/* Without FEAT_S2FWB a guest whose caches are off must not find what mm's zeroing left in the cache, see vm.c. */
-static __attribute__((noinline)) void clean_filled(struct arch_vcpu *vcpu, gpa_t gpa)
-{
-	struct translation translation;
-	if (addr_space_translate(vcpu->space, gpa, &translation) == MM_OK) {
-		uint64_t leaf = UINT64_C(1) << translation.leaf_shift;
-		arm_clean_invalidate(mm_pointer(arm_hal, align_down(translation.address, leaf)), leaf);
-	}
-}
-
 /* ---- device registers ---- */
 
 static inline unsigned io_target(uint64_t esr)
@@ -145,9 +135,6 @@ static inline int ask_mm(struct arch_vcpu *vcpu, struct vm_exit *exit, uint64_t 
 {
 	int status = addr_space_handle_fault(vcpu->space, &exit->fault);
 	if (likely(status == MM_OK)) {
-		if (!arm_features.force_write_back) {
-			clean_filled(vcpu, exit->fault.gpa);
-		}
 		dsb(ishst); /* the new entry before the guest's next walk */
 		return ARM_RUN_ON;
 	}

@@ -42,9 +42,9 @@ static const struct id_register table[] = {
 	{4, 0, {FIXED(0, 1), FIXED(4, 1), HOST(16), HOST(20), HOST(48), AT_MOST(56, 1), HOST(60)}},
 	/* ID_AA64PFR1_EL1: BT, SSBS. Not: MTE, SME, NMI. */
 	{4, 1, {HOST(0), AT_MOST(4, 2)}},
-	/* ID_AA64DFR0_EL1: Armv8.0 debug with the fewest breakpoints and watchpoints, all of which read as zero. Not:
-         * trace, PMU, profiling. */
-	{5, 0, {FIXED(0, 6), FIXED(12, 1), FIXED(20, 1)}},
+	/* ID_AA64DFR0_EL1: Armv8.0 debug, the host's number of breakpoints, watchpoints and context-aware ones, which
+         * debug.c switches; no OS Double Lock. Not: trace, PMU, profiling. */
+	{5, 0, {FIXED(0, 6), HOST(12), HOST(20), HOST(28), FIXED(36, 0xf)}},
 	/* ID_AA64ISAR0_EL1: instructions that need no state. Not: TME. */
 	{6,
          0,

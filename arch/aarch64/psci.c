@@ -5,20 +5,10 @@
  */
 #include "psci.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 
-/* DEN0022 chapter 5; 64-bit variants have bit 30 set */
-#define PSCI_VERSION              UINT32_C(0x84000000)
-#define PSCI_CPU_SUSPEND          UINT32_C(0x84000001)
-#define PSCI_CPU_OFF              UINT32_C(0x84000002)
-#define PSCI_CPU_ON               UINT32_C(0x84000003)
-#define PSCI_AFFINITY_INFO        UINT32_C(0x84000004)
-#define PSCI_MIGRATE_INFO_TYPE    UINT32_C(0x84000006)
-#define PSCI_SYSTEM_OFF           UINT32_C(0x84000008)
-#define PSCI_SYSTEM_RESET         UINT32_C(0x84000009)
-#define PSCI_FEATURES             UINT32_C(0x8400000a)
 #define PSCI_64                   UINT32_C(0x40000000)
-#define PSCI_VERSION_1_1          UINT64_C(0x00010001)
 #define PSCI_MIGRATION_NOT_NEEDED UINT64_C(2)
 #define PSCI_AFFINITY_ON          UINT64_C(0)
 #define PSCI_SUCCESS              UINT64_C(0)
@@ -26,10 +16,7 @@
 #define PSCI_DENIED               ((uint64_t)-3)
 #define PSCI_ALREADY_ON           ((uint64_t)-4)
 #define PSCI_SUSPEND_POWERDOWN    (UINT64_C(1) << 16) /* power_state: StateType */
-/* DEN0028 7 */
-#define SMCCC_VERSION       UINT32_C(0x80000000)
-#define SMCCC_ARCH_FEATURES UINT32_C(0x80000001)
-#define SMCCC_VERSION_1_1   UINT64_C(0x00010001)
+#define STORE_BYPASS              1                   /* index of the workaround that has a state */
 
 /* What PSCI_FEATURES knows; those with an affinity or an entry point exist in both conventions. */
 static const struct {
@@ -53,13 +40,55 @@ static uint64_t features(uint32_t function)
 	return SMCCC_NOT_SUPPORTED;
 }
 
-static uint64_t affinity(uint64_t target, unsigned vcpus, uint64_t otherwise)
+static uint64_t affinity(uint64_t target, const struct psci_machine *machine, uint64_t otherwise)
 {
-	return target < vcpus ? otherwise : PSCI_INVALID_PARAMETERS;
+	return target < machine->vcpus ? otherwise : PSCI_INVALID_PARAMETERS;
 }
 
-enum psci_action psci_call(uint32_t function, const uint64_t *argument, unsigned vcpus, uint64_t *result)
+/* ---- the machine's own workarounds ---- */
+
+static const uint32_t workarounds[PSCI_WORKAROUNDS] = {
+	UINT32_C(0x80008000), /* CVE-2017-5715 */
+	UINT32_C(0x80007fff), /* CVE-2018-3639 */
+	UINT32_C(0x80003fff), /* CVE-2017-5715 and CVE-2022-23960 */
+};
+
+uint32_t psci_workaround(unsigned index)
 {
+	return workarounds[index];
+}
+
+/*
+ * As the machine has them. The one against store bypass can be switched off for a CPU: it stays on, as the firmware has
+ * it after reset, and a guest is told that there is nothing to switch.
+ */
+static uint64_t architecture_features(uint32_t function, const struct psci_machine *machine)
+{
+	if (function == SMCCC_VERSION || function == SMCCC_ARCH_FEATURES) {
+		return PSCI_SUCCESS;
+	}
+	for (unsigned i = 0; i < PSCI_WORKAROUNDS; i++) {
+		int32_t told = machine->workarounds[i];
+		if (function == workarounds[i] && told >= 0) {
+			return i == STORE_BYPASS ? SMCCC_NOT_REQUIRED : (uint64_t)told;
+		}
+	}
+	return SMCCC_NOT_SUPPORTED;
+}
+
+static enum psci_action architecture_call(uint32_t function, const struct psci_machine *machine, uint64_t *result)
+{
+	bool there = architecture_features(function, machine) != SMCCC_NOT_SUPPORTED;
+	*result = there ? PSCI_SUCCESS : SMCCC_NOT_SUPPORTED;
+	return there && function != workarounds[STORE_BYPASS] ? PSCI_FIRMWARE : PSCI_RETURN;
+}
+
+/* ---- calls ---- */
+
+enum psci_action psci_call(uint32_t function, const uint64_t *argument, const struct psci_machine *machine,
+                           uint64_t *result)
+{
+	uint64_t first = function & PSCI_64 ? argument[0] : (uint32_t)argument[0];
 	*result = SMCCC_NOT_SUPPORTED;
 	switch (function) {
 	case PSCI_VERSION:
@@ -67,7 +96,7 @@ enum psci_action psci_call(uint32_t function, const uint64_t *argument, unsigned
 		return PSCI_RETURN;
 	case PSCI_CPU_SUSPEND:
 	case PSCI_CPU_SUSPEND | PSCI_64:
-		if (argument[0] & PSCI_SUSPEND_POWERDOWN) {
+		if (first & PSCI_SUSPEND_POWERDOWN) {
 			*result = PSCI_INVALID_PARAMETERS; /* standby is all there is */
 			return PSCI_RETURN;
 		}
@@ -78,11 +107,11 @@ enum psci_action psci_call(uint32_t function, const uint64_t *argument, unsigned
 		return PSCI_RETURN;
 	case PSCI_CPU_ON:
 	case PSCI_CPU_ON | PSCI_64:
-		*result = affinity(argument[0], vcpus, PSCI_ALREADY_ON);
+		*result = affinity(first, machine, PSCI_ALREADY_ON);
 		return PSCI_RETURN;
 	case PSCI_AFFINITY_INFO:
 	case PSCI_AFFINITY_INFO | PSCI_64:
-		*result = affinity(argument[0], vcpus, PSCI_AFFINITY_ON);
+		*result = affinity(first, machine, PSCI_AFFINITY_ON);
 		return PSCI_RETURN;
 	case PSCI_MIGRATE_INFO_TYPE:
 		*result = PSCI_MIGRATION_NOT_NEEDED;
@@ -92,15 +121,15 @@ enum psci_action psci_call(uint32_t function, const uint64_t *argument, unsigned
 	case PSCI_SYSTEM_RESET:
 		return PSCI_POWER_RESET;
 	case PSCI_FEATURES:
-		*result = features((uint32_t)argument[0]);
+		*result = features((uint32_t)first);
 		return PSCI_RETURN;
 	case SMCCC_VERSION:
 		*result = SMCCC_VERSION_1_1;
 		return PSCI_RETURN;
 	case SMCCC_ARCH_FEATURES:
-		*result = (uint32_t)argument[0] == SMCCC_VERSION ? PSCI_SUCCESS : SMCCC_NOT_SUPPORTED;
+		*result = architecture_features((uint32_t)first, machine);
 		return PSCI_RETURN;
 	default:
-		return PSCI_RETURN;
+		return architecture_call(function, machine, result);
 	}
 }

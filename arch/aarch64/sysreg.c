@@ -9,16 +9,16 @@
 #include "id_registers.h"
 #include "timer.h"
 
-#define REGISTER_ZERO          31 /* Rt: XZR */
-#define OSLSR_OSLM_IMPLEMENTED BIT(3)
-#define ICC_SRE_ALL            UINT64_C(7) /* SRE, DFB, DIB: nothing else than the system registers */
-#define TIMER_VALUE_BITS       BITS(31, 0)
+#define REGISTER_ZERO    31          /* Rt: XZR */
+#define ICC_SRE_ALL      UINT64_C(7) /* SRE, DFB, DIB: nothing else than the system registers */
+#define TIMER_VALUE_BITS BITS(31, 0)
 
 /* ---- handlers: false means undefined ---- */
 
 typedef bool sysreg_handler(struct arch_vcpu *vcpu, uint32_t encoding, bool read, uint64_t *value);
 
-static bool ignore(struct arch_vcpu *vcpu, uint32_t encoding, bool read, uint64_t *value)
+/* ACTLR_EL1: what it holds is the implementation's, and here that is nothing. */
+static bool no_contents(struct arch_vcpu *vcpu, uint32_t encoding, bool read, uint64_t *value)
 {
 	(void)vcpu;
 	(void)encoding;
@@ -81,14 +81,6 @@ static bool identification(struct arch_vcpu *vcpu, uint32_t encoding, bool read,
 	}
 	*value = id_register((encoding >> 1) & 0xf, (encoding >> 17) & 0x7, host_id(encoding), &machine);
 	return true;
-}
-
-static bool os_lock_status(struct arch_vcpu *vcpu, uint32_t encoding, bool read, uint64_t *value)
-{
-	(void)vcpu;
-	(void)encoding;
-	*value = OSLSR_OSLM_IMPLEMENTED; /* implemented, not locked */
-	return read;
 }
 
 /* The physical timer counts in the hypervisor; CNTP_TVAL_EL0 is a view of CNTP_CVAL_EL0, D11.2.4. */
@@ -208,7 +200,7 @@ static bool memory_control(struct arch_vcpu *vcpu, uint32_t encoding, bool read,
 /* ---- the table: the first row that matches ---- */
 
 #define EXACT           UINT32_MAX
-#define OP0_OP1         SYSTEM_REGISTER(3, 7, 0, 0, 0)
+#define OP0             SYSTEM_REGISTER(3, 0, 0, 0, 0)
 #define OP0_OP1_CRN_CRM SYSTEM_REGISTER(3, 7, 15, 15, 0)
 #define OP0_OP1_CRN     SYSTEM_REGISTER(3, 7, 15, 0, 0)
 
@@ -226,7 +218,7 @@ static const struct {
 	{EXACT, SYSTEM_REGISTER(1, 0, 7, 6, 2), set_way},                   /* DC ISW */
 	{EXACT, SYSTEM_REGISTER(1, 0, 7, 10, 2), set_way},                  /* DC CSW */
 	{EXACT, SYSTEM_REGISTER(1, 0, 7, 14, 2), set_way},                  /* DC CISW */
-	{EXACT, SYSTEM_REGISTER(3, 0, 1, 0, 1), ignore},                    /* ACTLR_EL1 */
+	{EXACT, SYSTEM_REGISTER(3, 0, 1, 0, 1), no_contents},               /* ACTLR_EL1 */
 	{OP0_OP1_CRN_CRM, SYSTEM_REGISTER(3, 0, 1, 0, 0), memory_control},  /* SCTLR_EL1 */
 	{OP0_OP1_CRN_CRM, SYSTEM_REGISTER(3, 0, 2, 0, 0), memory_control},  /* TTBR0_EL1, TTBR1_EL1, TCR_EL1 */
 	{OP0_OP1_CRN_CRM, SYSTEM_REGISTER(3, 0, 5, 1, 0), memory_control},  /* AFSR0_EL1, AFSR1_EL1 */
@@ -237,10 +229,7 @@ static const struct {
 	{OP0_OP1_CRN_CRM, SYSTEM_REGISTER(3, 0, 13, 0, 0), memory_control}, /* CONTEXTIDR_EL1 */
 	{OP0_OP1_CRN_CRM, SYSTEM_REGISTER(3, 0, 0, 0, 0), undefined},       /* MIDR_EL1 and so on: written */
 	{OP0_OP1_CRN, SYSTEM_REGISTER(3, 0, 0, 0, 0), identification},      /* ID group 3 */
-	{EXACT, SYSTEM_REGISTER(2, 0, 1, 1, 4), os_lock_status},            /* OSLSR_EL1 */
-	/* The debug registers, their locks and their channel: there, and without effect. */
-	{OP0_OP1, SYSTEM_REGISTER(2, 0, 0, 0, 0), ignore},
-	{OP0_OP1, SYSTEM_REGISTER(2, 3, 0, 0, 0), ignore},
+	{OP0, SYSTEM_REGISTER(2, 0, 0, 0, 0), arm_debug_register},          /* debug and trace */
 };
 
 bool arm_system_register(struct arch_vcpu *vcpu, uint64_t esr)

@@ -87,6 +87,7 @@ static inline void isb(void)
 /* CPTR_EL2 with E2H = 0, D19.2.34 */
 #define CPTR_RES1 (BITS(7, 0) | BIT(9) | BIT(13))
 #define CPTR_TZ   BIT(8)  /* trap SVE */
+#define CPTR_TFP  BIT(10) /* trap floating point and SIMD, at EL2 too */
 #define CPTR_TSM  BIT(12) /* trap SME */
 #define CPTR_TTA  BIT(20) /* trap trace registers */
 #define CPTR_TAM  BIT(30) /* trap activity monitors */
@@ -100,6 +101,12 @@ static inline void isb(void)
 #define MDCR_TDRA      BIT(11)
 #define MDCR_TPMS      BIT(14) /* trap statistical profiling */
 #define MDCR_TTRF      BIT(19) /* trap trace filter controls */
+
+/* MDSCR_EL1, D19.3.20 */
+#define MDSCR_SS   BIT(0)
+#define MDSCR_TDCC BIT(12)
+#define MDSCR_KDE  BIT(13)
+#define MDSCR_MDE  BIT(15)
 
 /* CNTHCT_EL2 with E2H = 0, D19.12.11; CNT*_CTL, D19.12.10 */
 #define CNTHCT_EL1PCTEN BIT(0) /* the guest reads the physical counter; its physical timer (bit 1) traps */
@@ -116,7 +123,9 @@ static inline void isb(void)
 #define PSTATE_AARCH32      BIT(4)
 #define PSTATE_DAIF         BITS(9, 6)
 #define PSTATE_I            BIT(7)
+#define PSTATE_BTYPE        BITS(11, 10)
 #define PSTATE_SSBS         BIT(12)
+#define PSTATE_SS           BIT(21)
 #define PSTATE_PAN          BIT(22)
 #define PSTATE_DIT          BIT(24)
 #define PSTATE_NZCV         BITS(31, 28)
@@ -242,5 +251,7 @@ enum exception_class {
 #define MMFR1_HCX_LOW        40
 #define MMFR2_FWB_LOW        40
 #define MMFR4_E2H0_LOW       24
+#define DFR0_BRPS_LOW        12
+#define DFR0_WRPS_LOW        20
 #define DFR0_TRACEFILT_LOW   40
 #define DFR0_PMSVER_LOW      32

@@ -5,16 +5,17 @@
  */
 #include "vcpu.h"
 
+#include "firmware.h"
 #include "gic_host.h"
 #include "lib/string.h"
-#include "psci.h"
 #include "timer.h"
 
 /* What a guest's HCR_EL2 has on every CPU. */
 #define GUEST_HCR                                                                                                      \
 	(HCR_VM | HCR_SWIO | HCR_PTW | HCR_FMO | HCR_IMO | HCR_AMO | HCR_FB | HCR_BSU_INNER | HCR_TWI | HCR_TID3 |     \
 	 HCR_TSC | HCR_TIDCP | HCR_TACR | HCR_TSW | HCR_RW)
-#define WFX_WFI 0
+#define WFX_WFI   0
+#define VDISR_EL2 S3_4_C12_C1_1 /* by its encoding: newer than the assembler's default architecture */
 
 static uint64_t guest_hcr(void)
 {
@@ -62,6 +63,7 @@ void arch_vcpu_start(struct arch_vcpu *vcpu, const struct arch_entry *entry)
 	memset(vcpu->x, 0, sizeof(vcpu->x));
 	memset(&vcpu->el1, 0, sizeof(vcpu->el1));
 	memset(&vcpu->fp, 0, sizeof(vcpu->fp));
+	memset(&vcpu->debug, 0, sizeof(vcpu->debug));
 	for (unsigned i = 0; i < ARRAY_SIZE(entry->argument); i++) {
 		vcpu->x[i] = entry->argument[i];
 	}
@@ -72,7 +74,10 @@ void arch_vcpu_start(struct arch_vcpu *vcpu, const struct arch_entry *entry)
 	vcpu->cntp_cval = 0;
 	vcpu->hcr = guest_hcr();
 	vgic_reset(vcpu);
-	arch_clean_guest_memory(NULL, 0); /* no data; instruction caches */
+	if (!arm_features.force_write_back) {
+		arm_clean_guest(vcpu->vm);
+	}
+	arm_empty_instruction_caches();
 	if (loaded) {
 		arch_vcpu_load(vcpu);
 	}
@@ -148,8 +153,13 @@ void arch_vcpu_load(struct arch_vcpu *vcpu)
 	if (cpu->loaded) {
 		arch_vcpu_put(cpu->loaded);
 	}
+	arm_firmware_forget_branches();
 	load_el1(vcpu);
-	arm_fp_load(&vcpu->fp);
+	arm_debug_load(vcpu);
+	sysreg_write(cptr_el2, sysreg_read(cptr_el2) | CPTR_TFP); /* until the guest's first use: use_fp */
+	if (arm_features.ras) {
+		sysreg_write(VDISR_EL2, 0); /* a guest's DISR_EL1, which no ID register offers */
+	}
 	sysreg_write(elr_el2, vcpu->pc);
 	sysreg_write(spsr_el2, vcpu->pstate);
 	sysreg_write(vttbr_el2, vcpu->vm->vttbr);
@@ -173,7 +183,11 @@ void arch_vcpu_put(struct arch_vcpu *vcpu)
 	sysreg_write(cntv_ctl_el0, 0);
 	isb();
 	vgic_put(vcpu);
-	arm_fp_save(&vcpu->fp);
+	if (vcpu->fp_loaded) {
+		arm_fp_save(&vcpu->fp);
+		vcpu->fp_loaded = false;
+	}
+	sysreg_write(cptr_el2, sysreg_read(cptr_el2) & ~CPTR_TFP);
 	/* No stage 2 and no VMID: nothing of the guest's is walked any more. */
 	sysreg_write(hcr_el2, ARM_HOST_HCR);
 	sysreg_write(vttbr_el2, 0);
@@ -262,7 +276,8 @@ unsigned arch_vm_devices(const struct arch_vm *vm, struct arch_vm_device *device
 static int firmware_call(struct arch_vcpu *vcpu, struct vm_exit *exit, uint64_t esr)
 {
 	uint64_t result;
-	enum psci_action action = psci_call((uint32_t)vcpu->x[0], &vcpu->x[1], vcpu->vm->vcpus, &result);
+	const struct psci_machine machine = {.vcpus = vcpu->vm->vcpus, .workarounds = arm_workarounds};
+	enum psci_action action = psci_call((uint32_t)vcpu->x[0], &vcpu->x[1], &machine, &result);
 
 	exit->raw = esr;
 	switch (action) {
@@ -276,6 +291,9 @@ static int firmware_call(struct arch_vcpu *vcpu, struct vm_exit *exit, uint64_t 
 		vcpu->x[0] = result;
 		/* Standby may end at any time, and with nothing that could end it, it does at once. */
 		return arch_vcpu_interrupt_pending(vcpu) || !arch_vcpu_wakeable(vcpu) ? ARM_RUN_ON : VM_EXIT_HALT;
+	case PSCI_FIRMWARE:
+		arm_firmware_call((uint32_t)vcpu->x[0]);
+		__attribute__((fallthrough));
 	case PSCI_RETURN:
 	default:
 		vcpu->x[0] = result;
@@ -307,6 +325,16 @@ static int wait(struct arch_vcpu *vcpu, struct vm_exit *exit, uint64_t esr)
 	return VM_EXIT_HALT;
 }
 
+/* Floating point and SIMD, for the first time since the vCPU was loaded. */
+static int use_fp(struct arch_vcpu *vcpu)
+{
+	sysreg_write(cptr_el2, sysreg_read(cptr_el2) & ~CPTR_TFP);
+	isb();
+	arm_fp_load(&vcpu->fp);
+	vcpu->fp_loaded = true;
+	return ARM_RUN_ON;
+}
+
 static int system_register(struct arch_vcpu *vcpu, uint64_t esr)
 {
 	if (arm_system_register(vcpu, esr)) {
@@ -331,12 +359,13 @@ int arm_synchronous(struct arch_vcpu *vcpu, struct vm_exit *exit, uint64_t esr)
 	case EC_SMC64:
 		arm_skip_instruction();
 		return firmware_call(vcpu, exit, esr);
+	case EC_FP:
+		return use_fp(vcpu);
 	case EC_UNKNOWN:
 	case EC_CP15_MCR:
 	case EC_CP15_MCRR:
 	case EC_CP14_MCR:
 	case EC_CP14_LDC:
-	case EC_FP:
 	case EC_VMRS:
 	case EC_PAUTH:
 	case EC_LS64:

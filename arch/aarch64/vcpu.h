@@ -22,11 +22,19 @@
 uint64_t arm_guest_pa_range(void);
 /* Writes all of the guest's memory that is there back to the point of coherency, and drops it from the caches. */
 void arm_clean_guest(struct arch_vm *vm);
+void arm_empty_instruction_caches(void);
 
 /* ---- sysreg.c ---- */
 
 /* Answers a trapped MSR, MRS or SYS; false: it is undefined for the guest. The caller moves PC. */
 bool arm_system_register(struct arch_vcpu *vcpu, uint64_t esr);
+
+/* ---- debug.c ---- */
+
+/* A trapped access of Op0 2; false: it is undefined for the guest. The vCPU is loaded. */
+bool arm_debug_register(struct arch_vcpu *vcpu, uint32_t encoding, bool read, uint64_t *value);
+/* Puts the vCPU's debug registers into the CPU. */
+void arm_debug_load(const struct arch_vcpu *vcpu);
 
 /* ---- what world_switch.S calls: each an exit for hv, or ARM_RUN_ON ---- */
 
@@ -57,8 +65,12 @@ void arm_inject_undefined(void);
 void arm_fp_save(struct arm_fp *to);
 void arm_fp_load(const struct arm_fp *from);
 
-/* PC of the loaded vCPU; instructions are 4 bytes (a trapped one from AArch32 is not skipped, but undefined). */
+/*
+ * The loaded vCPU's PC, and what executing the instruction would have done to its PSTATE: a step is over, a branch is
+ * no longer the last one. Instructions are 4 bytes (a trapped one from AArch32 is not skipped, but undefined).
+ */
 static inline void arm_skip_instruction(void)
 {
 	sysreg_write(elr_el2, sysreg_read(elr_el2) + 4);
+	sysreg_write(spsr_el2, sysreg_read(spsr_el2) & ~(PSTATE_SS | PSTATE_BTYPE));
 }

@@ -141,7 +141,11 @@ static unsigned gather(struct arch_vcpu *vcpu, uint32_t *candidates)
 	unsigned count = 0;
 	for (unsigned i = 0; i <= VGIC_SPI_BANKS; i++) {
 		const struct vgic_bank *bank = vgic_bank(vcpu, i);
-		uint32_t wanted = bank_deliverable(&vcpu->vm->vgic, bank) | bank->active;
+		uint32_t wanted = bank->active | ((bank->latched | bank->line) & bank->enabled);
+		if (likely(wanted == 0)) {
+			continue;
+		}
+		wanted = bank_deliverable(&vcpu->vm->vgic, bank) | bank->active;
 		while (wanted != 0) {
 			unsigned intid = i * VGIC_BANK_INTIDS + (unsigned)__builtin_ctz(wanted);
 			wanted &= wanted - 1;
@@ -209,19 +213,22 @@ static void place(struct arch_vcpu *vcpu, unsigned index, unsigned intid)
 	vcpu->vgic.lr_used |= (uint16_t)(1U << index);
 }
 
-/* The physical interrupt that is held must not outlive the reason for it. */
+/*
+ * Of the loaded vCPU, by the timer's own word: the physical interrupt that is held must not outlive the reason for it,
+ * and a timer that is due need not be waited for. A vCPU in WFI that is woken because its timer is due finds it so.
+ */
 static void check_timer(struct arch_vcpu *vcpu)
 {
 	struct vgic_bank *bank = &vcpu->vgic.private;
 	uint32_t bit = UINT32_C(1) << VGIC_VIRTUAL_TIMER;
-	if (!vcpu->vgic.timer_held || (bank->active & bit)) {
+	bool held = vcpu->vgic.timer_held;
+	if ((held && (bank->active & bit)) || arm_virtual_timer_asserted() == held) {
 		return;
 	}
-	if (!arm_virtual_timer_asserted()) {
-		bank->line &= ~bit;
-		vcpu->vgic.timer_held = false;
-		gic_hold_virtual_timer(false);
-	}
+	bank->line = held ? bank->line & ~bit : bank->line | bit;
+	vcpu->vgic.timer_held = !held;
+	gic_hold_virtual_timer(!held);
+	vcpu->work = true;
 }
 
 void vgic_update(struct arch_vcpu *vcpu)
@@ -293,6 +300,9 @@ bool vgic_pending(struct arch_vcpu *vcpu)
 
 	spin_lock(&vcpu->vm->vgic.lock);
 	vgic_fold(vcpu);
+	if (vcpu->loaded) {
+		check_timer(vcpu);
+	}
 	unsigned count = gather(vcpu, candidates);
 	for (unsigned i = 0; i < count && !found; i++) {
 		unsigned intid = candidates[i] & UINT16_MAX;

@@ -6,12 +6,14 @@
  * Caches. A guest starts with its MMU and caches off: it then reads and writes memory past the caches, while what the
  * hypervisor wrote there (zeros, an image) may still lie in them. With FEAT_S2FWB stage 2 makes every access of the
  * guest's cacheable, whatever its stage 1 says, and nothing is to be done. Without it
- *   - every frame that mm fills is cleaned and invalidated before the guest goes on (fault.c), and so is what loaders
- *     wrote (arch_clean_guest_memory): a guest never finds a line that the hypervisor has dirtied;
+ *   - every frame that mm fills is cleaned and invalidated before a guest can reach it (mm_hal's clean), and so is all
+ *     memory that a guest has, with what loaders wrote, before its vCPU starts: it never finds a line that the
+ *     hypervisor has dirtied;
  *   - maintenance by set and way, which cannot be meant for one guest, cleans all of the guest's memory (sysreg.c);
  *   - a guest that turns its caches on or off after that is noticed by HCR_EL2.TVM, and its memory cleaned again.
- * Instruction caches may hold what a frame contained in an earlier life: they are emptied before a vCPU starts and
- * after each load of an image.
+ * With or without it, instructions are fetched past the data caches: what a loader writes is cleaned
+ * (arch_clean_guest_memory), and the instruction caches, which may hold what a frame contained in an earlier life, are
+ * emptied before a vCPU starts.
  */
 #include "vm.h"
 
@@ -21,7 +23,6 @@
 
 #define VMIDS           256 /* 8 bits: every CPU has those. 0 stands for no guest. */
 #define FLUSH_PAGES_MAX 64  /* more than so many one by one: all at once */
-#define LEVEL_2M_SHIFT  21
 
 static struct npt_format stage2;
 static uint64_t vmids[VMIDS / 64] = {1};
@@ -45,6 +46,7 @@ bool arm_stage2_init(void)
 	                     TCR_IRGN0_WRITE_BACK | TCR_ORGN0_WRITE_BACK | TCR_SH0_INNER | TCR_TG0_4K |
 	                     arm_physical_size() << TCR_PS_LOW | (arm_features.hardware_dirty ? VTCR_HA | VTCR_HD : 0));
 	sysreg_write(vttbr_el2, 0);
+	arm_hal->clean = arm_features.force_write_back ? NULL : arm_clean_invalidate;
 	isb();
 	tlbi(alle1is);
 	dsb(ish);
@@ -171,7 +173,7 @@ void arch_vm_flush(struct arch_vm *vm, const struct gpa_range *ranges, unsigned 
 
 /* ---- caches ---- */
 
-static void empty_instruction_caches(void)
+void arm_empty_instruction_caches(void)
 {
 	__asm__ volatile("ic ialluis" : : : "memory");
 	dsb(ish);
@@ -181,7 +183,6 @@ static void empty_instruction_caches(void)
 void arch_clean_guest_memory(const void *memory, size_t bytes)
 {
 	arm_clean_invalidate(memory, bytes);
-	empty_instruction_caches();
 }
 
 void arm_clean_guest(struct arch_vm *vm)

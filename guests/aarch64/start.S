@@ -85,10 +85,46 @@ exception:
 	bl unexpected_exception	/* does not return */
 	b .
 
+/* An IRQ at EL1, for on_interrupt(now); x0 and x1 are on the stack. */
+interrupt:
+	stp x2, x3, [sp, #-16]!
+	stp x4, x5, [sp, #-16]!
+	stp x6, x7, [sp, #-16]!
+	stp x8, x9, [sp, #-16]!
+	stp x10, x11, [sp, #-16]!
+	stp x12, x13, [sp, #-16]!
+	stp x14, x15, [sp, #-16]!
+	stp x16, x17, [sp, #-16]!
+	stp x18, x29, [sp, #-16]!
+	str x30, [sp, #-16]!
+	adrp x1, on_interrupt
+	ldr x1, [x1, :lo12:on_interrupt]
+	blr x1
+	ldr x30, [sp], #16
+	ldp x18, x29, [sp], #16
+	ldp x16, x17, [sp], #16
+	ldp x14, x15, [sp], #16
+	ldp x12, x13, [sp], #16
+	ldp x10, x11, [sp], #16
+	ldp x8, x9, [sp], #16
+	ldp x6, x7, [sp], #16
+	ldp x4, x5, [sp], #16
+	ldp x2, x3, [sp], #16
+	ldp x0, x1, [sp], #16
+	eret
+
 	.balign 2048
 	.globl vectors
 vectors:
-	.rept 16
+	.rept 5
+	.balign 128
+	b exception
+	.endr
+	.balign 128
+	stp x0, x1, [sp, #-16]!
+	mrs x0, cntvct_el0
+	b interrupt
+	.rept 10
 	.balign 128
 	b exception
 	.endr

@@ -1,11 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * AArch64's registers that only software switches between guests: SIMD and floating point, thread IDs, EL1's own.
+ * AArch64's registers that only software switches between guests: SIMD and floating point, thread IDs, debug, EL1's
+ * own.
  */
 #include "guest.h"
 
 #define CPACR_FPEN (3u << 20)
 #define PATTERN    0x5a5a5a5a5a5a5a5aul
+/* Of MDSCR_EL1: KDE and MDE, no step. */
+#define DEBUG_PATTERN 0xa1e6ul
+#define BREAK_HERE    (0xful << 5 | 1ul << 1 | 1ul) /* DBGBCR<n>_EL1: all four bytes, EL1, enabled */
 
 static uint64_t vectors_area[64] __attribute__((aligned(16)));
 
@@ -38,15 +42,35 @@ static unsigned differs(const char *name, uint64_t is)
 	})
 #define WRITE(name, value) __asm__ volatile("msr " #name ", %0" : : "r"((uint64_t)(value)))
 
+/* The fewest that there are: two breakpoints and two watchpoints. */
+#define DEBUG_EACH(do_)                                                                                                \
+	do_(dbgbvr0_el1) do_(dbgbcr0_el1) do_(dbgbvr1_el1) do_(dbgbcr1_el1) do_(dbgwvr0_el1) do_(dbgwcr0_el1)          \
+		do_(dbgwvr1_el1) do_(dbgwcr1_el1) do_(mdscr_el1)
+#define DIFFERS(name) count += differs(#name, READ(name));
+#define FILL(name)    WRITE(name, DEBUG_PATTERN);
+
+static __attribute__((noinline)) void breakpoint_here(void *argument)
+{
+	__asm__ volatile("" : : "r"(argument) : "memory");
+}
+
+static void call_unmasked(void *argument)
+{
+	__asm__ volatile("msr daifclr, #8" : : : "memory");
+	breakpoint_here(argument);
+	__asm__ volatile("msr daifset, #8" : : : "memory");
+}
+
 unsigned foreign_state(void)
 {
-	unsigned count = 0;
+	unsigned count = differs("the breakpoint's exception", guarded(call_unmasked, NULL));
 	WRITE(cpacr_el1, CPACR_FPEN);
 	__asm__ volatile("isb");
 	__asm__ volatile(WITH_FP EACH_PAIR("stp") : : "r"(vectors_area) : "memory");
 	for (unsigned i = 0; i < 64; i++) {
 		count += differs("half a vector register", vectors_area[i]);
 	}
+	DEBUG_EACH(DIFFERS)
 	return count + differs("FPCR", READ(fpcr)) + differs("FPSR", READ(fpsr)) +
 	       differs("TPIDR_EL0", READ(tpidr_el0)) + differs("TPIDRRO_EL0", READ(tpidrro_el0)) +
 	       differs("TPIDR_EL1", READ(tpidr_el1)) + differs("SP_EL0", READ(sp_el0)) +
@@ -73,4 +97,7 @@ void leave_state(void)
 	WRITE(mair_el1, PATTERN);
 	WRITE(contextidr_el1, 1);
 	WRITE(elr_el1, PATTERN);
+	DEBUG_EACH(FILL)
+	WRITE(dbgbvr1_el1, (uintptr_t)breakpoint_here);
+	WRITE(dbgbcr1_el1, BREAK_HERE);
 }

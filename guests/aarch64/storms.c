@@ -2,13 +2,14 @@
 /*
  * AArch64's own ways to misbehave, and its exits to measure.
  */
-#include "guest.h"
+#include "gic.h"
 
 #define STORM_ROUNDS     20000
 #define EC_UNKNOWN       0x00
 #define EXCEPTION(class) ((class) + 1)
 
-#define PSCI_CPU_SUSPEND 0x84000001u
+#define PSCI_CPU_OFF 0x84000002u
+#define BIT_64       0x40000000u
 
 static uint64_t random_state = 362436069;
 
@@ -20,77 +21,101 @@ static uint64_t random64(void)
 	return random_state;
 }
 
-/* A function number that does not end the VM. */
-static uint64_t harmless_number(void)
-{
-	for (;;) {
-		uint64_t number = random64() % 2 ? 0x84000000u + random64() % 32 : random64();
-		if ((number & ~0x40000000ul) - PSCI_CPU_SUSPEND > 0x20) {
-			return number;
-		}
-		if (number == PSCI_VERSION) {
-			return number;
-		}
-	}
-}
-
-static void smc(void *argument)
-{
-	register uint64_t x0 __asm__("x0") = *(uint64_t *)argument;
-	__asm__ volatile("smc #0" : "+r"(x0) : : "x1", "x2", "x3", "memory");
-	*(uint64_t *)argument = x0;
-}
-
-static void smc_storm(void)
-{
-	unsigned long refused = 0;
-	for (unsigned i = 0; i < STORM_ROUNDS; i++) {
-		uint64_t number = harmless_number();
-		refused += guarded(smc, &number) != 0 || (int32_t)number < 0;
-	}
-	print("rogue: %u SMCs, %s refused\n", STORM_ROUNDS, refused > STORM_ROUNDS / 2 ? "most" : "FEW");
-}
-
-/* HVC with every immediate, not only 0. */
-static void hvc_storm(void)
-{
-	unsigned long refused = 0;
-	for (unsigned i = 0; i < STORM_ROUNDS; i++) {
-		register uint64_t x0 __asm__("x0") = harmless_number();
-		if (i % 2) {
-			__asm__ volatile("hvc #0" : "+r"(x0) : : "x1", "x2", "x3", "memory");
-		} else {
-			__asm__ volatile("hvc #0x4a48" : "+r"(x0) : : "x1", "x2", "x3", "memory");
-		}
-		refused += (int32_t)x0 < 0;
-	}
-	print("rogue: %u HVCs, %s refused\n", STORM_ROUNDS, refused > STORM_ROUNDS / 2 ? "most" : "FEW");
-}
-
-/* ---- system registers: MRS and MSR of every encoding, written into a page and called ---- */
+/* ---- instructions, written into memory and called with random registers ---- */
 
 static uint32_t code[16] __attribute__((aligned(64)));
 
-#define INSTRUCTION_MRS 0xd5200000u /* x0 */
-#define INSTRUCTION_MSR 0xd500001fu /* from xzr */
+struct attempt {
+	uint64_t x0; /* before and after */
+	uint64_t x1, x2, x3;
+};
 
 static void call_code(void *argument)
 {
-	(void)argument;
-	((void (*)(void))(uintptr_t)code)();
+	struct attempt *attempt = argument;
+	uint64_t (*function)(uint64_t, uint64_t, uint64_t, uint64_t) = (void *)(uintptr_t)code;
+	attempt->x0 = function(attempt->x0, attempt->x1, attempt->x2, attempt->x3);
 }
 
-static uint64_t try_instruction(uint32_t instruction)
+static uint64_t try_instruction(uint32_t instruction, struct attempt *attempt)
 {
 	code[0] = instruction;
 	write_return_instruction(&code[1]);
 	synchronize_code();
-	return guarded(call_code, NULL);
+	return guarded(call_code, attempt);
 }
+
+/* ---- SMC and HVC: every immediate, any arguments ---- */
+
+#define INSTRUCTION_HVC 0xd4000002u
+#define INSTRUCTION_SMC 0xd4000003u
+#define IMMEDIATE_SHIFT 5
+
+/* A function number that does not end the VM, and is not a call that would take its memory away. */
+static uint64_t harmless_number(void)
+{
+	for (;;) {
+		uint64_t number = random64();
+		switch (number % 4) {
+		case 0:
+			number = (random64() << 32) | PSCI_VERSION | (random64() % 32) | (random64() & BIT_64);
+			break;
+		case 1:
+			number = (random64() << 32) | 0x80000000u | (random64() & 0xffff);
+			break;
+		default:
+			break;
+		}
+		uint32_t function = (uint32_t)number & ~BIT_64;
+		if (function != PSCI_CPU_OFF && function != PSCI_SYSTEM_OFF && function != PSCI_SYSTEM_RESET &&
+		    function >> 24 != (CALL_VERSION & ~BIT_64) >> 24) {
+			return number;
+		}
+	}
+}
+
+static void call_storm(const char *name, uint32_t instruction)
+{
+	unsigned long refused = 0;
+	for (unsigned i = 0; i < STORM_ROUNDS; i++) {
+		struct attempt attempt = {harmless_number(), random64(), random64(), random64()};
+		uint32_t immediate = i % 2 ? 0 : (uint32_t)(random64() & 0xffff) << IMMEDIATE_SHIFT;
+		refused += try_instruction(instruction | immediate, &attempt) != 0 || (int32_t)attempt.x0 < 0;
+	}
+	print("rogue: %u %ss, %s refused\n", STORM_ROUNDS, name, refused > STORM_ROUNDS / 2 ? "most" : "FEW");
+}
+
+static void smc_storm(void)
+{
+	call_storm("SMC", INSTRUCTION_SMC);
+}
+
+static void hvc_storm(void)
+{
+	call_storm("HVC", INSTRUCTION_HVC);
+}
+
+/* ---- system registers: MRS and MSR of every encoding, with random values ---- */
+
+#define INSTRUCTION_MRS 0xd5300000u /* Op0 2 and 3, x0 */
+#define INSTRUCTION_MSR 0xd5100000u
+#define SYSTEM_SPACE    0xd5000000u /* MSR, MRS, SYS, hints and barriers */
+#define SYSTEM_BITS     0x003fffe3u /* from or to x0 to x3 */
+#define OP0_3           (3u << 19)
+#define OP1_NONZERO     (7u << 16)
 
 static uint32_t encoding(unsigned op0, unsigned op1, unsigned crn, unsigned crm, unsigned op2)
 {
-	return (op0 << 19) | (op1 << 16) | (crn << 12) | (crm << 8) | (op2 << 5);
+	return ((op0 & 1) << 19) | (op1 << 16) | (crn << 12) | (crm << 8) | (op2 << 5);
+}
+
+/* SCTLR_EL1, PSTATE and the stack, VBAR_EL1: without them this storm would be over. */
+static bool lives_by(unsigned op0, unsigned op1, unsigned crn, unsigned crm, unsigned op2)
+{
+	if (op0 != 3 || (op1 != 0 && op1 != 3)) {
+		return false;
+	}
+	return crn == 4 || (crn == 1 && crm == 0 && op2 == 0) || (crn == 12 && crm == 0);
 }
 
 static void register_storm(void)
@@ -101,15 +126,30 @@ static void register_storm(void)
 		unsigned op2 = n & 7, crm = (n >> 3) & 15, crn = (n >> 7) & 15, op1 = (n >> 11) & 7,
 			 op0 = 2 + (n >> 14);
 		uint32_t fields = encoding(op0, op1, crn, crm, op2);
-		refused += try_instruction(INSTRUCTION_MRS | fields) == EXCEPTION(EC_UNKNOWN);
-		/* Written only where nothing of its own world lives: EL2's and EL3's, implementation-defined, debug. */
-		if (op0 == 2 || op1 >= 4 || crn == 11 || crn == 15) {
-			refused += try_instruction(INSTRUCTION_MSR | fields) == EXCEPTION(EC_UNKNOWN);
+		struct attempt attempt = {random64(), 0, 0, 0};
+		refused += try_instruction(INSTRUCTION_MRS | fields, &attempt) == EXCEPTION(EC_UNKNOWN);
+		if (!lives_by(op0, op1, crn, crm, op2)) {
+			attempt.x0 = random64();
+			refused += try_instruction(INSTRUCTION_MSR | fields, &attempt) == EXCEPTION(EC_UNKNOWN);
 			tried++;
 		}
 		tried++;
 	}
 	print("rogue: %lu system-register accesses, %s refused\n", tried, refused > tried / 2 ? "most" : "FEW");
+}
+
+/* Anything of the system instructions' space, with any value: it does not matter what becomes of this guest. */
+static void wreck(void)
+{
+	print("rogue: wrecks its own system registers\n");
+	for (;;) {
+		struct attempt attempt = {random64(), random64(), random64(), random64()};
+		uint32_t instruction = SYSTEM_SPACE | (random64() & SYSTEM_BITS);
+		if (random64() % 2) { /* a register of its own level, where more are */
+			instruction = (instruction | OP0_3) & ~OP1_NONZERO;
+		}
+		try_instruction(instruction, &attempt);
+	}
 }
 
 /* Vectors that point at nothing: an exception in the exception, for ever. */
@@ -128,7 +168,11 @@ static void halt(void)
 }
 
 const struct storm isa_storms[] = {
-	{"smc", smc_storm}, {"hvc", hvc_storm}, {"registers", register_storm}, {"exceptions", exception_loop},
+	{"smc", smc_storm},
+	{"hvc", hvc_storm},
+	{"registers", register_storm},
+	{"wreck", wreck},
+	{"exceptions", exception_loop},
 	{"halt", halt},
 };
 const unsigned isa_storm_count = sizeof(isa_storms) / sizeof(isa_storms[0]);
@@ -148,8 +192,62 @@ static void bench_mmio(void)
 	(void)*(volatile uint32_t *)UART_IBRD;
 }
 
+#define BENCH_SGI   5u
+#define TIMER_TICKS 5000u
+
+static volatile uint64_t taken_at; /* 0: not yet */
+
+static void taken(uint64_t now)
+{
+	unsigned intid = gic_acknowledge();
+	if (intid == VIRTUAL_TIMER) {
+		WRITE_REGISTER(cntv_ctl_el0, 0);
+	}
+	gic_end(intid);
+	taken_at = now;
+}
+
+static void prepare(void)
+{
+	if (!on_interrupt) {
+		on_interrupt = taken;
+		gic_init();
+	}
+	taken_at = 0;
+	unmask_interrupts();
+}
+
+static uint64_t wait_since(uint64_t start)
+{
+	while (taken_at == 0) {
+	}
+	mask_interrupts();
+	return taken_at - start;
+}
+
+/* From the write that sends it to the handler's first instructions. */
+static uint64_t bench_sgi(void)
+{
+	prepare();
+	uint64_t start = counter();
+	gic_send_self(BENCH_SGI);
+	return wait_since(start);
+}
+
+/* From the moment at which it is due. */
+static uint64_t bench_timer(void)
+{
+	prepare();
+	uint64_t due = counter() + TIMER_TICKS;
+	WRITE_REGISTER(cntv_cval_el0, due);
+	WRITE_REGISTER(cntv_ctl_el0, 1);
+	return wait_since(due);
+}
+
 const struct exit_benchmark isa_benchmarks[] = {
-	{"exit.hypercall", bench_hypercall},
-	{"exit.mmio_read", bench_mmio},
+	{"exit.hypercall", bench_hypercall, NULL},
+	{"exit.mmio_read", bench_mmio, NULL},
+	{"vgic.sgi", NULL, bench_sgi},
+	{"timer.injection", NULL, bench_timer},
 };
 const unsigned isa_benchmark_count = sizeof(isa_benchmarks) / sizeof(isa_benchmarks[0]);

@@ -242,7 +242,8 @@ static void bench_mmio(void)
 }
 
 const struct exit_benchmark isa_benchmarks[] = {
-	{"exit.cpuid", bench_cpuid},  {"exit.hypercall", bench_hypercall}, {"exit.port_read", bench_port},
-	{"exit.msr_read", bench_msr}, {"exit.mmio_read", bench_mmio},
+	{"exit.cpuid", bench_cpuid, NULL},    {"exit.hypercall", bench_hypercall, NULL},
+	{"exit.port_read", bench_port, NULL}, {"exit.msr_read", bench_msr, NULL},
+	{"exit.mmio_read", bench_mmio, NULL},
 };
 const unsigned isa_benchmark_count = sizeof(isa_benchmarks) / sizeof(isa_benchmarks[0]);

@@ -16,10 +16,22 @@
 
 #define NOT_SUPPORTED ((uint64_t)-1)
 
+static int32_t workarounds[PSCI_WORKAROUNDS]; /* what the machine's firmware says */
+
 static enum psci_action call(uint32_t function, uint64_t x1, uint64_t *result)
 {
 	const uint64_t argument[] = {x1, 0, 0};
-	return psci_call(function, argument, 1, result);
+	const struct psci_machine machine = {.vcpus = 1, .workarounds = workarounds};
+	return psci_call(function, argument, &machine, result);
+}
+
+static int set_up(void **state)
+{
+	(void)state;
+	for (unsigned i = 0; i < PSCI_WORKAROUNDS; i++) {
+		workarounds[i] = SMCCC_ABSENT;
+	}
+	return 0;
 }
 
 static uint64_t answer(uint32_t function, uint64_t x1)
@@ -73,6 +85,36 @@ static void suspend_waits_and_powerdown_is_refused(void **state)
 	assert_int_equal(call(0xc4000001, 0, &result), PSCI_WAIT);
 	assert_int_equal(result, 0);
 	assert_true(answer(0xc4000001, 1 << 16) == (uint64_t)-2);
+}
+
+static void a_32_bit_call_has_32_bit_arguments(void **state)
+{
+	(void)state;
+	uint64_t garbage = UINT64_C(0xdeadbeef00000000);
+	assert_true(answer(0x84000003, garbage) == (uint64_t)-4);
+	assert_true(answer(0xc4000003, garbage) == (uint64_t)-2);
+	assert_int_equal(answer(0x84000004, garbage), 0);
+}
+
+static void workarounds_are_the_machines(void **state)
+{
+	(void)state;
+	static const uint32_t functions[] = {0x80008000, 0x80007fff, 0x80003fff};
+	uint64_t result;
+	for (unsigned i = 0; i < 3; i++) {
+		assert_true(answer(0x80000001, functions[i]) == NOT_SUPPORTED);
+		assert_true(answer(functions[i], 0) == NOT_SUPPORTED);
+		workarounds[i] = 1;
+		assert_int_equal(answer(0x80000001, functions[i]), 1);
+		workarounds[i] = 0;
+	}
+	assert_int_equal(answer(0x80000001, functions[0]), 0);
+	assert_int_equal(answer(0x80000001, functions[1]), 1); /* always on: nothing to switch */
+	assert_int_equal(answer(0x80000001, functions[2]), 0);
+	assert_int_equal(call(functions[0], 0, &result), PSCI_FIRMWARE);
+	assert_int_equal(result, 0);
+	assert_int_equal(answer(functions[1], 0), 0);
+	assert_int_equal(call(functions[2], 0, &result), PSCI_FIRMWARE);
 }
 
 static void everything_else_is_not_supported(void **state)
@@ -136,6 +178,12 @@ static void what_the_table_does_not_name_reads_as_zero(void **state)
 	}
 }
 
+static void debug_is_the_hosts_and_nothing_beside_it(void **state)
+{
+	(void)state;
+	assert_int_equal(id_register(5, 0, UINT64_C(0x1111111123114519), &machine3), UINT64_C(0xf020104006));
+}
+
 static void memory_is_as_wide_as_the_guests_not_the_hosts(void **state)
 {
 	(void)state;
@@ -167,13 +215,16 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(versions_are_1_1),
 		cmocka_unit_test(off_and_reset_end_the_vm),
-		cmocka_unit_test(features_are_what_there_is),
+		cmocka_unit_test_setup(features_are_what_there_is, set_up),
 		cmocka_unit_test(the_only_cpu_is_on_and_stays_on),
 		cmocka_unit_test(suspend_waits_and_powerdown_is_refused),
-		cmocka_unit_test(everything_else_is_not_supported),
+		cmocka_unit_test(a_32_bit_call_has_32_bit_arguments),
+		cmocka_unit_test_setup(workarounds_are_the_machines, set_up),
+		cmocka_unit_test_setup(everything_else_is_not_supported, set_up),
 		cmocka_unit_test(a_guest_sees_one_exception_level_and_no_extensions),
 		cmocka_unit_test(absent_floating_point_stays_absent),
 		cmocka_unit_test(what_the_table_does_not_name_reads_as_zero),
+		cmocka_unit_test(debug_is_the_hosts_and_nothing_beside_it),
 		cmocka_unit_test(memory_is_as_wide_as_the_guests_not_the_hosts),
 		cmocka_unit_test(pointer_authentication_is_hidden),
 	};

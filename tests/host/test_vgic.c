@@ -434,7 +434,7 @@ static void an_active_timer_stays_active_through_put_and_load(void **state)
 	vgic_update(&vcpu[0]);
 	end(VGIC_VIRTUAL_TIMER);
 	assert_false(timer_active);
-	/* One that was pending is let go: its line fires again by itself. */
+	/* One that was pending is let go, and found again by the timer's own word. */
 	timer_active = true;
 	vgic_virtual_timer_fired(&vcpu[0]);
 	vgic_update(&vcpu[0]);
@@ -442,7 +442,34 @@ static void an_active_timer_stays_active_through_put_and_load(void **state)
 	vgic_load(&vcpu[0]);
 	assert_false(timer_active);
 	vgic_update(&vcpu[0]);
-	assert_int_equal(registers_in_use(), 0);
+	assert_true(timer_active);
+	assert_int_equal(acknowledge(), VGIC_VIRTUAL_TIMER);
+}
+
+/* As when it becomes due between the exit of a WFI and the look at what is pending. */
+static void a_timer_that_is_due_is_not_waited_for(void **state)
+{
+	(void)state;
+	linux_machine(1);
+	put(GICR + SGI_FRAME + ISENABLER, 1U << VGIC_VIRTUAL_TIMER);
+	timer_asserted = true;
+	vcpu[0].loaded = false;
+	vcpu[0].vgic.vmcr = VMCR_OPEN;
+	assert_false(vgic_pending(&vcpu[0])); /* the CPU's timer may be another's */
+	vcpu[0].loaded = true;
+	vcpu[0].work = false;
+	assert_true(vgic_pending(&vcpu[0]));
+	assert_true(vcpu[0].work);
+	assert_true(timer_active);
+	vgic_virtual_timer_fired(&vcpu[0]); /* the interrupt was on its way: once is enough */
+	vgic_update(&vcpu[0]);
+	assert_int_equal(acknowledge(), VGIC_VIRTUAL_TIMER);
+	timer_asserted = false;
+	end(VGIC_VIRTUAL_TIMER);
+	assert_false(timer_active);
+	vgic_update(&vcpu[0]);
+	assert_int_equal(acknowledge(), -1);
+	assert_false(vgic_pending(&vcpu[0]));
 }
 
 static void sgis_reach_the_vcpus_that_are_named(void **state)
@@ -616,6 +643,7 @@ int main(void)
 		cmocka_unit_test(routing_chooses_the_vcpu),
 		cmocka_unit_test(the_virtual_timers_interrupt_ends_with_the_guests),
 		cmocka_unit_test(a_timer_that_nobody_wants_any_more_is_let_go),
+		cmocka_unit_test(a_timer_that_is_due_is_not_waited_for),
 		cmocka_unit_test(an_active_timer_stays_active_through_put_and_load),
 		cmocka_unit_test(sgis_reach_the_vcpus_that_are_named),
 		cmocka_unit_test(version_2_sgis_come_once_for_each_source),

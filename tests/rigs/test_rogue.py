@@ -45,6 +45,7 @@ ARM = [
     Storm("smc", "rogue: 20000 SMCs, most refused"),
     Storm("hvc", "rogue: 20000 HVCs, most refused"),
     Storm("registers", "rogue: [0-9]+ system-register accesses, most refused"),
+    Storm("wreck", "rogue: wrecks its own system registers", ".*", BUDGET),
     Storm("exceptions", "rogue: takes exceptions without end", USED_UP, BUDGET),
     Storm("halt", "rogue: halts for ever", ".*: halted with no interrupt that could wake it"),
     Storm(
@@ -61,6 +62,7 @@ MACHINES = [
     ("svm-bochs", (), [*COMMON, *X86, *AMD], 30),
     ("el2", (), [SPIN, *COMMON, *ARM], 15),
     ("el2", ("--cpu", "cortex-a72", "--gic", "2"), [SPIN, *COMMON, *ARM], 15),
+    ("el2", ("--cpu", "neoverse-n1", "--acpi-off"), [SPIN, *COMMON, *ARM], 15),
 ]
 
 

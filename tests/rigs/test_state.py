@@ -12,8 +12,8 @@ from harness import Failure, Test, came_back, equal, run, vm
 MACHINES = [
     ("svm", (), 33, 8),
     ("vmx", ("--cpu", "corei7_icelake_u"), 35, 30),
-    ("el2", (), 70, 6),
-    ("el2", ("--cpu", "cortex-a72", "--gic", "2"), 70, 6),
+    ("el2", (), 80, 6),
+    ("el2", ("--cpu", "cortex-a72", "--gic", "2"), 80, 6),
 ]
 
 
