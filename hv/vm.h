@@ -11,6 +11,7 @@
 #include "hv/devices/acpi_power.h"
 #include "hv/devices/pit8254.h"
 #include "hv/devices/rtc_cmos.h"
+#include "hv/devices/rtc_pl031.h"
 #include "hv/devices/serial.h"
 #include "hv/vm_virtio.h"
 #include "mm/frame_quota.h"
@@ -61,7 +62,10 @@ struct vm {
 		struct pl011_device pl011;
 	};
 	struct pit8254_device pit;
-	struct rtc_cmos_device rtc;
+	union {
+		struct rtc_cmos_device rtc;
+		struct pl031_device pl031;
+	};
 	struct acpi_power_device power;
 	struct vm_virtio virtio;
 	uint64_t cpu_ticks_left; /* of the CPU-time budget; UINT64_MAX: no limit */
