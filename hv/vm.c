@@ -163,8 +163,10 @@ static void add_devices(struct vm *vm)
 		        bus_add(&vm->ports, PORT61, 1, &vm->pit.port61);
 		rtc_cmos_device_init(&vm->rtc, clock_wall_nanoseconds);
 		acpi_power_device_init(&vm->power);
+		pci_host_device_init(&vm->pci);
 		added = added && bus_add(&vm->ports, RTC_PORT, RTC_PORTS, &vm->rtc.device) &&
-		        bus_add(&vm->ports, ACPI_POWER_PORT, ACPI_POWER_PORTS, &vm->power.device);
+		        bus_add(&vm->ports, ACPI_POWER_PORT, ACPI_POWER_PORTS, &vm->power.device) &&
+		        bus_add(&vm->ports, PCI_HOST_PORT, PCI_HOST_PORTS, &vm->pci.device);
 	} else {
 		pl011_device_init(&vm->pl011, &vm->uart_console, &vm->console_irq);
 		pl031_device_init(&vm->pl031, clock_wall_nanoseconds);

@@ -9,6 +9,7 @@
 #include "hv/bus.h"
 #include "hv/console.h"
 #include "hv/devices/acpi_power.h"
+#include "hv/devices/pci_host.h"
 #include "hv/devices/pit8254.h"
 #include "hv/devices/rtc_cmos.h"
 #include "hv/devices/rtc_pl031.h"
@@ -66,6 +67,7 @@ struct vm {
 		struct rtc_cmos_device rtc;
 		struct pl031_device pl031;
 	};
+	struct pci_host_device pci;
 	struct acpi_power_device power;
 	struct vm_virtio virtio;
 	uint64_t cpu_ticks_left; /* of the CPU-time budget; UINT64_MAX: no limit */
