@@ -14,6 +14,7 @@ IMAGE_BYTES = (4 << 20) + 1000  # no whole number of sectors
 SECTOR = 512
 PATCH_BYTES = 1 << 20
 MIB = 1 << 20
+MEASURES = 10  # at most
 TIME_APART = 60  # seconds that the guest's time of day may be away from ours: the firmware started long ago
 
 # Seconds turn over in the clock, a sleep, they turn over again: the clock's times of day, and the uptime at each step.
@@ -86,17 +87,24 @@ def check_memory(machine: Boot, rig: str, mib: int) -> None:
         raise Failure(f"of {mib} MiB it knows {known} KiB and has {total} KiB in all")
 
 
-def check_clock(machine: Boot) -> None:
-    """5 seconds of sleep against the RTC, whose seconds are as fine as the moments at which they turn over."""
-    offset = int(answer(machine, "date +%s")) - time.time()
-    if abs(offset) > TIME_APART:
-        raise Failure(f"its time of day is {offset:.0f} seconds off")
+def slept(machine: Boot) -> float:
+    """Seconds that `sleep 5` took by the RTC, whose seconds are as fine as the moments at which they turn over."""
     said = find(r"clock (\S+) (\S+) (\S+) (\S+) (\S+) (\S+)", answer(machine, "sh /clock"))
     first, last = (sum(60 ** (2 - i) * int(part) for i, part in enumerate(said[n].split(":"))) for n in (1, 5))
     start, asleep, awake, end = (float(said[n]) for n in (2, 3, 4, 6))
-    by_rtc = (awake - asleep) * ((last - first) % 86400) / (end - start)
-    if abs(by_rtc - 5) > 0.1:
-        raise Failure(f"5 seconds of sleep took {by_rtc:.2f} by the RTC: {said[0]}")
+    return (awake - asleep) * ((last - first) % 86400) / (end - start)
+
+
+def check_clock(machine: Boot) -> None:
+    """Where this machine's CPUs are busy a guest wakes late, or sees a second late; a clock that is wrong always is."""
+    offset = int(answer(machine, "date +%s")) - time.time()
+    if abs(offset) > TIME_APART:
+        raise Failure(f"its time of day is {offset:.0f} seconds off")
+    measures: list[float] = []
+    while not measures or abs(measures[-1] - 5) > 0.1:
+        if len(measures) == MEASURES:
+            raise Failure(f"5 seconds of sleep took {measures} by the RTC")
+        measures.append(slept(machine))
 
 
 def check_log(machine: Boot) -> None:
