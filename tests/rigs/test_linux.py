@@ -8,13 +8,15 @@ from functools import partial
 from typing import Iterator
 
 from harness import STAMP, Boot, Failure, Files, Test, absent, boot, came_back, equal, find, isa_of, run
-from linux_guest import PROMPT, TOGETHER, UART, WRONG, answer, linux, linux_files, sha256, type_line
+from linux_guest import PROMPT, TOGETHER, WRONG, answer, linux, linux_files, sha256, type_line
 
 IMAGE_BYTES = (4 << 20) + 1000  # no whole number of sectors
 SECTOR = 512
 PATCH_BYTES = 1 << 20
 MIB = 1 << 20
 MEASURES = 10  # at most
+# Of a machine so busy that the guest's timer stood still for seconds: the kernel then leaves one comparison out.
+EXCUSED = "clocksource: Long readout interval, skipping watchdog check"
 TIME_APART = 60  # seconds that the guest's time of day may be away from ours: the firmware started long ago
 
 # Seconds turn over in the clock, a sleep, they turn over again: the clock's times of day, and the uptime at each step.
@@ -111,7 +113,7 @@ def check_log(machine: Boot) -> None:
     said = answer(machine, "sh /log")
     if int(find("lines: ([0-9]+)", said)[1]) < 150 or "Linux version" not in said and "Booting Linux" not in said:
         raise Failure("that is not the whole log of the kernel")
-    absent("^log: .*", said)
+    absent(f"^log: (?!.*{EXCUSED}).*", said)
 
 
 def check_disks(machine: Boot, padded: bytes) -> None:
@@ -187,7 +189,7 @@ def in_turn(rig: str) -> None:
 
 
 def out_of_memory(rig: str) -> None:
-    """Two guests want more than there is: the one that asks last is stopped, the other keeps what it has, and gets more."""
+    """Two guests want more than there is: the one that asks last is stopped, the other keeps its own and gets more."""
     files = linux_files(rig, tools=TOOLS)
     conf = TOGETHER + linux(rig, "greedy", memory="240M") + linux(rig, "modest", memory="160M", words="quiet")
     with boot(rig, "--mem", "320M", conf=conf, volume=files, timeout=300) as machine:
@@ -200,7 +202,7 @@ def out_of_memory(rig: str) -> None:
         machine.send("\1\1\1\n")
         machine.expect("input goes to vm greedy")
         machine.send("sh /fill 180\n")
-        machine.expect(rf"{STAMP}vm greedy: stopped: out of memory: .*: write of GPA 0x[0-9a-f]+; [0-9]+ frames are free")
+        machine.expect(rf"{STAMP}vm greedy: stopped: out of memory: .*: write of GPA 0x[0-9a-f]+; [0-9]+ frames are")
         machine.expect(rf"{STAMP}vm greedy: every frame came back: [0-9]+ free")
         machine.send("sh /fill 40; poweroff\n")
         equal("the exit status", machine.end(), 1)
