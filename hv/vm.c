@@ -16,7 +16,7 @@
 #include "lib/string.h"
 #include "lib/util.h"
 
-#define MESSAGE_MAX       160
+#define MESSAGE_MAX       LOG_LINE_MAX
 #define BUILTIN_PREFIX    "builtin:"
 #define ORDER_2M          9
 #define ORDER_1G          18
@@ -205,7 +205,7 @@ static bool load(struct vm *vm, char *message)
 	};
 	const char *path = vm->config->kernel;
 	if (strncmp(path, BUILTIN_PREFIX, strlen(BUILTIN_PREFIX)) == 0 && !find_builtin(path, &loader.kernel)) {
-		return loader_fail(&loader, "%s: there is no such built-in guest", path);
+		return loader_fail(&loader, "there is no such built-in guest");
 	}
 	if (!load_guest(&loader)) {
 		return false;

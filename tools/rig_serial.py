@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 TERMINATE_SECONDS = 3  # between asking an emulator to end and making it
-CONNECT_SECONDS = 30  # until Bochs has connected its serial port
+CONNECT_SECONDS = 120  # until Bochs, which first clears its memory, has connected its serial port
 LINE_MAX = 4096  # bytes of an unfinished line that are kept
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 

@@ -28,7 +28,7 @@ struct arch_vm {
 	struct arch_vcpu *first_vcpu; /* the list of those that exist, by arch_vcpu.next */
 	/* VPID (VMX) or ASID (SVM), unique among the VMs that live; never 0. */
 	uint16_t tag;
-	hpa_t msr_bitmap;     /* VMX: 4 KiB; SVM MSRPM: 8 KiB */
+	hpa_t msr_bitmap;     /* SVM MSRPM: 8 KiB; VMX has one for each vCPU */
 	hpa_t io_bitmap;      /* SVM IOPM: 12 KiB; unused by VMX (unconditional I/O exiting) */
 	uint64_t nested_root; /* EPTP or nCR3 */
 	struct ioapic ioapic;
@@ -75,14 +75,21 @@ struct vm_exit;
 
 /* vmx_asm.S knows the offsets of the first two. */
 struct vmx_vcpu {
-	struct vm_exit *exit; /* of the run under way */
-	uint64_t stack;       /* the host's RSP while the guest runs */
-	hpa_t vmcs;
+	struct vm_exit *exit;      /* of the run under way */
+	uint64_t stack;            /* the host's RSP while the guest runs */
+	hpa_t vmcs;                /* one frame, and one behind it for the MSR bitmap */
 	const struct x86_cpu *cpu; /* whose current VMCS it is; NULL: of none */
 	uint64_t cr2;              /* while not loaded; else the CPU holds it */
-	uint32_t last_cpu;         /* that loaded it: index + 1; 0: none yet */
+	uint16_t last_cpu;         /* that loaded it: index + 1; 0: none yet */
+	bool virtual_eoi;          /* the CPU ends interrupts by itself: vmx_interrupts.c */
 	uint32_t cr4_shadow;       /* the bits of CR4 that it has set and the host owns */
 };
+
+/* An MSR that the CPU moves at entries and exits: SDM vol. 3C table 24-12. */
+struct vmx_msr {
+	uint32_t index, reserved;
+	uint64_t value;
+} __attribute__((aligned(16)));
 
 /* svm_asm.S knows the offsets of the first four. */
 struct svm_vcpu {
@@ -143,4 +150,5 @@ struct arch_vcpu {
 	struct x86_lazy_state lazy;
 	struct string_io string;
 	struct device_compute compute;
+	struct vmx_msr spec_ctrl[2]; /* IA32_SPEC_CTRL, the guest's and the host's: vmx_msrs.c's own */
 };

@@ -140,6 +140,7 @@ X86_READ_REGISTER(dr3)
 #define MSR_IA32_MCG_STATUS     0x17a
 #define MSR_IA32_MC0_STATUS     0x401 /* bank n: 4 further each */
 #define MSR_IA32_TSC_DEADLINE   0x6e0
+#define MSR_IA32_SPEC_CTRL      0x48
 #define MSR_IA32_PAT            0x277
 #define MSR_IA32_MTRRCAP        0xfe
 #define MSR_IA32_MTRR_DEF_TYPE  0x2ff

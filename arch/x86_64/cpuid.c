@@ -22,6 +22,7 @@
 #define LEAF_TIMING     0x40000010 /* VMware's: kHz of the TSC in EAX, of the local APIC's timer in EBX */
 #define LEAF_EXTENDED   0x80000000
 #define LEAF_AMD_POWER  0x80000007
+#define LEAF_SVM        0x8000000a
 #define LEAF_AMD_CACHES 0x8000001d
 
 /* How many leaves of each range are looked up; the last ones are the highest that guests are told of. */
@@ -45,6 +46,8 @@
 #define TOPOLOGY_LEVELS 2U
 #define TOPOLOGY_SMT    1U
 #define TOPOLOGY_CORE   2U
+
+#define LEAF_SVM_EDX_SPEC_CTRL B(20) /* SPEC_CTRL virtualization */
 
 #define LEAF1_EBX_ID_SHIFT  24
 #define LEAF1_OSXSAVE_SHIFT 9 /* from its place in CR4 */
@@ -94,6 +97,17 @@ static void hide_without_registers(uint32_t leaf, uint32_t subleaf, struct cpuid
 		r->eax &= ~((avx ? 0 : LEAF7_1_EAX_AVX) | (avx512 ? 0 : LEAF7_1_EAX_AVX512));
 	} else if (leaf == LEAF_EXTENDED + 1 && !avx) {
 		r->ecx &= ~EXT1_ECX_AVX;
+	}
+}
+
+/* SPEC_CTRL must be the guest's own: VMX moves it at entries and exits, SVM keeps two of them or does not care. */
+static void hide_speculation(uint32_t leaf, struct cpuid_result *r)
+{
+	bool two = x86_features.svm && (x86_cpuid_leaf(LEAF_SVM, 0).edx & LEAF_SVM_EDX_SPEC_CTRL);
+	if (leaf == LEAF_STRUCTURED && x86_features.svm) {
+		r->edx &= ~LEAF7_EDX_SPECULATION;
+	} else if (leaf == LEAF_EXTENDED + 8 && !two) {
+		r->ebx &= ~EXT8_EBX_SPEC_CTRL;
 	}
 }
 
@@ -203,6 +217,7 @@ void x86_cpuid_init(void)
 		host.ecx &= rule->ecx;
 		host.edx &= rule->edx;
 		hide_without_registers(rule->leaf, subleaf, &host);
+		hide_speculation(rule->leaf, &host);
 		values[next++] = host;
 		subleaf++;
 	}

@@ -12,7 +12,7 @@
  *	TSX				host's TSX_CTRL decides; deprecated
  *	PKU, CET, AMX, MPX, PASID, XSAVES	state that is not switched
  *	LA57				the nested format's input has 48 bits
- *	SPEC_CTRL and its kin		MSRs that are not switched
+ *	SPEC_CTRL of AMD		where SVM does not virtualize it; nor VIRT_SSBD, nor automatic IBRS
  *
  * SDM vol. 2A "CPUID"; APM vol. 3 appendix E.
  */
@@ -61,8 +61,13 @@
 #define LEAF7_ECX                                                                                                      \
 	(B(0) /* PREFETCHWT1 */ | B(2) /* UMIP */ | B(8) /* GFNI */ | B(22) /* RDPID */ | B(25) /* CLDEMOTE */ |       \
 	 B(27) /* MOVDIRI */ | B(28) /* MOVDIR64B */ | LEAF7_ECX_AVX | LEAF7_ECX_AVX512)
-#define LEAF7_EDX_AVX512   (B(2) | B(3) | B(8) | B(23)) /* 4VNNIW, 4FMAPS, VP2INTERSECT, FP16 */
-#define LEAF7_EDX          (B(4) /* FSRM */ | B(10) /* MD_CLEAR */ | B(14) /* SERIALIZE */ | LEAF7_EDX_AVX512)
+#define LEAF7_EDX_AVX512 (B(2) | B(3) | B(8) | B(23)) /* 4VNNIW, 4FMAPS, VP2INTERSECT, FP16 */
+/* Intel's MSRs against speculation: msr.c. AMD has its own bits. */
+#define LEAF7_EDX_SPECULATION                                                                                          \
+	(B(26) /* IBRS, IBPB */ | B(27) /* STIBP */ | B(28) /* L1D_FLUSH */ | B(29) /* ARCH_CAPABILITIES */ |          \
+	 B(31) /* SSBD */)
+#define LEAF7_EDX                                                                                                      \
+	(B(4) /* FSRM */ | B(10) /* MD_CLEAR */ | B(14) /* SERIALIZE */ | LEAF7_EDX_AVX512 | LEAF7_EDX_SPECULATION)
 #define LEAF7_1_EAX_AVX    B(4) /* AVX-VNNI */
 #define LEAF7_1_EAX_AVX512 B(5) /* BF16 */
 #define LEAF7_1_EAX        (LEAF7_1_EAX_AVX | LEAF7_1_EAX_AVX512 | B(10) /* FZRM */ | B(11) /* FSRS */ | B(12) /* FSRCS */)
@@ -81,9 +86,14 @@
 	 B(25) /* FFXSR */ | B(26) /* 1 GiB pages */ | B(27) /* RDTSCP */ | B(29) /* long mode */ |                    \
 	 B(30) /* 3DNow! extensions */ | B(31) /* 3DNow! */)
 #define EXT7_EDX B(8) /* invariant TSC; the only bit of the leaf that is shown */
-#define EXT8_EBX (B(0) /* CLZERO */ | B(2) /* error pointers always saved */ | B(9) /* WBNOINVD */)
+/* What is done by SPEC_CTRL: IBRS, STIBP, how both are best used, SSBD, PSFD. */
+#define EXT8_EBX_SPEC_CTRL (B(14) | B(15) | B(16) | B(17) | B(18) | B(19) | B(24) | B(28))
+#define EXT8_EBX                                                                                                       \
+	(B(0) /* CLZERO */ | B(2) /* error pointers always saved */ | B(9) /* WBNOINVD */ | B(12) /* IBPB */ |         \
+	 B(26) /* SSB_NO */ | B(29) /* BTC_NO */ | B(30) /* IBPB clears returns */ | EXT8_EBX_SPEC_CTRL)
 #define EXT21_EAX                                                                                                      \
-	(B(0) /* no nested data breakpoints */ | B(2) /* LFENCE serializes */ | B(6) /* null selectors clear */)
+	(B(0) /* no nested data breakpoints */ | B(2) /* LFENCE serializes */ | B(6) /* null selectors clear */ |      \
+	 B(27) /* SBPB */ | B(28) /* IBPB clears branch types */ | B(29) /* SRSO_NO */)
 
 /* Fields that describe how CPUs share a cache or a core: one CPU shares with none. */
 #define CACHE_SHARING BITS(31, 14) /* leaf 4 and 0x8000001d, EAX */

@@ -208,6 +208,31 @@ static void report_error(struct arch_vcpu *vcpu, uint64_t error)
 	}
 }
 
+static bool is_level(const struct lapic *lapic, unsigned vector)
+{
+	return lapic_get(lapic, bit_register(LAPIC_TMR, vector)) & bit_of(vector);
+}
+
+int lapic_in_service(const struct lapic *lapic)
+{
+	return highest(lapic, LAPIC_ISR);
+}
+
+bool lapic_end_matters(const struct lapic *lapic, unsigned vector)
+{
+	return is_level(lapic, vector) || highest(lapic, LAPIC_IRR) >= 0;
+}
+
+void lapic_ended(struct arch_vcpu *vcpu, unsigned vector)
+{
+	if (is_level(&vcpu->lapic, vector)) {
+		ioapic_end_of_interrupt(vcpu->vm, vector);
+	}
+	if (highest(&vcpu->lapic, LAPIC_IRR) >= 0) {
+		notify(vcpu);
+	}
+}
+
 static void end_of_interrupt(struct arch_vcpu *vcpu)
 {
 	struct lapic *lapic = &vcpu->lapic;
@@ -216,12 +241,7 @@ static void end_of_interrupt(struct arch_vcpu *vcpu)
 		return;
 	}
 	*bits_at(lapic, LAPIC_ISR, (unsigned)vector) &= ~bit_of((unsigned)vector);
-	if (lapic_get(lapic, bit_register(LAPIC_TMR, (unsigned)vector)) & bit_of((unsigned)vector)) {
-		ioapic_end_of_interrupt(vcpu->vm, (unsigned)vector);
-	}
-	if (highest(lapic, LAPIC_IRR) >= 0) {
-		notify(vcpu);
-	}
+	lapic_ended(vcpu, (unsigned)vector);
 }
 
 /* ---- messages ---- */

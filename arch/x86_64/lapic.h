@@ -47,6 +47,7 @@ enum lapic_register {
 
 #define LAPIC_MSR_FIRST  0x800U
 #define LAPIC_MSR_LAST   0x8ffU
+#define LAPIC_MSR_EOI    0x80bU
 #define LAPIC_NO_VECTOR  (-1)
 #define LAPIC_TIMER_OFF  UINT64_MAX /* lapic.due */
 #define LAPIC_CLASS(tpr) ((tpr) >> 4)
@@ -121,6 +122,12 @@ int lapic_candidate(const struct lapic *lapic);
 int lapic_pending(const struct lapic *lapic);
 /* The CPU has taken `vector`: it goes from IRR to ISR. */
 void lapic_accept(struct lapic *lapic, unsigned vector);
+/* The highest vector in ISR, or LAPIC_NO_VECTOR. */
+int lapic_in_service(const struct lapic *lapic);
+/* Whether somebody waits for the end of `vector`: the IOAPIC, or what is in IRR. */
+bool lapic_end_matters(const struct lapic *lapic, unsigned vector);
+/* The CPU has taken `vector` out of ISR. */
+void lapic_ended(struct arch_vcpu *vcpu, unsigned vector);
 /* Raises what the timer owes by `now`. */
 void lapic_timer_expire(struct arch_vcpu *vcpu, uint64_t now);
 /* Sends it to all vCPUs that it names; by IOAPIC pins, MSIs and ICRs. True: one of them at least took it. */

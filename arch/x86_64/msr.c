@@ -43,6 +43,31 @@
 #define CPUID_EXTENDED_FEATURES  0x80000001
 #define CPUID_EXTENDED_EDX_NX    BIT(20)
 #define CPUID_EXTENDED_EDX_FFXSR BIT(25)
+/* Speculation. What guests may know of the CPU: what it is immune to, or not (RSBA), and what its microcode does about
+ * it. Not what is switched by MSRs that they do not have, and not what helps a nested hypervisor. */
+#define MSR_IA32_PRED_CMD          0x49
+#define MSR_IA32_ARCH_CAPABILITIES 0x10a
+#define MSR_IA32_FLUSH_CMD         0x10b
+#define ARCH_CAPABILITIES_SHOWN                                                                                        \
+	(BIT(0) /* RDCL_NO */ | BIT(1) /* IBRS_ALL */ | BIT(2) /* RSBA */ | BIT(4) /* SSB_NO */ |                      \
+	 BIT(5) /* MDS_NO */ | BIT(6) /* PSCHANGE_MC_NO */ | BIT(8) /* TAA_NO */ | BIT(13) /* SBDR_SSDP_NO */ |        \
+	 BIT(14) /* FBSDP_NO */ | BIT(15) /* PSDP_NO */ | BIT(17) /* FB_CLEAR */ | BIT(19) /* RRSBA */ |               \
+	 BIT(20) /* BHI_NO */ | BIT(24) /* PBRSB_NO */ | BIT(26) /* GDS_NO */ | BIT(27) /* RFDS_NO */ |                \
+	 BIT(28) /* RFDS_CLEAR */ | BIT(62) /* ITS_NO */)
+#define SPEC_CTRL_IBRS      BIT(0)
+#define SPEC_CTRL_STIBP     BIT(1)
+#define SPEC_CTRL_SSBD      BIT(2)
+#define CPUID_7_EDX_IBRS    BIT(26)
+#define CPUID_7_EDX_STIBP   BIT(27)
+#define CPUID_7_EDX_FLUSH   BIT(28)
+#define CPUID_7_EDX_CAPS    BIT(29) /* ARCH_CAPABILITIES */
+#define CPUID_7_EDX_SSBD    BIT(31)
+#define CPUID_AMD_SIZES     0x80000008
+#define CPUID_AMD_EBX_IBPB  BIT(12)
+#define CPUID_AMD_EBX_IBRS  BIT(14)
+#define CPUID_AMD_EBX_STIBP BIT(15)
+#define CPUID_AMD_EBX_SSBD  BIT(24)
+
 /* Memory types that a PAT entry may hold: 0 UC, 1 WC, 4 WT, 5 WP, 6 WB, 7 UC-. SDM vol. 3A 11.12.2. */
 #define PAT_TYPES   (BIT(0) | BIT(1) | BIT(4) | BIT(5) | BIT(6) | BIT(7))
 #define PAT_ENTRIES 8
@@ -52,14 +77,19 @@ static struct {
 	uint64_t patch_level; /* of the microcode, for guests that mind errata */
 	uint64_t de_cfg;
 	uint64_t efer_allowed;
+	uint64_t arch_capabilities;
+	uint64_t spec_ctrl_allowed; /* of the bits that a CPU may have */
 } host;
 
 typedef uint64_t msr_reader(struct arch_vcpu *vcpu);
 typedef bool msr_writer(struct arch_vcpu *vcpu, uint64_t value);
 
+/* On which CPUs; the last two on those where the guest's CPUID says so. */
+enum msr_presence { ON_ALL, ON_INTEL, ON_AMD, SPEC_CTRL, ARCH_CAPABILITIES };
+
 struct msr_rule {
 	uint32_t msr;
-	enum { ON_ALL, ON_INTEL, ON_AMD } vendor;
+	enum msr_presence presence;
 	msr_reader *read; /* NULL: reads give `value` */
 	uint64_t value;
 	msr_writer *write; /* NULL: #GP */
@@ -83,6 +113,17 @@ static uint64_t read_de_cfg(struct arch_vcpu *vcpu)
 {
 	(void)vcpu;
 	return host.de_cfg;
+}
+
+static uint64_t read_arch_capabilities(struct arch_vcpu *vcpu)
+{
+	(void)vcpu;
+	return host.arch_capabilities;
+}
+
+static uint64_t read_spec_ctrl(struct arch_vcpu *vcpu)
+{
+	return vcpu->vm->ops->get(vcpu, X86_SPEC_CTRL);
 }
 
 static uint64_t read_efer(struct arch_vcpu *vcpu)
@@ -140,6 +181,16 @@ static bool write_efer(struct arch_vcpu *vcpu, uint64_t value)
 	return true;
 }
 
+/* Up to its first value that is not zero: then the guest has the register itself. */
+static bool write_spec_ctrl(struct arch_vcpu *vcpu, uint64_t value)
+{
+	if (value & ~host.spec_ctrl_allowed) {
+		return false;
+	}
+	vcpu->vm->ops->set(vcpu, X86_SPEC_CTRL, value);
+	return true;
+}
+
 static bool write_pat(struct arch_vcpu *vcpu, uint64_t value)
 {
 	for (unsigned i = 0; i < PAT_ENTRIES; i++) {
@@ -160,9 +211,11 @@ static const struct msr_rule rules[] = {
 	{MSR_IA32_PLATFORM_ID, ON_INTEL, NULL, 0, NULL},
 	{MSR_IA32_APIC_BASE, ON_ALL, read_apic_base, 0, x86_apic_base_write},
 	{MSR_IA32_FEATURE_CONTROL, ON_INTEL, NULL, FEATURE_CONTROL_LOCK, NULL}, /* no VMX, and that is final */
+	{MSR_IA32_SPEC_CTRL, SPEC_CTRL, read_spec_ctrl, 0, write_spec_ctrl},
 	{MSR_IA32_BIOS_UPDT_TRIG, ON_INTEL, NULL, 0, drop},
 	{MSR_IA32_BIOS_SIGN_ID, ON_ALL, read_patch_level, 0, drop},
 	{MSR_IA32_MTRRCAP, ON_ALL, NULL, 0, NULL}, /* neither fixed nor variable ranges */
+	{MSR_IA32_ARCH_CAPABILITIES, ARCH_CAPABILITIES, read_arch_capabilities, 0, NULL},
 	{MSR_IA32_MCG_CAP, ON_ALL, NULL, 0, NULL}, /* no banks */
 	{MSR_IA32_MCG_STATUS, ON_ALL, NULL, 0, only_zero},
 	{MSR_IA32_MISC_ENABLE, ON_INTEL, NULL, MISC_ENABLE_FAST_STRING | MISC_ENABLE_NO_BTS | MISC_ENABLE_NO_PEBS,
@@ -214,6 +267,23 @@ static inline const struct msr_rule *find(uint32_t msr)
 	}
 }
 
+static bool is_present(enum msr_presence presence)
+{
+	uint32_t structured = x86_guest_leaf(7, 0).edx;
+	switch (presence) {
+	case ON_INTEL:
+		return !x86_features.svm;
+	case ON_AMD:
+		return x86_features.svm;
+	case SPEC_CTRL:
+		return structured & CPUID_7_EDX_IBRS;
+	case ARCH_CAPABILITIES:
+		return structured & CPUID_7_EDX_CAPS;
+	default:
+		return true;
+	}
+}
+
 static void fill_slots(void)
 {
 	for (unsigned i = 0; i < SLOTS; i++) {
@@ -221,7 +291,7 @@ static void fill_slots(void)
 	}
 	for (unsigned i = 0; i < ARRAY_SIZE(rules); i++) {
 		const struct msr_rule *rule = &rules[i];
-		if (rule->vendor != ON_ALL && (rule->vendor == ON_AMD) != x86_features.svm) {
+		if (!is_present(rule->presence)) {
 			continue;
 		}
 		unsigned slot = SLOT(rule->msr);
@@ -281,15 +351,37 @@ void x86_msr_passthrough(void (*allow)(void *context, uint32_t msr, bool read, b
 		allow(context, MSR_TSC_AUX, true, true);
 	}
 	allow(context, MSR_IA32_TSC, true, false);
+	/* Commands, which keep nothing. */
+	uint32_t structured = x86_guest_leaf(7, 0).edx;
+	uint32_t amd = x86_guest_leaf(CPUID_AMD_SIZES, 0).ebx;
+	if ((structured & CPUID_7_EDX_IBRS) || (amd & CPUID_AMD_EBX_IBPB)) {
+		allow(context, MSR_IA32_PRED_CMD, false, true);
+	}
+	if (structured & CPUID_7_EDX_FLUSH) {
+		allow(context, MSR_IA32_FLUSH_CMD, false, true);
+	}
+	/* These are shown only where SVM keeps the guest's value apart: APM vol. 2 "SPEC_CTRL virtualization". */
+	if (amd & (CPUID_AMD_EBX_IBRS | CPUID_AMD_EBX_STIBP | CPUID_AMD_EBX_SSBD)) {
+		allow(context, MSR_IA32_SPEC_CTRL, true, true);
+	}
 }
 
 void x86_msr_init(void)
 {
 	fill_slots();
+	uint32_t structured = x86_guest_leaf(7, 0).edx;
 	uint32_t extended = x86_cpuid_leaf(CPUID_EXTENDED_FEATURES, 0).edx;
 	uint64_t value;
 	host.patch_level = rdmsr_safe(MSR_IA32_BIOS_SIGN_ID, &value) ? value : 0;
 	host.de_cfg = x86_features.svm && rdmsr_safe(MSR_AMD_DE_CFG, &value) ? value & DE_CFG_LFENCE : 0;
+	host.arch_capabilities = 0;
+	if (structured & CPUID_7_EDX_CAPS) {
+		(void)rdmsr_safe(MSR_IA32_ARCH_CAPABILITIES, &host.arch_capabilities);
+		host.arch_capabilities &= ARCH_CAPABILITIES_SHOWN;
+	}
+	host.spec_ctrl_allowed = (structured & CPUID_7_EDX_IBRS ? SPEC_CTRL_IBRS : 0) |
+	                         (structured & CPUID_7_EDX_STIBP ? SPEC_CTRL_STIBP : 0) |
+	                         (structured & CPUID_7_EDX_SSBD ? SPEC_CTRL_SSBD : 0);
 	host.efer_allowed = EFER_SCE | EFER_LME | (extended & CPUID_EXTENDED_EDX_NX ? EFER_NXE : 0) |
 	                    (extended & CPUID_EXTENDED_EDX_FFXSR ? EFER_FFXSR : 0);
 }

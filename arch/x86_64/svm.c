@@ -187,11 +187,6 @@ static int svm_vm_init(struct arch_vm *vm)
 	return MM_OK;
 }
 
-static void svm_vm_destroy(struct arch_vm *vm)
-{
-	vm->nested_root = HPA_NONE;
-}
-
 /* None of the vCPUs is in the guest when this is called: one CPU runs them all so far. */
 static void svm_flush(struct arch_vm *vm)
 {
@@ -390,7 +385,6 @@ const struct virt_ops svm_ops = {
 	.disable = svm_disable,
 	.nested_format = svm_nested_format,
 	.vm_init = svm_vm_init,
-	.vm_destroy = svm_vm_destroy,
 	.flush = svm_flush,
 	.vcpu_init = svm_vcpu_init,
 	.vcpu_destroy = svm_vcpu_destroy,

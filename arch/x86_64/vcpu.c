@@ -75,7 +75,6 @@ int arch_vm_init(struct arch_vm *vm, struct addr_space *space, unsigned vcpus)
 
 void arch_vm_destroy(struct arch_vm *vm)
 {
-	vm->ops->vm_destroy(vm);
 	x86_tag_free(vm->tag);
 }
 

@@ -41,6 +41,7 @@ enum x86_register {
 	X86_EFER,
 	X86_DR7,
 	X86_PAT,
+	X86_SPEC_CTRL, /* VMX: SVM has it without an exit or not at all */
 };
 
 enum x86_segment_name { X86_ES, X86_CS, X86_SS, X86_DS, X86_FS, X86_GS, X86_LDTR, X86_TR, X86_GDTR, X86_IDTR };
@@ -86,7 +87,6 @@ struct virt_ops {
 	void (*disable)(void);                                          /* VMXOFF, for a call into the firmware */
 	void (*nested_format)(struct npt_format *format);
 	int (*vm_init)(struct arch_vm *vm); /* nested_root, permission maps */
-	void (*vm_destroy)(struct arch_vm *vm);
 	void (*flush)(struct arch_vm *vm);
 	int (*vcpu_init)(struct arch_vcpu *vcpu);
 	void (*vcpu_destroy)(struct arch_vcpu *vcpu);

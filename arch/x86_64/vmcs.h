@@ -75,20 +75,23 @@
 #define CPU_RDPMC            BIT(11)
 #define CPU_CR8_LOAD         BIT(19)
 #define CPU_CR8_STORE        BIT(20)
+#define CPU_TPR_SHADOW       BIT(21)
 #define CPU_NMI_WINDOW       BIT(22)
 #define CPU_UNCONDITIONAL_IO BIT(24)
 #define CPU_MSR_BITMAPS      BIT(28)
 #define CPU_MONITOR          BIT(29)
 #define CPU_SECONDARY        BIT(31)
 
-#define CPU2_EPT          BIT(1)
-#define CPU2_RDTSCP       BIT(3)
-#define CPU2_VPID         BIT(5)
-#define CPU2_WBINVD       BIT(6)
-#define CPU2_UNRESTRICTED BIT(7)
-#define CPU2_INVPCID      BIT(12)
-#define CPU2_ENCLS        BIT(15)
-#define CPU2_XSAVES       BIT(20)
+#define CPU2_EPT                BIT(1)
+#define CPU2_RDTSCP             BIT(3)
+#define CPU2_X2APIC             BIT(4) /* virtualize x2APIC mode */
+#define CPU2_VPID               BIT(5)
+#define CPU2_WBINVD             BIT(6)
+#define CPU2_UNRESTRICTED       BIT(7)
+#define CPU2_VIRTUAL_INTERRUPTS BIT(9) /* virtual-interrupt delivery */
+#define CPU2_INVPCID            BIT(12)
+#define CPU2_ENCLS              BIT(15)
+#define CPU2_XSAVES             BIT(20)
 
 #define EXIT_SAVE_DEBUG BIT(2)
 #define EXIT_HOST_64    BIT(9)
@@ -108,6 +111,7 @@
 enum vmcs_field {
 	VMCS_VPID = 0x0000,
 	VMCS_GUEST_SELECTOR = 0x0800, /* of ES; + VMCS_SEGMENT(n) */
+	VMCS_GUEST_INTERRUPT_STATUS = 0x0810,
 	VMCS_HOST_ES = 0x0c00,
 	VMCS_HOST_CS = 0x0c02,
 	VMCS_HOST_SS = 0x0c04,
@@ -116,7 +120,12 @@ enum vmcs_field {
 	VMCS_HOST_GS = 0x0c0a,
 	VMCS_HOST_TR = 0x0c0c,
 	VMCS_MSR_BITMAPS = 0x2004,
+	VMCS_EXIT_MSR_STORE = 0x2006,
+	VMCS_EXIT_MSR_LOAD = 0x2008,
+	VMCS_ENTRY_MSR_LOAD = 0x200a,
+	VMCS_VIRTUAL_APIC = 0x2012,
 	VMCS_EPTP = 0x201a,
+	VMCS_EOI_EXIT_BITMAP = 0x201c, /* of vectors 0 to 63; + 2 n */
 	VMCS_XSS_EXITING_BITMAP = 0x202c,
 	VMCS_ENCLS_EXITING_BITMAP = 0x202e,
 	VMCS_GUEST_PHYSICAL_ADDRESS = 0x2400,
@@ -141,6 +150,7 @@ enum vmcs_field {
 	VMCS_ENTRY_INTERRUPTION = 0x4016,
 	VMCS_ENTRY_ERROR_CODE = 0x4018,
 	VMCS_ENTRY_INSTRUCTION_LENGTH = 0x401a,
+	VMCS_TPR_THRESHOLD = 0x401c,
 	VMCS_CPU2_CONTROLS = 0x401e,
 	VMCS_INSTRUCTION_ERROR = 0x4400,
 	VMCS_EXIT_REASON = 0x4402,
@@ -209,6 +219,9 @@ enum vmcs_field {
 #define ENCLAVE_INTERRUPT  BIT(4)
 enum vmx_activity { ACTIVITY_ACTIVE, ACTIVITY_HLT, ACTIVITY_SHUTDOWN, ACTIVITY_WAIT_FOR_SIPI };
 
+/* Guest interrupt status: 24.4.2. The lower half, RVI, is always 0 here. */
+#define IN_SERVICE_VECTOR(vector) ((uint64_t)(vector) << 8)
+
 /* Pending debug exceptions: 24.4.2, table 24-4; the low bits as in DR6. */
 #define PENDING_DEBUG_CONDITIONS BITS(3, 0)
 #define PENDING_DEBUG_ENABLED    BIT(12)
@@ -268,6 +281,7 @@ enum vmx_exit_reason {
 	EXIT_MONITOR = 39,
 	EXIT_PAUSE = 40,
 	EXIT_ENTRY_MACHINE_CHECK = 41,
+	EXIT_VIRTUALIZED_EOI = 45,
 	EXIT_EPT_VIOLATION = 48,
 	EXIT_EPT_MISCONFIGURATION = 49,
 	EXIT_INVEPT = 50,
@@ -299,6 +313,9 @@ enum vmx_exit_reason {
 #define EPT_VIOLATION_LINEAR_VALID BIT(7)
 #define EPT_VIOLATION_FINAL        BIT(8) /* the access itself; clear: the walk of the guest's tables */
 #define EPT_VIOLATION_NMI_UNBLOCK  BIT(12)
+
+/* Virtualized EOI: 29.1.4. */
+#define EOI_VECTOR(qualification) ((uint8_t)(qualification))
 
 /* I/O instruction, table 27-5. */
 #define IO_WIDTH(qualification) ((uint8_t)(((qualification)&7) + 1))

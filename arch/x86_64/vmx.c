@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * vmx_ops: Intel VMX behind the interface that VMX and SVM share (vcpu.h). Turns VMX on and off, owns each VM's
- * EPTP and MSR bitmap and each vCPU's VMCS, and gives access to the guest's registers. Called by vcpu.c and
- * arch.c. A VMCS is active on at most one CPU, and then current there: load makes it so, put ends it.
+ * EPTP and each vCPU's VMCS, and gives access to the guest's registers. Called by vcpu.c and arch.c. A VMCS is active
+ * on at most one CPU, and then current there: load makes it so, put ends it.
  */
 #include "vmx.h"
 #include "lib/log.h"
@@ -12,6 +12,7 @@
 #include "vmx_names.h"
 
 #define EPT_LEVELS 4
+#define VMCS_ORDER 1 /* the VMCS, and the MSR bitmap behind it */
 #define DR7_FIXED  BIT(10)
 #define NO_CURRENT UINT64_MAX /* what VMPTRST stores when no VMCS is current */
 
@@ -37,17 +38,13 @@ _Static_assert(VMCS_HOST_RSP == FIELD_HOST_RSP, "vmx.h, for vmx_asm.S");
 
 /* ---- this CPU ---- */
 
-static void *region_pointer(hpa_t region)
+/* A VMXON region or a VMCS, in the first one of the frames. */
+static hpa_t alloc_region(struct mm_hal *hal, unsigned order)
 {
-	return mm_pointer(x86_hal, region);
-}
-
-static hpa_t alloc_region(struct mm_hal *hal, uint32_t first_word, int fill)
-{
-	hpa_t region = hal->alloc_frames(hal, 0, FRAME_KERNEL);
+	hpa_t region = hal->alloc_frames(hal, order, FRAME_KERNEL);
 	if (region != HPA_NONE) {
-		memset(mm_pointer(hal, region), fill, FRAME_SIZE);
-		memcpy(mm_pointer(hal, region), &first_word, sizeof(first_word));
+		memset(mm_pointer(hal, region), 0, FRAME_SIZE);
+		memcpy(mm_pointer(hal, region), &vmx_capabilities.revision, sizeof(vmx_capabilities.revision));
 	}
 	return region;
 }
@@ -55,10 +52,11 @@ static hpa_t alloc_region(struct mm_hal *hal, uint32_t first_word, int fill)
 static void log_capabilities(void)
 {
 	uint64_t ept = vmx_capabilities.ept_vpid, cpu2 = vmx_capabilities.cpu2;
-	log_line("vmx", "VMCS revision 0x%x, unrestricted guest, EPT%s%s%s%s%s%s", vmx_capabilities.revision,
+	log_line("vmx", "VMCS revision 0x%x, unrestricted guest, EPT%s%s%s%s%s%s%s%s", vmx_capabilities.revision,
 	         ept & EPT_CAP_2M ? " 2M" : "", ept & EPT_CAP_1G ? " 1G" : "",
 	         ept & EPT_CAP_EXECUTE_ONLY ? " execute-only" : "", ept & EPT_CAP_ACCESSED_DIRTY ? " A/D" : "",
-	         cpu2 & CPU2_VPID ? ", VPID" : "",
+	         cpu2 & CPU2_VPID ? ", VPID" : "", vmx_capabilities.cpu & CPU_TPR_SHADOW ? ", TPR shadow" : "",
+	         vmx_capabilities.virtual_eoi ? ", virtual EOI" : "",
 	         vmx_capabilities.pin & PIN_PREEMPTION_TIMER ? ", preemption timer" : "");
 }
 
@@ -71,7 +69,7 @@ static bool vmx_enable(struct mm_hal *hal, char *message, size_t size)
 		return false;
 	}
 	if (!cpu->virt_area) {
-		hpa_t region = alloc_region(hal, vmx_capabilities.revision, 0);
+		hpa_t region = alloc_region(hal, 0);
 		if (region == HPA_NONE) {
 			(void)snprintf(message, size, "VMX: no memory for the VMXON region");
 			return false;
@@ -146,47 +144,11 @@ static void vmx_flush(struct arch_vm *vm)
 	flush_ept(vm->nested_root);
 }
 
-/* The four parts of the MSR bitmap, 24.6.9; a set bit makes the access exit. */
-#define MSR_BITMAP_READ_LOW   0
-#define MSR_BITMAP_READ_HIGH  1024
-#define MSR_BITMAP_WRITE_LOW  2048
-#define MSR_BITMAP_WRITE_HIGH 3072
-#define MSR_BITMAP_RANGE      0x2000U
-#define MSR_HIGH_BASE         0xc0000000U
-
-static void allow_msr(void *context, uint32_t msr, bool read, bool write)
-{
-	uint8_t *bitmap = context;
-	bool high = msr >= MSR_HIGH_BASE;
-	uint32_t index = high ? msr - MSR_HIGH_BASE : msr;
-	uint8_t keep = (uint8_t)~BIT(index % 8);
-	if (index >= MSR_BITMAP_RANGE) {
-		return; /* beyond the bitmap: always exits */
-	}
-	if (read) {
-		bitmap[(high ? MSR_BITMAP_READ_HIGH : MSR_BITMAP_READ_LOW) + index / 8] &= keep;
-	}
-	if (write) {
-		bitmap[(high ? MSR_BITMAP_WRITE_HIGH : MSR_BITMAP_WRITE_LOW) + index / 8] &= keep;
-	}
-}
-
 static int vmx_vm_init(struct arch_vm *vm)
 {
-	vm->msr_bitmap = alloc_region(vm->hal, UINT32_MAX, UINT8_MAX);
-	if (vm->msr_bitmap == HPA_NONE) {
-		return MM_ENOMEM;
-	}
-	x86_msr_passthrough(allow_msr, region_pointer(vm->msr_bitmap));
 	vm->nested_root = addr_space_root(vm->space) | EPTP_WRITE_BACK | EPTP_WALK(EPT_LEVELS) |
 	                  (vmx_capabilities.ept_vpid & EPT_CAP_ACCESSED_DIRTY ? EPTP_ACCESSED_DIRTY : 0);
 	return MM_OK;
-}
-
-static void vmx_vm_destroy(struct arch_vm *vm)
-{
-	vm->hal->free_frames(vm->hal, vm->msr_bitmap, 0, FRAME_KERNEL);
-	vm->msr_bitmap = HPA_NONE;
 }
 
 /* ---- which VMCS is current ---- */
@@ -246,7 +208,7 @@ static void forget_others(const struct arch_vcpu *vcpu)
 
 static void vmx_load(struct arch_vcpu *vcpu)
 {
-	uint32_t cpu = this_cpu()->index + 1;
+	uint16_t cpu = (uint16_t)(this_cpu()->index + 1);
 	make_current(vcpu);
 	vmx_setup_host();
 	write_cr2(vcpu->vmx.cr2);
@@ -267,7 +229,7 @@ static void vmx_put(struct arch_vcpu *vcpu)
 static int vmx_vcpu_init(struct arch_vcpu *vcpu)
 {
 	memset(&vcpu->vmx, 0, sizeof(vcpu->vmx));
-	vcpu->vmx.vmcs = alloc_region(vcpu->vm->hal, vmx_capabilities.revision, 0);
+	vcpu->vmx.vmcs = alloc_region(vcpu->vm->hal, VMCS_ORDER);
 	if (vcpu->vmx.vmcs == HPA_NONE) {
 		return MM_ENOMEM;
 	}
@@ -282,7 +244,7 @@ static int vmx_vcpu_init(struct arch_vcpu *vcpu)
 
 static void vmx_vcpu_destroy(struct arch_vcpu *vcpu)
 {
-	vcpu->vm->hal->free_frames(vcpu->vm->hal, vcpu->vmx.vmcs, 0, FRAME_KERNEL);
+	vcpu->vm->hal->free_frames(vcpu->vm->hal, vcpu->vmx.vmcs, VMCS_ORDER, FRAME_KERNEL);
 	vcpu->vmx.vmcs = HPA_NONE;
 }
 
@@ -300,7 +262,7 @@ static void vmx_start(struct arch_vcpu *vcpu, const struct arch_entry *entry)
 /* ---- registers ---- */
 
 /* Where a register is one field of the VMCS and nothing else; the other ones have 0. */
-static const uint16_t plain_field[X86_PAT + 1] = {
+static const uint16_t plain_field[X86_SPEC_CTRL + 1] = {
 	[X86_RIP] = VMCS_GUEST_RIP, [X86_RSP] = VMCS_GUEST_RSP,   [X86_RFLAGS] = VMCS_GUEST_RFLAGS,
 	[X86_CR3] = VMCS_GUEST_CR3, [X86_EFER] = VMCS_GUEST_EFER, [X86_DR7] = VMCS_GUEST_DR7,
 	[X86_PAT] = VMCS_GUEST_PAT,
@@ -319,6 +281,8 @@ static uint64_t get_current(const struct arch_vcpu *vcpu, enum x86_register name
 		return this_cpu()->loaded == vcpu ? read_cr2() : vcpu->vmx.cr2;
 	case X86_CR4:
 		return vmx_guest_cr4(vcpu);
+	case X86_SPEC_CTRL:
+		return vmx_get_spec_ctrl(vcpu);
 	default: /* CR8 */
 		return LAPIC_CLASS(lapic_get(&vcpu->lapic, LAPIC_TPR));
 	}
@@ -368,8 +332,14 @@ static void set_current(struct arch_vcpu *vcpu, enum x86_register name, uint64_t
 		}
 		break;
 	case X86_CR8:
-		lapic_put(&vcpu->lapic, LAPIC_TPR, (uint32_t)value << 4);
+		/* What a write of the local APIC's own register has put into the lower half stays there. */
+		if (LAPIC_CLASS(lapic_get(&vcpu->lapic, LAPIC_TPR)) != value) {
+			lapic_put(&vcpu->lapic, LAPIC_TPR, (uint32_t)value << 4);
+		}
 		vcpu->interrupts = 1;
+		break;
+	case X86_SPEC_CTRL:
+		vmx_put_spec_ctrl(vcpu, value);
 		break;
 	case X86_RIP: /* vmx_set */
 		vmx_move_to(value);
@@ -497,7 +467,6 @@ const struct virt_ops vmx_ops = {
 	.disable = vmx_disable,
 	.nested_format = vmx_nested_format,
 	.vm_init = vmx_vm_init,
-	.vm_destroy = vmx_vm_destroy,
 	.flush = vmx_flush,
 	.vcpu_init = vmx_vcpu_init,
 	.vcpu_destroy = vmx_vcpu_destroy,

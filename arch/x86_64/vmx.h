@@ -44,12 +44,16 @@ enum vmx_answer { VMX_RUN_ON = RUN_ON, VMX_RUN_ON_ALL = RUN_ON_ALL };
 
 /* ---- vmx_caps.c: what this CPU offers ---- */
 
+/* Of the secondary controls, for guests in x2APIC mode; with the TPR shadow. */
+#define VMX_VIRTUAL_EOI (CPU2_X2APIC | CPU2_VIRTUAL_INTERRUPTS)
+
 struct vmx_capabilities {
 	uint32_t revision;
 	uint32_t pin, cpu, cpu2, exit, entry; /* the control fields, every bit allowed by the capability MSRs */
 	uint64_t ept_vpid;                    /* IA32_VMX_EPT_VPID_CAP */
 	uint64_t cr0_fixed0, cr0_fixed1, cr4_fixed0, cr4_fixed1;
 	uint32_t timer_shift; /* the preemption timer counts TSC >> timer_shift */
+	bool virtual_eoi;     /* VMX_VIRTUAL_EOI can be had, which is off in cpu2 */
 };
 extern struct vmx_capabilities vmx_capabilities; /* valid after vmx_check */
 
@@ -63,6 +67,15 @@ bool vmx_unlock(void);
 void vmx_setup(struct arch_vcpu *vcpu);
 /* The host state of this CPU, which may differ from the one that ran the vCPU before. */
 void vmx_setup_host(void);
+
+/* ---- vmx_msrs.c ---- */
+
+/* The MSR bitmap, and IA32_SPEC_CTRL as after reset. For vmx_setup. */
+void vmx_setup_msrs(struct arch_vcpu *vcpu);
+/* Whether writes of the MSR exit. */
+void vmx_intercept_write(struct arch_vcpu *vcpu, uint32_t msr, bool on);
+uint64_t vmx_get_spec_ctrl(const struct arch_vcpu *vcpu);
+void vmx_put_spec_ctrl(struct arch_vcpu *vcpu, uint64_t value);
 
 /* ---- vmx_asm.S ---- */
 

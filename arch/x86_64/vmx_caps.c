@@ -27,9 +27,10 @@ static const struct {
 	{VMX_CPU, MSR_IA32_VMX_PROCBASED_CTLS, MSR_IA32_VMX_TRUE_PROCBASED_CTLS,
          CPU_HLT | CPU_MWAIT | CPU_MONITOR | CPU_RDPMC | CPU_CR8_LOAD | CPU_CR8_STORE | CPU_UNCONDITIONAL_IO |
                  CPU_MSR_BITMAPS | CPU_SECONDARY,
-         0, &vmx_capabilities.cpu},
+         CPU_TPR_SHADOW, &vmx_capabilities.cpu},
 	{VMX_CPU2, MSR_IA32_VMX_PROCBASED_CTLS2, 0, CPU2_EPT | CPU2_UNRESTRICTED,
-         CPU2_VPID | CPU2_RDTSCP | CPU2_INVPCID | CPU2_XSAVES | CPU2_WBINVD | CPU2_ENCLS, &vmx_capabilities.cpu2},
+         CPU2_VPID | CPU2_RDTSCP | CPU2_INVPCID | CPU2_XSAVES | CPU2_WBINVD | CPU2_ENCLS | VMX_VIRTUAL_EOI,
+         &vmx_capabilities.cpu2},
 	{VMX_EXIT, MSR_IA32_VMX_EXIT_CTLS, MSR_IA32_VMX_TRUE_EXIT_CTLS,
          EXIT_SAVE_DEBUG | EXIT_HOST_64 | EXIT_SAVE_PAT | EXIT_LOAD_PAT | EXIT_SAVE_EFER | EXIT_LOAD_EFER,
          EXIT_SAVE_TIMER, &vmx_capabilities.exit},
@@ -124,6 +125,12 @@ bool vmx_check(char *message, size_t size)
 	}
 	if (!(vmx_capabilities.pin & PIN_PREEMPTION_TIMER)) {
 		vmx_capabilities.exit &= ~(uint32_t)EXIT_SAVE_TIMER; /* of no use alone, and refused: 26.2.1.2 */
+	}
+	vmx_capabilities.virtual_eoi =
+		(vmx_capabilities.cpu & CPU_TPR_SHADOW) && (vmx_capabilities.cpu2 & VMX_VIRTUAL_EOI) == VMX_VIRTUAL_EOI;
+	vmx_capabilities.cpu2 &= ~(uint32_t)VMX_VIRTUAL_EOI; /* off until a guest is in x2APIC mode */
+	if (vmx_capabilities.cpu & CPU_TPR_SHADOW) {
+		vmx_capabilities.cpu &= ~(uint32_t)(CPU_CR8_LOAD | CPU_CR8_STORE);
 	}
 	vmx_capabilities.timer_shift = VMX_MISC_TIMER_SHIFT(misc);
 	vmx_capabilities.revision = VMX_BASIC_REVISION(basic);

@@ -229,6 +229,14 @@ static int exit_window(struct arch_vcpu *vcpu, struct vm_exit *exit)
 	return X86_RUN_ON;
 }
 
+/* The instruction is done: 29.1.4. */
+static int exit_virtualized_eoi(struct arch_vcpu *vcpu, struct vm_exit *exit)
+{
+	(void)exit;
+	lapic_ended(vcpu, EOI_VECTOR(vmread(VMCS_EXIT_QUALIFICATION)));
+	return X86_RUN_ON;
+}
+
 static int exit_hlt(struct arch_vcpu *vcpu, struct vm_exit *exit)
 {
 	(void)vcpu;
@@ -428,7 +436,9 @@ static exit_handler *const handlers[EXIT_REASONS] = {
 	UNEXPECTED(EXIT_MWAIT + 1, EXIT_MONITOR - 1), /* monitor trap flag */
 	[EXIT_MONITOR] = exit_undefined,
 	[EXIT_PAUSE] = exit_skip,
-	UNEXPECTED(EXIT_PAUSE + 1, EXIT_EPT_VIOLATION - 1), /* TPR, APIC, descriptor tables */
+	UNEXPECTED(EXIT_PAUSE + 1, EXIT_VIRTUALIZED_EOI - 1), /* TPR, APIC access */
+	[EXIT_VIRTUALIZED_EOI] = exit_virtualized_eoi,
+	UNEXPECTED(EXIT_VIRTUALIZED_EOI + 1, EXIT_EPT_VIOLATION - 1), /* descriptor tables */
 	[EXIT_EPT_VIOLATION] = exit_ept_violation,
 	[EXIT_EPT_MISCONFIGURATION] = exit_ept_misconfiguration,
 	[EXIT_INVEPT] = exit_undefined,

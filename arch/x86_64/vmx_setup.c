@@ -87,14 +87,16 @@ static void setup_controls(struct arch_vcpu *vcpu)
 	vmwrite(VMCS_PAGE_FAULT_MASK, 0);
 	vmwrite(VMCS_PAGE_FAULT_MATCH, 0);
 	vmwrite(VMCS_CR3_TARGET_COUNT, 0);
-	vmwrite(VMCS_EXIT_MSR_STORE_COUNT, 0);
-	vmwrite(VMCS_EXIT_MSR_LOAD_COUNT, 0);
-	vmwrite(VMCS_ENTRY_MSR_LOAD_COUNT, 0);
 	vmwrite(VMCS_ENTRY_INTERRUPTION, 0);
 	vmwrite(VMCS_EPTP, vcpu->vm->nested_root);
-	vmwrite(VMCS_MSR_BITMAPS, vcpu->vm->msr_bitmap);
+	vmx_setup_msrs(vcpu);
 	vmwrite(VMCS_CR0_MASK, ~VMX_CR0_GUEST_OWNED);
 	vmwrite(VMCS_CR4_MASK, ~vmx_cr4_guest_owned());
+	if (vmx_capabilities.cpu & CPU_TPR_SHADOW) {
+		vmwrite(VMCS_VIRTUAL_APIC, (uintptr_t)vcpu->lapic.registers);
+		vcpu->vmx.virtual_eoi = false;
+		vmwrite(VMCS_TPR_THRESHOLD, 0); /* writes of CR8 exit instead, where one matters */
+	}
 	if (secondary & CPU2_VPID) {
 		vmwrite(VMCS_VPID, vcpu->vm->tag);
 	}

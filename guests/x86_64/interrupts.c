@@ -233,8 +233,10 @@ static bool higher_ones_nest(void)
 
 static bool the_task_priority_holds_back(void)
 {
+	apic_write(TPR, 0x25);
+	bool same = apic_read(TPR) == 0x25;
 	set_task_priority(5);
-	bool same = apic_read(TPR) == 0x50;
+	same = same && apic_read(TPR) == 0x50;
 	apic_write(ICR, SELF | 0x31);
 	apic_write(ICR, SELF | 0x52);
 	interrupts_on();

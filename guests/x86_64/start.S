@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Entry of the tiny guests on x86-64: by the PVH boot protocol in flat 32-bit protected mode, EBX at the start
- * info. Maps the first 4 GiB one to one with 2 MiB pages, goes to 64-bit mode, loads an IDT that `guarded` can
+ * Entry of the tiny guests on x86-64, in flat 32-bit protected mode: by the PVH boot protocol, EBX at the start info;
+ * or, made an ELF32 file by objcopy, by multiboot, EBX at its information and its number in EAX. Maps the first 4 GiB one to one with 2 MiB pages, goes to 64-bit mode, loads an IDT that `guarded` can
  * recover through, and calls guest_main.
  */
 #define XEN_ELFNOTE_PHYS32_ENTRY 18
@@ -14,6 +14,9 @@
 #define MSR_EFER 0xc0000080
 #define EFER_LME 0x100
 
+#define MULTIBOOT_MAGIC 0x1badb002
+#define MULTIBOOT_FLAGS 3		/* modules on page boundaries, the size of memory */
+
 	.section .note.pvh, "a", @note
 	.balign 4
 	.long 4			/* namesz */
@@ -23,11 +26,15 @@
 	.long _start
 
 	.section .head, "ax"
+	.balign 4
+	.long MULTIBOOT_MAGIC, MULTIBOOT_FLAGS, -(MULTIBOOT_MAGIC + MULTIBOOT_FLAGS)
+
 	.code32
 	.globl _start
 _start:
 	cld
-	movl %ebx, %ebp			/* the start info, kept through CPU set-up */
+	movl %ebx, %ebp			/* these two are kept through CPU set-up */
+	movl %eax, %esi
 	/* PML4[0] -> PDPT, PDPT[0..3] -> four page directories, each entry a 2 MiB page. */
 	movl $pdpt + PRESENT_WRITABLE, pml4
 	movl $pd + PRESENT_WRITABLE, %eax

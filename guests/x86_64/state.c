@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * x86-64's registers that no control structure of VMX or SVM switches by itself, or only some: x87, SSE, AVX, XCR0,
- * debug registers, the MSRs of SYSCALL and SWAPGS. SDM vol. 3A table 9-1 has the values after reset.
+ * debug registers, the MSRs of SYSCALL and SWAPGS, IA32_SPEC_CTRL. SDM vol. 3A table 9-1 has the values after reset.
  */
 #include "guest.h"
 
@@ -17,6 +17,9 @@
 #define XCR0_SSE      2u
 #define PATTERN       0x5a5a5a5a5a5a5a5aul
 #define DEBUG_ADDRESS 0x123456780ul
+#define CPUID_IBRS    (1u << 26) /* leaf 7, EDX */
+#define SPEC_CTRL     0x48
+#define IBRS          1
 
 static const uint32_t msrs[] = {0xc0000081, 0xc0000082, 0xc0000083, 0xc0000084, 0xc0000102}; /* STAR … KERNEL_GS_BASE */
 
@@ -28,7 +31,7 @@ static const uint32_t msrs[] = {0xc0000081, 0xc0000082, 0xc0000083, 0xc0000084, 
 #define FX_END   416
 static uint8_t area[512] __attribute__((aligned(16)));
 
-static bool have_xsave;
+static bool have_xsave, have_spec_ctrl, spec_ctrl_lost;
 
 static void enable(void)
 {
@@ -36,6 +39,10 @@ static void enable(void)
 	uint64_t cr4;
 	__asm__ volatile("cpuid" : "+a"(eax), "=b"(ebx), "+c"(ecx), "=d"(edx));
 	have_xsave = ecx & CPUID_XSAVE;
+	eax = 7;
+	ecx = 0;
+	__asm__ volatile("cpuid" : "+a"(eax), "=b"(ebx), "+c"(ecx), "=d"(edx));
+	have_spec_ctrl = edx & CPUID_IBRS;
 	__asm__ volatile("mov %%cr4, %0" : "=r"(cr4));
 	cr4 |= CR4_OSFXSR | CR4_OSXMM | (have_xsave ? CR4_OSXSAVE : 0);
 	__asm__ volatile("mov %0, %%cr4" : : "r"(cr4));
@@ -93,21 +100,41 @@ static unsigned foreign_debug(void)
 	       differs("DR3", dr[3], 0) + differs("DR6", dr[4], DR6_RESET) + differs("DR7", dr[5], DR7_RESET);
 }
 
+static uint64_t rdmsr(uint32_t msr)
+{
+	uint32_t low, high;
+	__asm__ volatile("rdmsr" : "=a"(low), "=d"(high) : "c"(msr));
+	return (uint64_t)high << 32 | low;
+}
+
+static void wrmsr(uint32_t msr, uint32_t value)
+{
+	__asm__ volatile("wrmsr" : : "c"(msr), "a"(value), "d"(0));
+}
+
 static unsigned foreign_msrs(void)
 {
 	unsigned count = 0;
 	for (unsigned i = 0; i < sizeof(msrs) / sizeof(msrs[0]); i++) {
-		uint32_t low, high;
-		__asm__ volatile("rdmsr" : "=a"(low), "=d"(high) : "c"(msrs[i]));
-		count += differs("an MSR of SYSCALL", ((uint64_t)high << 32) | low, 0);
+		count += differs("an MSR of SYSCALL", rdmsr(msrs[i]), 0);
 	}
-	return count;
+	return count + (have_spec_ctrl && !spec_ctrl_lost ? differs("IA32_SPEC_CTRL", rdmsr(SPEC_CTRL), 0) : 0);
 }
 
 unsigned foreign_state(void)
 {
 	enable();
 	return foreign_fpu() + foreign_xcr0() + foreign_debug() + foreign_msrs();
+}
+
+/* The second value goes past the hypervisor, the CPUID does not; if it is lost by then, what is left does not count. */
+static void leave_spec_ctrl(void)
+{
+	wrmsr(SPEC_CTRL, IBRS);
+	wrmsr(SPEC_CTRL, 0);
+	enable();
+	spec_ctrl_lost = rdmsr(SPEC_CTRL) != 0;
+	wrmsr(SPEC_CTRL, IBRS);
 }
 
 void leave_state(void)
@@ -121,6 +148,9 @@ void leave_state(void)
 	}
 	__asm__ volatile("mov %0, %%dr0; mov %0, %%dr1; mov %0, %%dr2; mov %0, %%dr3" : : "r"(DEBUG_ADDRESS));
 	for (unsigned i = 0; i < sizeof(msrs) / sizeof(msrs[0]); i++) {
-		__asm__ volatile("wrmsr" : : "c"(msrs[i]), "a"(0x5a5a5a), "d"(0));
+		wrmsr(msrs[i], 0x5a5a5a);
+	}
+	if (have_spec_ctrl) {
+		leave_spec_ctrl();
 	}
 }

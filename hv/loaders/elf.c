@@ -1,14 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * ELF64 kernels with a PVH note (Xen's "x86/HVM direct boot ABI"): segments go to their physical addresses, the
- * vCPU starts in flat 32-bit protected mode with EBX at the start info.
+ * ELF files, see elf.h. Their segments may be anywhere in the VM's memory from 1 MiB on, but not in one another.
  */
-#include "hv/loaders/loader.h"
+#include "hv/loaders/elf.h"
 
 #include "lib/string.h"
 #include "lib/util.h"
 
-struct elf_header {
+struct elf_header_64 {
 	uint8_t ident[16];
 	uint16_t type, machine;
 	uint32_t version;
@@ -17,49 +16,29 @@ struct elf_header {
 	uint16_t ehsize, phentsize, phnum, shentsize, shnum, shstrndx;
 };
 
-struct elf_segment {
+struct elf_header_32 {
+	uint8_t ident[16];
+	uint16_t type, machine;
+	uint32_t version, entry, phoff, shoff, flags;
+	uint16_t ehsize, phentsize, phnum, shentsize, shnum, shstrndx;
+};
+
+struct elf_segment_64 {
 	uint32_t type, flags;
 	uint64_t offset, vaddr, paddr, filesz, memsz, align;
 };
 
-struct elf_note {
-	uint32_t namesz, descsz, type;
+struct elf_segment_32 {
+	uint32_t type, offset, vaddr, paddr, filesz, memsz, flags, align;
 };
 
-#define IDENT_CLASS       4
-#define CLASS_64          2
-#define PT_LOAD           1
-#define PT_NOTE           4
-#define NOTE_PHYS32_ENTRY 18 /* XEN_ELFNOTE_PHYS32_ENTRY */
-#define NOTE_NAME         "Xen"
+#define IDENT_CLASS 4
+#define CLASS_32    1
+#define CLASS_64    2
+#define MACHINE_386 3
+#define LOWEST      MIB(1) /* below are the tables that loaders write */
 
-struct pvh_start_info {
-	uint32_t magic, version, flags, nr_modules;
-	uint64_t modlist, cmdline, rsdp, memmap;
-	uint32_t memmap_entries, reserved;
-};
-#define PVH_MAGIC 0x336ec578
-
-struct pvh_module {
-	uint64_t address, bytes, cmdline, reserved;
-};
-
-struct pvh_memory {
-	uint64_t address, bytes;
-	uint32_t type, reserved;
-};
-#define MEMORY_RAM 1
-
-/* Where the start info and what it points to go: below 1 MiB, where no kernel loads. */
-#define START_INFO_AT 0x7000
-struct pvh_block {
-	struct pvh_start_info info;
-	struct pvh_module module;
-	struct pvh_memory memory[2];
-	char cmdline[CONFIG_CMDLINE_MAX];
-};
-
-static bool read_at(const struct loader *loader, uint64_t offset, void *to, uint64_t bytes)
+bool elf_read_at(const struct loader *loader, uint64_t offset, void *to, uint64_t bytes)
 {
 	const struct boot_file *file = &loader->kernel;
 	if (offset > file->bytes || bytes > file->bytes - offset) {
@@ -69,113 +48,139 @@ static bool read_at(const struct loader *loader, uint64_t offset, void *to, uint
 	return true;
 }
 
-/* The 32-bit entry from one PT_NOTE segment; false: the note is not in it. */
-static bool find_entry(const struct loader *loader, const struct elf_segment *segment, uint64_t *entry)
+bool elf_is_32(const struct loader *loader)
 {
-	uint64_t at = segment->offset;
-	uint64_t end;
-	if (__builtin_add_overflow(at, segment->filesz, &end)) {
+	uint8_t class = 0;
+	return elf_read_at(loader, IDENT_CLASS, &class, sizeof(class)) && class == CLASS_32;
+}
+
+/* The file's header in the form of the wide one. */
+static bool read_header(const struct loader *loader, struct elf_header_64 *header)
+{
+	if (!elf_is_32(loader)) {
+		return elf_read_at(loader, 0, header, sizeof(*header)) && header->ident[IDENT_CLASS] == CLASS_64 &&
+		       header->machine == arch_platform.elf_machine &&
+		       header->phentsize == sizeof(struct elf_segment_64);
+	}
+	struct elf_header_32 narrow;
+	if (!elf_read_at(loader, 0, &narrow, sizeof(narrow)) || narrow.machine != MACHINE_386 ||
+	    narrow.phentsize != sizeof(struct elf_segment_32)) {
 		return false;
 	}
-	struct elf_note note;
-	while (at < end && end - at >= sizeof(note) && read_at(loader, at, &note, sizeof(note))) {
-		char name[sizeof(NOTE_NAME)] = "";
-		uint64_t name_at = at + sizeof(note);
-		uint64_t desc_at = name_at + align_up(note.namesz, 4);
-		if (note.type == NOTE_PHYS32_ENTRY && note.namesz == sizeof(name) &&
-		    read_at(loader, name_at, name, sizeof(name)) && memcmp(name, NOTE_NAME, sizeof(name)) == 0) {
-			*entry = 0;
-			return (note.descsz == 4 || note.descsz == 8) && read_at(loader, desc_at, entry, note.descsz);
+	*header = (struct elf_header_64){
+		.entry = narrow.entry, .phoff = narrow.phoff, .phentsize = narrow.phentsize, .phnum = narrow.phnum};
+	return true;
+}
+
+static bool read_segment(const struct loader *loader, uint64_t at, struct elf_segment *segment)
+{
+	struct elf_segment_64 wide;
+	struct elf_segment_32 narrow;
+	if (!elf_is_32(loader)) {
+		bool there = elf_read_at(loader, at, &wide, sizeof(wide));
+		*segment =
+			(struct elf_segment){wide.type, wide.offset, wide.vaddr, wide.paddr, wide.filesz, wide.memsz};
+		return there;
+	}
+	bool there = elf_read_at(loader, at, &narrow, sizeof(narrow));
+	*segment = (struct elf_segment){narrow.type,  narrow.offset, narrow.vaddr,
+	                                narrow.paddr, narrow.filesz, narrow.memsz};
+	return there;
+}
+
+bool elf_read(struct loader *loader, struct elf_image *image)
+{
+	struct elf_header_64 header;
+	if (!read_header(loader, &header)) {
+		return loader_fail(loader, "not an ELF file for %s", arch_platform.isa);
+	}
+	if (header.phnum > ELF_SEGMENTS_MAX) {
+		return loader_fail(loader, "ELF file with %u program headers: at most %u are looked at", header.phnum,
+		                   ELF_SEGMENTS_MAX);
+	}
+	*image = (struct elf_image){.entry = header.entry, .count = header.phnum};
+	for (unsigned i = 0; i < image->count; i++) {
+		uint64_t at;
+		if (__builtin_add_overflow(header.phoff, i * (uint64_t)header.phentsize, &at) ||
+		    !read_segment(loader, at, &image->segment[i])) {
+			return loader_fail(loader, "ELF program header %u is cut off: the file has %llu bytes", i,
+			                   (unsigned long long)loader->kernel.bytes);
 		}
-		at = desc_at + align_up(note.descsz, 4);
+	}
+	return true;
+}
+
+static bool is_loaded(const struct elf_segment *segment)
+{
+	return segment->type == ELF_PT_LOAD && segment->memsz > 0;
+}
+
+/* From those before it, which are checked already. */
+static bool is_apart(const struct elf_image *image, unsigned index)
+{
+	const struct elf_segment *segment = &image->segment[index];
+	for (unsigned i = 0; i < index; i++) {
+		const struct elf_segment *other = &image->segment[i];
+		if (is_loaded(other) && segment->paddr < other->paddr + other->memsz &&
+		    other->paddr < segment->paddr + segment->memsz) {
+			return false;
+		}
+	}
+	return true;
+}
+
+static bool check_segment(struct loader *loader, const struct elf_image *image, unsigned index)
+{
+	const struct elf_segment *segment = &image->segment[index];
+	uint64_t file_bytes = loader->kernel.bytes;
+	unsigned long long paddr = segment->paddr;
+	if (segment->filesz > segment->memsz) {
+		return loader_fail(loader, "segment at GPA 0x%llx has %llu bytes in the file and only %llu in memory",
+		                   paddr, (unsigned long long)segment->filesz, (unsigned long long)segment->memsz);
+	}
+	if (segment->offset > file_bytes || segment->filesz > file_bytes - segment->offset) {
+		return loader_fail(loader, "segment at GPA 0x%llx is cut off: the file has %llu bytes; copy it again",
+		                   paddr, (unsigned long long)file_bytes);
+	}
+	if (segment->paddr < LOWEST || !loader_in_ram(loader, segment->paddr, segment->memsz)) {
+		return loader_fail(loader,
+		                   "segment of %llu bytes at GPA 0x%llx is outside the VM's memory from 1 MiB on: "
+		                   "give it more",
+		                   (unsigned long long)segment->memsz, paddr);
+	}
+	if (!is_apart(image, index)) {
+		return loader_fail(loader, "segment of %llu bytes at GPA 0x%llx overlaps another: link it anew",
+		                   (unsigned long long)segment->memsz, paddr);
+	}
+	return true;
+}
+
+static bool contains(const struct elf_image *image, gpa_t address)
+{
+	for (unsigned i = 0; i < image->count; i++) {
+		const struct elf_segment *segment = &image->segment[i];
+		if (segment->type == ELF_PT_LOAD && address - segment->paddr < segment->memsz) {
+			return true;
+		}
 	}
 	return false;
 }
 
-static bool load_segment(struct loader *loader, const struct elf_segment *segment, gpa_t *top)
+bool elf_load(struct loader *loader, const struct elf_image *image, gpa_t *top)
 {
-	const struct boot_file *file = &loader->kernel;
-	if (segment->memsz == 0) {
-		return true;
-	}
-	if (segment->filesz > segment->memsz || segment->offset > file->bytes ||
-	    segment->filesz > file->bytes - segment->offset) {
-		return loader_fail(loader, "ELF segment at 0x%llx is cut off: the file has %llu bytes",
-		                   (unsigned long long)segment->paddr, (unsigned long long)file->bytes);
-	}
-	if (!loader_in_ram(loader, segment->paddr, segment->memsz) || segment->paddr < MIB(1)) {
-		return loader_fail(loader,
-		                   "ELF segment of %llu bytes at 0x%llx is outside the VM's memory from 1 MiB on",
-		                   (unsigned long long)segment->memsz, (unsigned long long)segment->paddr);
-	}
-	*top = MAX(*top, segment->paddr + segment->memsz);
-	/* Memory beyond the file's bytes is zero already: fresh frames are. */
-	return loader_write(loader, segment->paddr, (const char *)file->data + segment->offset, segment->filesz,
-	                    "kernel");
-}
-
-static bool write_start_info(struct loader *loader, gpa_t initrd)
-{
-	struct pvh_block block = {0};
-	const struct vm *vm = loader->vm;
-	unsigned entries = 0;
-	for (unsigned i = 0; i < ARRAY_SIZE(vm->ram); i++) {
-		if (vm->ram[i].bytes > 0) {
-			block.memory[entries++] =
-				(struct pvh_memory){vm->ram[i].start, vm->ram[i].bytes, MEMORY_RAM, 0};
-		}
-	}
-	block.module = (struct pvh_module){.address = initrd, .bytes = loader->initrd.bytes};
-	memcpy(block.cmdline, loader->cmdline, strnlen(loader->cmdline, sizeof(block.cmdline) - 1));
-	block.info = (struct pvh_start_info){
-		.magic = PVH_MAGIC,
-		.version = 1,
-		.nr_modules = initrd ? 1 : 0,
-		.modlist = START_INFO_AT + offsetof(struct pvh_block, module),
-		.cmdline = START_INFO_AT + offsetof(struct pvh_block, cmdline),
-		.memmap = START_INFO_AT + offsetof(struct pvh_block, memory),
-		.memmap_entries = entries,
-	};
-	return loader_write(loader, START_INFO_AT, &block, sizeof(block), "start info");
-}
-
-bool load_elf_pvh(struct loader *loader)
-{
-	struct elf_header header;
-	uint64_t entry = 0;
-	bool have_entry = false;
-	gpa_t top = 0;
-	gpa_t initrd;
-
-	if (!read_at(loader, 0, &header, sizeof(header)) || header.ident[IDENT_CLASS] != CLASS_64 ||
-	    header.machine != arch_platform.elf_machine || header.phentsize != sizeof(struct elf_segment)) {
-		return loader_fail(loader, "kernel is not an ELF64 file for %s", arch_platform.isa);
-	}
-	for (unsigned i = 0; i < header.phnum; i++) {
-		struct elf_segment segment;
-		uint64_t at;
-		if (__builtin_add_overflow(header.phoff, i * sizeof(segment), &at) ||
-		    !read_at(loader, at, &segment, sizeof(segment))) {
-			return loader_fail(loader, "ELF program header %u is cut off", i);
-		}
-		if (segment.type == PT_LOAD && !load_segment(loader, &segment, &top)) {
+	*top = LOWEST;
+	for (unsigned i = 0; i < image->count; i++) {
+		const struct elf_segment *segment = &image->segment[i];
+		const char *data = (const char *)loader->kernel.data + segment->offset;
+		/* Memory beyond the file's bytes is zero already: fresh frames are. */
+		if (is_loaded(segment) && (!check_segment(loader, image, i) ||
+		                           !loader_write(loader, segment->paddr, data, segment->filesz, "kernel"))) {
 			return false;
 		}
-		if (segment.type == PT_NOTE && !have_entry) {
-			have_entry = find_entry(loader, &segment, &entry);
-		}
+		*top = is_loaded(segment) ? MAX(*top, segment->paddr + segment->memsz) : *top;
 	}
-	if (!have_entry || entry > UINT32_MAX) {
-		return loader_fail(loader, "ELF kernel has no PVH note (XEN_ELFNOTE_PHYS32_ENTRY)");
-	}
-	if (!load_guest_acpi(loader) || !loader_place_initrd(loader, top, GIB(4), &initrd) ||
-	    !write_start_info(loader, initrd)) {
-		return false;
-	}
-	loader->entry = (struct arch_entry){
-		.mode = ENTRY_PROTECTED_32,
-		.pc = entry,
-		.argument = {0, START_INFO_AT},
-	};
-	return true;
+	return image->entry <= UINT32_MAX && contains(image, image->entry)
+	               ? true
+	               : loader_fail(loader, "the entry 0x%llx is in no segment below 4 GiB: link it anew",
+	                             (unsigned long long)image->entry);
 }

@@ -3,6 +3,7 @@
  * The device tree that a guest finds: what Caisson really gives it, and nothing else. The nodes' properties
  * follow Linux's Documentation/devicetree/bindings.
  */
+#include "hv/entropy.h"
 #include "hv/loaders/fdt_writer.h"
 #include "hv/loaders/loader.h"
 #include "lib/util.h"
@@ -23,11 +24,22 @@
 #define LOW32(value)       ((uint32_t)(value))
 #define RANGE(base, bytes) HIGH32(base), LOW32(base), HIGH32(bytes), LOW32(bytes)
 
+/* Linux lays itself out by the first and mixes the second into its generator, and removes both from the tree. */
+static void write_seeds(struct fdt_writer *fdt)
+{
+	uint8_t seed[RANDOM_SEED_BYTES];
+	entropy_get(seed, sizeof(uint64_t));
+	fdt_write_bytes(fdt, "kaslr-seed", seed, sizeof(uint64_t));
+	entropy_get(seed, sizeof(seed));
+	fdt_write_bytes(fdt, "rng-seed", seed, sizeof(seed));
+}
+
 static void write_chosen(struct fdt_writer *fdt, const struct loader *loader, gpa_t initrd)
 {
 	fdt_write_node(fdt, "chosen");
 	fdt_write_string(fdt, "stdout-path", "/pl011@9000000");
 	fdt_write_string(fdt, "bootargs", loader->cmdline);
+	write_seeds(fdt);
 	if (initrd) {
 		gpa_t end = initrd + loader->initrd.bytes;
 		fdt_write_cells(fdt, "linux,initrd-start", (uint32_t[]){HIGH32(initrd), LOW32(initrd)}, 2);

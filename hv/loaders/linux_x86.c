@@ -3,8 +3,8 @@
  * bzImages (Linux Documentation/arch/x86/boot.rst): the 64-bit entry where the kernel has one, else the 32-bit
  * one. Linux itself and memtest86+ come this way.
  */
+#include "hv/entropy.h"
 #include "hv/loaders/loader.h"
-
 #include "lib/string.h"
 #include "lib/util.h"
 
@@ -27,6 +27,7 @@ enum {
 	ZP_RELOCATABLE = 0x234,
 	ZP_XLOADFLAGS = 0x236,
 	ZP_CMDLINE_SIZE = 0x238,
+	ZP_SETUP_DATA = 0x250,
 	ZP_PREF_ADDRESS = 0x258,
 	ZP_INIT_SIZE = 0x260,
 	ZP_E820_TABLE = 0x2d0,
@@ -35,22 +36,30 @@ enum {
 };
 #define SECTOR              512
 #define VERSION_2_06        0x0206
+#define VERSION_2_09        0x0209 /* setup_data */
 #define VERSION_2_10        0x020a /* pref_address, init_size */
 #define VERSION_2_12        0x020c /* xloadflags */
+#define LOADED_HIGH         BIT(0)
 #define XLOADFLAGS_64       BIT(0)
 #define ENTRY_64_OFFSET     0x200
 #define LOADER_UNDEFINED    0xff
 #define DEFAULT_SETUP_SECTS 4
-#define E820_RAM            1
-#define E820_RESERVED       2
+
+/* struct setup_data: what does not fit into the zero page, as a list. */
+#define SETUP_RNG_SEED 9
+struct setup_seed {
+	uint64_t next; /* 0: the last one */
+	uint32_t type, bytes;
+	uint8_t data[RANDOM_SEED_BYTES];
+};
 
 /* Low memory, below the EBDA's place; all in the guest's first 640 KiB. */
-#define GDT_AT       0x8000
-#define PAGE_MAP_AT  0x9000 /* PML4, PDPT, four page directories: the first 4 GiB, virtual = physical */
-#define ZERO_PAGE_AT 0x10000
-#define CMDLINE_AT   0x20000
-#define EBDA_AT      0x9fc00
-#define HIGH_AT      0x100000
+#define GDT_AT        0x8000
+#define PAGE_MAP_AT   0x9000 /* PML4, PDPT, four page directories: the first 4 GiB, virtual = physical */
+#define ZERO_PAGE_AT  0x10000
+#define CMDLINE_AT    0x20000
+#define SETUP_DATA_AT 0x22000
+#define HIGH_AT       MIB(1)
 
 #define PTE_TABLE (BIT(0) | BIT(1))          /* present, writable */
 #define PTE_LARGE (BIT(0) | BIT(1) | BIT(7)) /* and 2 MiB */
@@ -68,23 +77,17 @@ static void put(uint8_t *page, unsigned offset, unsigned bytes, uint64_t value)
 	memcpy(page + offset, &value, bytes);
 }
 
-static void add_e820(uint8_t *page, uint64_t start, uint64_t bytes, uint32_t type)
+static void fill_e820(const struct loader *loader, uint8_t *page)
 {
-	unsigned n = page[ZP_E820_ENTRIES]++;
-	unsigned at = ZP_E820_TABLE + n * 20;
-	put(page, at, 8, start);
-	put(page, at + 8, 8, bytes);
-	put(page, at + 16, 4, type);
-}
-
-static void fill_e820(const struct vm *vm, uint8_t *page)
-{
-	add_e820(page, 0, EBDA_AT, E820_RAM);
-	add_e820(page, EBDA_AT, HIGH_AT - EBDA_AT, E820_RESERVED);
-	add_e820(page, HIGH_AT, vm->ram[0].bytes - HIGH_AT, E820_RAM);
-	if (vm->ram[1].bytes > 0) {
-		add_e820(page, vm->ram[1].start, vm->ram[1].bytes, E820_RAM);
+	struct loader_region regions[LOADER_REGIONS_MAX];
+	unsigned count = loader_pc_memory(loader, regions);
+	for (unsigned i = 0; i < count; i++) {
+		unsigned at = ZP_E820_TABLE + i * 20;
+		put(page, at, 8, regions[i].start);
+		put(page, at + 8, 8, regions[i].bytes);
+		put(page, at + 16, 4, regions[i].type);
 	}
+	page[ZP_E820_ENTRIES] = (uint8_t)count;
 }
 
 /* Page tables for the 64-bit entry, and the GDT that the boot protocol asks for in both cases. */
@@ -124,13 +127,15 @@ struct bzimage {
 	gpa_t load_at;
 	uint64_t needed; /* bytes of RAM from load_at on */
 	unsigned version;
+	bool wide; /* it has the 64-bit entry */
 };
 
-static bool check(struct loader *loader, struct bzimage *image)
+/* The setup header as far as this protocol's version promises it. */
+static bool check_header(struct loader *loader, struct bzimage *image)
 {
 	const uint8_t *file = loader->kernel.data;
 	if (loader->kernel.bytes < ZP_HEADER_LIMIT) {
-		return loader_fail(loader, "bzImage of %llu bytes is cut off",
+		return loader_fail(loader, "bzImage of %llu bytes is cut off: copy it again",
 		                   (unsigned long long)loader->kernel.bytes);
 	}
 	image->version = (unsigned)get(file, ZP_VERSION, 2);
@@ -138,27 +143,56 @@ static bool check(struct loader *loader, struct bzimage *image)
 		return loader_fail(loader, "bzImage of boot protocol %u.%02u: at least 2.06 is needed",
 		                   image->version >> 8, image->version & UINT8_MAX);
 	}
+	unsigned header_end = ZP_MAGIC + file[ZP_HEADER_END];
+	unsigned promised = image->version >= VERSION_2_10 ? ZP_INIT_SIZE + 4 : ZP_CMDLINE_SIZE + 4;
+	if (header_end < promised) {
+		return loader_fail(loader, "bzImage's setup header ends at 0x%x, that of protocol %u.%02u after 0x%x",
+		                   header_end, image->version >> 8, image->version & UINT8_MAX, promised);
+	}
+	if (!(file[ZP_LOADFLAGS] & LOADED_HIGH)) {
+		return loader_fail(loader, "zImage: it loads below 1 MiB; build a bzImage");
+	}
+	image->wide = image->version >= VERSION_2_12 && (get(file, ZP_XLOADFLAGS, 2) & XLOADFLAGS_64);
+	return true;
+}
+
+static bool check(struct loader *loader, struct bzimage *image)
+{
+	const uint8_t *file = loader->kernel.data;
+	uint64_t file_bytes = loader->kernel.bytes;
+	if (!check_header(loader, image)) {
+		return false;
+	}
 	unsigned sectors = file[ZP_SETUP_SECTS] ? file[ZP_SETUP_SECTS] : DEFAULT_SETUP_SECTS;
 	image->payload_at = (sectors + 1) * (uint64_t)SECTOR;
 	uint64_t bytes = get(file, ZP_SYSSIZE, 4) * 16;
-	if (image->payload_at >= loader->kernel.bytes ||
-	    bytes > align_up(loader->kernel.bytes - image->payload_at, 16)) {
-		return loader_fail(loader, "bzImage is cut off: it has %llu bytes, its header says %llu",
-		                   (unsigned long long)loader->kernel.bytes,
-		                   (unsigned long long)(image->payload_at + bytes));
+	if (image->payload_at >= file_bytes || bytes > align_up(file_bytes - image->payload_at, 16)) {
+		return loader_fail(loader, "bzImage is cut off: it has %llu bytes, its header says %llu; copy it again",
+		                   (unsigned long long)file_bytes, (unsigned long long)(image->payload_at + bytes));
 	}
-	image->payload_bytes = loader->kernel.bytes - image->payload_at;
+	image->payload_bytes = file_bytes - image->payload_at;
+	if (image->wide && image->payload_bytes <= ENTRY_64_OFFSET) {
+		return loader_fail(loader, "bzImage's 64-bit entry is outside of its %llu bytes",
+		                   (unsigned long long)image->payload_bytes);
+	}
 	bool modern = image->version >= VERSION_2_10;
 	image->load_at = modern ? get(file, ZP_PREF_ADDRESS, 8) : HIGH_AT;
 	image->needed = MAX(modern ? get(file, ZP_INIT_SIZE, 4) : 0, image->payload_bytes);
-	if (file[ZP_RELOCATABLE] && !loader_in_ram(loader, image->load_at, image->needed)) {
-		image->load_at = HIGH_AT;
-	}
-	if (image->load_at < HIGH_AT || !loader_in_ram(loader, image->load_at, image->needed)) {
+	/* Not lower than it prefers, relocatable or not: Linux would move itself up to there. */
+	if (image->load_at < HIGH_AT || image->load_at >= GIB(4) ||
+	    !loader_in_ram(loader, image->load_at, image->needed)) {
 		return loader_fail(loader, "bzImage wants %llu bytes at GPA 0x%llx: give the VM more memory",
 		                   (unsigned long long)image->needed, (unsigned long long)image->load_at);
 	}
 	return true;
+}
+
+/* Linux mixes it into its generator, and overwrites it. */
+static bool write_seed(struct loader *loader)
+{
+	struct setup_seed seed = {.type = SETUP_RNG_SEED, .bytes = sizeof(seed.data)};
+	entropy_get(seed.data, sizeof(seed.data));
+	return loader_write(loader, SETUP_DATA_AT, &seed, sizeof(seed), "setup data");
 }
 
 static bool write_zero_page(struct loader *loader, const struct bzimage *image, gpa_t initrd)
@@ -170,18 +204,19 @@ static bool write_zero_page(struct loader *loader, const struct bzimage *image, 
 	uint64_t cmdline_max = get(file, ZP_CMDLINE_SIZE, 4);
 
 	if (cmdline > cmdline_max) {
-		return loader_fail(loader, "cmdline of %zu bytes: this kernel takes %llu", cmdline,
+		return loader_fail(loader, "cmdline of %zu bytes: this kernel takes %llu; make it shorter", cmdline,
 		                   (unsigned long long)cmdline_max);
 	}
 	memcpy(page + ZP_SETUP_SECTS, file + ZP_SETUP_SECTS, header_end - ZP_SETUP_SECTS);
 	page[ZP_TYPE_OF_LOADER] = LOADER_UNDEFINED;
 	put(page, ZP_CODE32_START, 4, image->load_at);
 	put(page, ZP_CMD_LINE_PTR, 4, CMDLINE_AT);
+	put(page, ZP_SETUP_DATA, 8, image->version >= VERSION_2_09 ? SETUP_DATA_AT : 0);
 	put(page, ZP_ACPI_RSDP, 8, loader->acpi_rsdp);
 	put(page, ZP_RAMDISK_IMAGE, 4, initrd);
 	put(page, ZP_RAMDISK_SIZE, 4, initrd ? loader->initrd.bytes : 0);
-	fill_e820(loader->vm, page);
-	return loader_write(loader, ZERO_PAGE_AT, page, sizeof(page), "zero page") &&
+	fill_e820(loader, page);
+	return loader_write(loader, ZERO_PAGE_AT, page, sizeof(page), "zero page") && write_seed(loader) &&
 	       loader_write(loader, CMDLINE_AT, loader->cmdline, cmdline + 1, "cmdline");
 }
 
@@ -194,10 +229,9 @@ bool load_linux_x86(struct loader *loader)
 	if (!check(loader, &image)) {
 		return false;
 	}
-	bool wide = image.version >= VERSION_2_12 && (get(file, ZP_XLOADFLAGS, 2) & XLOADFLAGS_64);
 	loader->entry = (struct arch_entry){
-		.mode = wide ? ENTRY_LONG_64 : ENTRY_PROTECTED_32,
-		.pc = image.load_at + (wide ? ENTRY_64_OFFSET : 0),
+		.mode = image.wide ? ENTRY_LONG_64 : ENTRY_PROTECTED_32,
+		.pc = image.load_at + (image.wide ? ENTRY_64_OFFSET : 0),
 		.argument = {ZERO_PAGE_AT},
 	};
 	gpa_t limit = get(file, ZP_INITRD_ADDR_MAX, 4) + 1;

@@ -13,14 +13,23 @@
 #define BZIMAGE_MAGIC_AT   0x202
 #define ARM64_MAGIC        "ARM\x64"
 #define ARM64_MAGIC_AT     0x38
-#define MAGIC_BYTES        4
+#define ZBOOT_MAGIC        "zimg"
+#define ZBOOT_MAGIC_AT     4
+#define ZBOOT_PAYLOAD_AT   8              /* offset and bytes, 32 bits each */
+#define GZIP_MAGIC         "\x1f\x8b\x08" /* RFC 1952; deflate is its only method */
 #define ELF_MACHINE_X86_64 62
+
+/* A PC's first MiB. */
+#define EBDA_AT 0x9fc00
+#define HIGH_AT MIB(1)
 
 bool loader_fail(struct loader *loader, const char *format, ...)
 {
 	va_list arguments;
+	size_t path = (size_t)snprintf(loader->message, loader->message_size, "%s: ", loader->vm->config->kernel);
+	size_t used = MIN(path, loader->message_size);
 	va_start(arguments, format);
-	vsnprintf(loader->message, loader->message_size, format, arguments);
+	vsnprintf(loader->message + used, loader->message_size - used, format, arguments);
 	va_end(arguments);
 	return false;
 }
@@ -54,7 +63,8 @@ bool loader_write(struct loader *loader, gpa_t to, const void *from, uint64_t by
 {
 	struct addr_space *space = &loader->vm->space;
 	if (guest_write(space, to, from, bytes, GUEST_ACCESS_FORCE) != bytes) {
-		return loader_fail(loader, "%s: %llu bytes at GPA 0x%llx: no memory there, or none left", what,
+		return loader_fail(loader,
+		                   "%s: no frame is left for %llu bytes at GPA 0x%llx; give the VMs less memory", what,
 		                   (unsigned long long)bytes, (unsigned long long)to);
 	}
 	clean(space, to, bytes);
@@ -69,12 +79,15 @@ bool loader_place_initrd(struct loader *loader, gpa_t floor, gpa_t limit, gpa_t 
 	if (!loader->initrd.data) {
 		return true;
 	}
-	gpa_t end = MIN(limit, ram->start + ram->bytes);
-	if (bytes > end || align_down(end - bytes, FRAME_SIZE) < floor) {
-		return loader_fail(loader, "initrd: %llu bytes do not fit above the kernel: give the VM more memory",
-		                   (unsigned long long)bytes);
+	gpa_t ram_end = ram->start + ram->bytes;
+	gpa_t end = MIN(limit, ram_end);
+	gpa_t place = bytes > end ? 0 : align_down(end - bytes, FRAME_SIZE);
+	if (bytes > end || place < floor) {
+		return loader_fail(loader, "initrd %s: %llu bytes do not fit between GPA 0x%llx and 0x%llx: %s",
+		                   loader->vm->config->initrd, (unsigned long long)bytes, (unsigned long long)floor,
+		                   (unsigned long long)end,
+		                   limit < ram_end ? "this kernel takes none above that" : "give the VM more memory");
 	}
-	gpa_t place = align_down(end - bytes, FRAME_SIZE);
 	if (!loader_write(loader, place, loader->initrd.data, bytes, "initrd")) {
 		return false;
 	}
@@ -82,30 +95,79 @@ bool loader_place_initrd(struct loader *loader, gpa_t floor, gpa_t limit, gpa_t 
 	return true;
 }
 
+unsigned loader_pc_memory(const struct loader *loader, struct loader_region regions[LOADER_REGIONS_MAX])
+{
+	const struct vm_ram *ram = loader->vm->ram;
+	unsigned count = 0;
+	regions[count++] = (struct loader_region){0, EBDA_AT, LOADER_RAM};
+	regions[count++] = (struct loader_region){EBDA_AT, HIGH_AT - EBDA_AT, LOADER_RESERVED};
+	if (ram[0].bytes > HIGH_AT) {
+		regions[count++] = (struct loader_region){HIGH_AT, ram[0].bytes - HIGH_AT, LOADER_RAM};
+	}
+	if (ram[1].bytes > 0) {
+		regions[count++] = (struct loader_region){ram[1].start, ram[1].bytes, LOADER_RAM};
+	}
+	return count;
+}
+
 static bool magic_at(const struct boot_file *file, size_t offset, const char *magic)
 {
-	return file->bytes >= offset + MAGIC_BYTES &&
-	       memcmp((const char *)file->data + offset, magic, MAGIC_BYTES) == 0;
+	size_t bytes = strlen(magic);
+	return file->bytes >= offset + bytes && memcmp((const char *)file->data + offset, magic, bytes) == 0;
+}
+
+/* There is no unpacker in here: Debian's kernels unpack themselves, or are not packed. */
+static bool refuse_packed(struct loader *loader)
+{
+	const struct boot_file *file = &loader->kernel;
+	if (magic_at(file, 0, GZIP_MAGIC)) {
+		return loader_fail(loader, "packed with gzip: unpack it with zcat, and name what comes out");
+	}
+	uint32_t payload[2] = {0};
+	if (file->bytes >= ZBOOT_PAYLOAD_AT + sizeof(payload)) {
+		memcpy(payload, (const char *)file->data + ZBOOT_PAYLOAD_AT, sizeof(payload));
+	}
+	return loader_fail(loader, "an EFI zboot image: unpack its %u bytes from %u on, and name the Image in there",
+	                   payload[1], payload[0]);
+}
+
+static bool load_x86(struct loader *loader)
+{
+	const struct boot_file *file = &loader->kernel;
+	if (magic_at(file, BZIMAGE_MAGIC_AT, BZIMAGE_MAGIC)) {
+		return load_linux_x86(loader);
+	}
+	if (is_multiboot(loader)) {
+		return load_multiboot(loader);
+	}
+	if (magic_at(file, 0, ELF_MAGIC)) {
+		return load_pvh(loader);
+	}
+	if (magic_at(file, ARM64_MAGIC_AT, ARM64_MAGIC)) {
+		return loader_fail(loader, "an arm64 Image, and this machine is x86_64");
+	}
+	return loader_fail(loader, "neither a bzImage nor an ELF file with a PVH note nor a multiboot kernel");
+}
+
+static bool load_arm64(struct loader *loader)
+{
+	const struct boot_file *file = &loader->kernel;
+	if (magic_at(file, ARM64_MAGIC_AT, ARM64_MAGIC)) {
+		return load_linux_arm64(loader);
+	}
+	if (magic_at(file, 0, ELF_MAGIC)) {
+		return loader_fail(loader, "an ELF file: aarch64 guests are arm64 Images or raw firmware");
+	}
+	if (magic_at(file, BZIMAGE_MAGIC_AT, BZIMAGE_MAGIC)) {
+		return loader_fail(loader, "a bzImage for x86, and this machine is aarch64");
+	}
+	return load_raw(loader);
 }
 
 bool load_guest(struct loader *loader)
 {
-	bool x86 = arch_platform.elf_machine == ELF_MACHINE_X86_64;
-	if (magic_at(&loader->kernel, 0, ELF_MAGIC)) {
-		return x86 ? load_elf_pvh(loader)
-		           : loader_fail(loader, "kernel is an ELF file: %s guests are arm64 Images or raw firmware",
-		                         arch_platform.isa);
+	if (magic_at(&loader->kernel, 0, GZIP_MAGIC) || magic_at(&loader->kernel, ZBOOT_MAGIC_AT, ZBOOT_MAGIC)) {
+		return refuse_packed(loader);
 	}
-	if (magic_at(&loader->kernel, BZIMAGE_MAGIC_AT, BZIMAGE_MAGIC)) {
-		return x86 ? load_linux_x86(loader)
-		           : loader_fail(loader, "kernel is a bzImage for x86, this machine is %s", arch_platform.isa);
-	}
-	if (magic_at(&loader->kernel, ARM64_MAGIC_AT, ARM64_MAGIC)) {
-		return x86 ? loader_fail(loader, "kernel is an arm64 Image, this machine is %s", arch_platform.isa)
-		           : load_linux_arm64(loader);
-	}
-	if (arch_platform.flash_bytes > 0) {
-		return load_raw(loader);
-	}
-	return loader_fail(loader, "kernel is neither a bzImage nor an ELF file with a PVH note");
+	return arch_platform.elf_machine == ELF_MACHINE_X86_64 ? load_x86(loader) : load_arm64(loader);
 }

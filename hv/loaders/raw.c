@@ -10,7 +10,7 @@ bool load_raw(struct loader *loader)
 	const struct vm_ram *ram = &loader->vm->ram[0];
 	gpa_t initrd;
 	if (loader->kernel.bytes == 0 || loader->kernel.bytes > arch_platform.flash_bytes) {
-		return loader_fail(loader, "raw image of %llu bytes: the flash bank holds 1 to %llu",
+		return loader_fail(loader, "raw firmware of %llu bytes: the flash bank holds 1 to %llu",
 		                   (unsigned long long)loader->kernel.bytes,
 		                   (unsigned long long)arch_platform.flash_bytes);
 	}

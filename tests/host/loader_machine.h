@@ -7,6 +7,7 @@
 
 #include <string.h>
 
+#include "hv/entropy.h"
 #include "hv/loaders/loader.h"
 #include "mm_arena.h"
 
@@ -18,7 +19,7 @@ static struct arch_platform platform;
 static struct mm_arena arena;
 static struct vm vm;
 static struct config_vm config;
-static char message[160];
+static char message[240];
 
 /* The platform is constant to everybody else. */
 extern const struct arch_platform arch_platform __attribute__((alias("platform")));
@@ -44,6 +45,13 @@ unsigned arch_vm_gic_version(const struct arch_vm *arch_vm)
 	return 3;
 }
 
+/* Bytes that can be told from memory that nobody wrote. */
+#define ENTROPY_BYTE 0xa5
+void entropy_get(void *to, size_t bytes)
+{
+	memset(to, ENTROPY_BYTE, bytes);
+}
+
 static void be_x86(void)
 {
 	platform = (struct arch_platform){.isa = "x86_64", .elf_machine = 62};
@@ -65,11 +73,11 @@ static void machine_start(uint64_t arena_bytes)
 {
 	mm_arena_init(&arena, arena_bytes);
 	memset(&vm, 0, sizeof(vm));
-	config = (struct config_vm){.memory = RAM_BYTES, .vcpus = 1};
+	config = (struct config_vm){.memory = RAM_BYTES, .vcpus = 1, .kernel = "\\kernel", .initrd = "\\initrd"};
 	vm.config = &config;
 	vm.ram[0] = (struct vm_ram){platform.ram_base, RAM_BYTES};
 	assert_true(mm_format_count() > 0); /* makes them */
-	assert_int_equal(addr_space_init(&vm.space, 0, GIB(2), mm_format(0), &arena.hal), MM_OK);
+	assert_int_equal(addr_space_init(&vm.space, 0, GIB(8), mm_format(0), &arena.hal), MM_OK);
 	assert_int_equal(addr_space_map_alloc(&vm.space, platform.ram_base, RAM_BYTES, RWX, false, AREA_PAGES_4K),
 	                 MM_OK);
 	if (platform.flash_bytes > 0) {
@@ -94,4 +102,67 @@ static struct loader machine_loader(const void *kernel, size_t bytes)
 		.message = message,
 		.message_size = sizeof(message),
 	};
+}
+
+/* ---- the image to be loaded ---- */
+
+static uint8_t image[0x8000];
+
+static inline void put(size_t at, unsigned bytes, uint64_t value)
+{
+	memcpy(image + at, &value, bytes);
+}
+
+static inline uint64_t guest_value(gpa_t at, unsigned bytes)
+{
+	uint64_t value = 0;
+	assert_int_equal(guest_read(&vm.space, at, &value, bytes, GUEST_ACCESS_FORCE), bytes);
+	return value;
+}
+
+static inline int setup_x86(void **state)
+{
+	(void)state;
+	memset(image, 0, sizeof(image));
+	be_x86();
+	machine_start(MIB(4));
+	return 0;
+}
+
+static inline int setup_arm64(void **state)
+{
+	(void)state;
+	memset(image, 0, sizeof(image));
+	be_arm64();
+	machine_start(MIB(4));
+	return 0;
+}
+
+static inline int teardown(void **state)
+{
+	(void)state;
+	machine_end();
+	return 0;
+}
+
+/* A number in an image that cannot be true, and what the message has about it. */
+struct lie {
+	size_t at;
+	unsigned bytes;
+	uint64_t value;
+	const char *message;
+};
+
+static inline void assert_refused(void (*make)(void), const struct lie *lies, size_t count)
+{
+	for (size_t i = 0; i < count; i++) {
+		memset(image, 0, sizeof(image));
+		make();
+		put(lies[i].at, lies[i].bytes, lies[i].value);
+		struct loader loader = machine_loader(image, sizeof(image));
+		assert_false(load_guest(&loader));
+		if (!strstr(message, lies[i].message)) {
+			fail_msg("\"%s\" is not in \"%s\"", lies[i].message, message);
+		}
+	}
 }

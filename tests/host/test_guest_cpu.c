@@ -20,13 +20,14 @@
 /* ---- a host with everything, and a vCPU that is a few registers ---- */
 
 struct x86_features x86_features = {.svm = true, .rdtscp = true, .xcr0_mask = 0x2e7};
-static uint64_t registers[X86_PAT + 1];
+static uint64_t registers[X86_SPEC_CTRL + 1];
+static uint32_t svm_features = UINT32_MAX; /* CPUID 0x8000000a, EDX */
 
 struct cpuid_result x86_cpuid_leaf(uint32_t leaf, uint32_t subleaf)
 {
-	(void)leaf;
 	(void)subleaf;
-	return (struct cpuid_result){UINT32_MAX, UINT32_MAX, UINT32_MAX, UINT32_MAX};
+	return (struct cpuid_result){UINT32_MAX, UINT32_MAX, UINT32_MAX,
+	                             leaf == 0x8000000a ? svm_features : UINT32_MAX};
 }
 
 bool rdmsr_safe(uint32_t msr, uint64_t *value)
@@ -245,6 +246,61 @@ static void each_vendor_has_its_own_msrs(void **state)
 	x86_features.svm = true;
 }
 
+static void note_spec_ctrl(void *context, uint32_t msr, bool read, bool write)
+{
+	(void)read;
+	(void)write;
+	*(bool *)context |= msr == MSR_IA32_SPEC_CTRL;
+}
+
+static bool passes_spec_ctrl(void)
+{
+	bool passed = false;
+	x86_msr_passthrough(note_spec_ctrl, &passed);
+	return passed;
+}
+
+static void spec_ctrl_is_there_where_it_can_be_kept_apart(void **state)
+{
+	(void)state;
+	uint64_t value;
+	uint32_t amd = BIT(14) | BIT(15) | BIT(24), ibpb = BIT(12), intel = BIT(26) | BIT(27) | BIT(31);
+	assert_int_equal(ask(7, 0).edx & intel, 0);
+	assert_int_equal(ask(0x80000008, 0).ebx & (amd | ibpb), amd | ibpb);
+	assert_true(passes_spec_ctrl()); /* SVM keeps two of them */
+
+	svm_features = UINT32_MAX & ~BIT(20);
+	x86_cpuid_init();
+	assert_int_equal(ask(0x80000008, 0).ebx & (amd | ibpb), ibpb);
+	assert_false(passes_spec_ctrl());
+	assert_false(x86_msr_read(&vcpu, MSR_IA32_SPEC_CTRL, &value));
+	assert_false(x86_msr_write(&vcpu, MSR_IA32_SPEC_CTRL, 0));
+
+	x86_features.svm = false;
+	x86_cpuid_init();
+	assert_int_equal(ask(7, 0).edx & intel, intel);
+	assert_false(passes_spec_ctrl()); /* not yet */
+	assert_true(x86_msr_write(&vcpu, MSR_IA32_SPEC_CTRL, 7));
+	assert_true(x86_msr_read(&vcpu, MSR_IA32_SPEC_CTRL, &value) && value == 7);
+	assert_false(x86_msr_write(&vcpu, MSR_IA32_SPEC_CTRL, 8));
+	x86_features.svm = true;
+	svm_features = UINT32_MAX;
+}
+
+static void what_the_cpu_is_immune_to_may_be_read(void **state)
+{
+	(void)state;
+	uint64_t value;
+	assert_false(x86_msr_read(&vcpu, 0x10a, &value));
+	x86_features.svm = false;
+	x86_cpuid_init();
+	assert_true(x86_msr_read(&vcpu, 0x10a, &value));
+	assert_int_equal(value & (BIT(0) | BIT(1) | BIT(2)), BIT(0) | BIT(1) | BIT(2)); /* RDCL_NO, IBRS_ALL, RSBA */
+	assert_int_equal(value & (BIT(3) | BIT(7) | BIT(18)), 0); /* for nesting, TSX_CTRL, FB_CLEAR_CTRL */
+	assert_false(x86_msr_write(&vcpu, 0x10a, value));
+	x86_features.svm = true;
+}
+
 static void efer_takes_no_reserved_bit_and_never_svme(void **state)
 {
 	(void)state;
@@ -379,6 +435,8 @@ int main(void)
 		cmocka_unit_test_setup(leaves_beyond_the_table_read_as_zeros, set_up),
 		cmocka_unit_test_setup(unknown_msrs_are_refused, set_up),
 		cmocka_unit_test_setup(each_vendor_has_its_own_msrs, set_up),
+		cmocka_unit_test_setup(spec_ctrl_is_there_where_it_can_be_kept_apart, set_up),
+		cmocka_unit_test_setup(what_the_cpu_is_immune_to_may_be_read, set_up),
 		cmocka_unit_test_setup(efer_takes_no_reserved_bit_and_never_svme, set_up),
 		cmocka_unit_test_setup(long_mode_cannot_be_switched_under_paging, set_up),
 		cmocka_unit_test_setup(pat_takes_only_memory_types_that_exist, set_up),

@@ -265,6 +265,34 @@ static void only_ends_of_level_triggered_vectors_reach_the_ioapic(void **state)
 	assert_int_equal(ends, 1);
 }
 
+static void an_end_without_an_exit_is_told_where_it_matters(void **state)
+{
+	(void)state;
+	struct lapic *lapic = &cpus[0].lapic;
+	assert_int_equal(lapic_in_service(lapic), LAPIC_NO_VECTOR);
+	interrupt(0, 0x41, false);
+	takes(0, 0x41);
+	assert_int_equal(lapic_in_service(lapic), 0x41);
+	assert_false(lapic_end_matters(lapic, 0x41));
+	interrupt(0, 0x31, false); /* waits behind it */
+	assert_true(lapic_end_matters(lapic, 0x41));
+
+	lapic->registers[LAPIC_ISR / 4 + 4 * (0x41 / 32)] = 0; /* as the CPU does */
+	cpus[0].interrupts = 0;
+	lapic_ended(&cpus[0], 0x41);
+	assert_int_equal(cpus[0].interrupts, 1);
+	assert_int_equal(ends, 0);
+	takes(0, 0x31);
+
+	interrupt(0, 0x52, true);
+	takes(0, 0x52);
+	assert_int_equal(lapic_in_service(lapic), 0x52);
+	assert_true(lapic_end_matters(lapic, 0x52));
+	lapic_ended(&cpus[0], 0x52);
+	assert_int_equal(ends, 1);
+	assert_int_equal(ended[0], 0x52);
+}
+
 static void a_software_disabled_apic_takes_no_vector_but_keeps_what_it_has(void **state)
 {
 	const struct apic_message message = {.destination = 0, .vector = 0x55};
@@ -634,6 +662,7 @@ int main(void)
 		cmocka_unit_test_setup(the_task_priority_holds_back_its_class_and_those_below, start),
 		cmocka_unit_test_setup(one_more_of_a_vector_in_service_comes_after_its_end, start),
 		cmocka_unit_test_setup(only_ends_of_level_triggered_vectors_reach_the_ioapic, start),
+		cmocka_unit_test_setup(an_end_without_an_exit_is_told_where_it_matters, start),
 		cmocka_unit_test_setup(a_software_disabled_apic_takes_no_vector_but_keeps_what_it_has, start),
 		cmocka_unit_test_setup(commands_reach_whom_they_name, start),
 		cmocka_unit_test_setup(the_cluster_model_names_a_cluster_and_members, start),

@@ -7,49 +7,11 @@
 
 #include "drivers/fdt.h"
 
-static uint8_t image[0x8000];
-
-static void put(size_t at, unsigned bytes, uint64_t value)
-{
-	memcpy(image + at, &value, bytes);
-}
-
-static uint64_t guest_value(gpa_t at, unsigned bytes)
-{
-	uint64_t value = 0;
-	assert_int_equal(guest_read(&vm.space, at, &value, bytes, GUEST_ACCESS_FORCE), bytes);
-	return value;
-}
-
-static int setup_x86(void **state)
-{
-	(void)state;
-	memset(image, 0, sizeof(image));
-	be_x86();
-	machine_start(MIB(4));
-	return 0;
-}
-
-static int setup_arm64(void **state)
-{
-	(void)state;
-	memset(image, 0, sizeof(image));
-	be_arm64();
-	machine_start(MIB(4));
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	(void)state;
-	machine_end();
-	return 0;
-}
-
 /* ---- ELF with a PVH note ---- */
 
 #define ELF_SEGMENT 64
 #define ELF_NOTE    (64 + 56)
+#define ELF_THIRD   (64 + 2 * 56)
 #define NOTE_DATA   0x200
 #define TEXT_DATA   0x400
 
@@ -59,7 +21,7 @@ static void make_elf(void)
 	put(18, 2, 62);
 	put(32, 8, ELF_SEGMENT); /* phoff */
 	put(54, 2, 56);          /* phentsize */
-	put(56, 2, 2);           /* phnum */
+	put(56, 2, 3);           /* phnum */
 	put(ELF_SEGMENT, 4, 1);
 	put(ELF_SEGMENT + 8, 8, TEXT_DATA);
 	put(ELF_SEGMENT + 24, 8, MIB(1));
@@ -73,6 +35,11 @@ static void make_elf(void)
 	put(NOTE_DATA + 8, 4, 18);
 	memcpy(image + NOTE_DATA + 12, "Xen", 4);
 	put(NOTE_DATA + 16, 4, 0x100040);
+	put(ELF_THIRD, 4, 1);
+	put(ELF_THIRD + 8, 8, TEXT_DATA);
+	put(ELF_THIRD + 24, 8, MIB(1) + 0x3000);
+	put(ELF_THIRD + 32, 8, 0x40);
+	put(ELF_THIRD + 40, 8, 0x1000);
 	put(TEXT_DATA, 8, 0x1122334455667788);
 }
 
@@ -90,42 +57,56 @@ static void an_elf_kernel_starts_at_its_pvh_note(void **state)
 	assert_int_equal(guest_value(info, 4), 0x336ec578);
 	assert_int_equal(guest_value(guest_value(info + 24, 8), 8), 0x3d656c6f736e6f63); /* "console=" */
 	gpa_t memory = guest_value(info + 40, 8);
-	assert_int_equal(guest_value(info + 48, 4), 1);
-	assert_int_equal(guest_value(memory + 8, 8), RAM_BYTES);
+	assert_int_equal(guest_value(info + 48, 4), 3);
+	assert_int_equal(guest_value(memory + 24, 8) + guest_value(memory + 32, 8), MIB(1));
+	assert_int_equal(guest_value(memory + 40, 4), LOADER_RESERVED);
+	assert_int_equal(guest_value(memory + 48, 8), MIB(1));
+	assert_int_equal(guest_value(memory + 56, 8), RAM_BYTES - MIB(1));
+	assert_int_equal(guest_value(memory + 64, 4), LOADER_RAM);
 }
 
 static void an_elf_kernel_is_refused_where_its_numbers_lie(void **state)
 {
 	(void)state;
-	static const struct {
-		size_t at;
-		unsigned bytes;
-		uint64_t value;
-		const char *message;
-	} lies[] = {
-		{18, 2, 183, "not an ELF64 file"},
-		{4, 1, 1, "not an ELF64 file"},
+	static const struct lie lies[] = {
+		{18, 2, 183, "not an ELF file"},
+		{4, 1, 1, "not an ELF file"},
+		{54, 2, 32, "not an ELF file"},
 		{32, 8, UINT64_MAX - 8, "header 0 is cut off"},
-		{56, 2, 60000, "is cut off"},
+		{56, 2, 33, "at most 32"},
+		{32, 8, sizeof(image) - 100, "header 1 is cut off"},
 		{ELF_SEGMENT + 8, 8, UINT64_MAX, "is cut off"},
-		{ELF_SEGMENT + 32, 8, 0x100000, "is cut off"},
-		{ELF_SEGMENT + 32, 8, 0x3001, "is cut off"},
+		{ELF_SEGMENT + 8, 8, sizeof(image) - 0xff, "is cut off"},
+		{ELF_SEGMENT + 32, 8, 0x3001, "only 12288 in memory"},
+		{ELF_SEGMENT + 40, 8, 0x3001, "overlaps"},
+		{ELF_THIRD + 24, 8, MIB(1) + 0x2fff, "overlaps"},
+		{ELF_THIRD + 24, 8, MIB(1), "overlaps"},
+		{ELF_SEGMENT + 40, 8, UINT64_MAX, "outside the VM's memory"},
 		{ELF_SEGMENT + 24, 8, RAM_BYTES - 0x1000, "outside the VM's memory"},
 		{ELF_SEGMENT + 24, 8, UINT64_MAX - 0x1000, "outside the VM's memory"},
 		{ELF_SEGMENT + 24, 8, 0x8000, "outside the VM's memory"},
+		{NOTE_DATA + 16, 4, 0xfffff, "in no segment"},
+		{NOTE_DATA + 16, 4, MIB(1) + 0x4000, "in no segment"},
 		{NOTE_DATA + 8, 4, 17, "no PVH note"},
 		{NOTE_DATA + 4, 4, 5, "no PVH note"},
 		{NOTE_DATA, 4, UINT32_MAX, "no PVH note"},
 		{ELF_NOTE + 8, 8, UINT64_MAX - 4, "no PVH note"},
 	};
-	for (size_t i = 0; i < ARRAY_SIZE(lies); i++) {
-		make_elf();
-		put(lies[i].at, lies[i].bytes, lies[i].value);
-		struct loader loader = machine_loader(image, sizeof(image));
-		assert_false(load_guest(&loader));
-		assert_non_null(strstr(message, lies[i].message));
-		memset(image, 0, sizeof(image));
-	}
+	assert_refused(make_elf, lies, ARRAY_SIZE(lies));
+}
+
+static void a_32_bit_entry_above_4_gib_is_refused(void **state)
+{
+	(void)state;
+	vm.ram[1] = (struct vm_ram){GIB(4), MIB(16)};
+	assert_int_equal(addr_space_map_alloc(&vm.space, GIB(4), MIB(16), RWX, false, AREA_PAGES_4K), MM_OK);
+	make_elf();
+	put(ELF_THIRD + 24, 8, GIB(4));
+	put(NOTE_DATA + 4, 4, 8); /* descsz */
+	put(NOTE_DATA + 16, 8, GIB(4));
+	struct loader loader = machine_loader(image, sizeof(image));
+	assert_false(load_guest(&loader));
+	assert_non_null(strstr(message, "entry 0x100000000 is in no segment below 4 GiB"));
 }
 
 /* ---- bzImage ---- */
@@ -135,6 +116,7 @@ static void make_bzimage(void)
 	image[0x1f1] = 2;                            /* setup sectors: the payload is at 0x600 */
 	put(0x1f4, 4, (sizeof(image) - 0x600) / 16); /* syssize */
 	image[0x201] = 0x66;
+	image[0x211] = 1; /* LOADED_HIGH */
 	memcpy(image + 0x202, "HdrS", 4);
 	put(0x206, 2, 0x20c);
 	put(0x22c, 4, 0xffffffff);
@@ -164,6 +146,11 @@ static void a_bzimage_starts_at_its_64_bit_entry_with_a_zero_page(void **state)
 	assert_int_equal(guest_value(at, 2), 'a' | 'n' << 8);
 	assert_int_equal(guest_value(zero_page + 0x21c, 4), sizeof(initrd));
 	assert_int_equal(guest_value(guest_value(zero_page + 0x228, 4), 1), 'c');
+	gpa_t seed = guest_value(zero_page + 0x250, 8); /* struct setup_data */
+	assert_int_equal(guest_value(seed, 8), 0);
+	assert_int_equal(guest_value(seed + 8, 4), 9);
+	assert_int_equal(guest_value(seed + 12, 4), 32);
+	assert_true(guest_value(seed + 16, 8) == 0xa5a5a5a5a5a5a5a5 && guest_value(seed + 40, 8) == 0xa5a5a5a5a5a5a5a5);
 	assert_int_equal(guest_value(zero_page + 0x1e8, 1), 3);
 	assert_int_equal(guest_value(zero_page + 0x2d0 + 40, 8), MIB(1));
 	assert_int_equal(guest_value(zero_page + 0x2d0 + 48, 8), RAM_BYTES - MIB(1));
@@ -193,36 +180,57 @@ static void a_bzimage_without_a_64_bit_entry_starts_in_protected_mode(void **sta
 	assert_true(load_guest(&loader));
 	assert_int_equal(loader.entry.mode, ENTRY_PROTECTED_32);
 	assert_int_equal(loader.entry.pc, MIB(1));
+	assert_int_equal(guest_value(loader.entry.gdt + 0x10, 8), 0x00cf9b000000ffff);
+}
+
+static void a_kernel_older_than_setup_data_gets_no_seed(void **state)
+{
+	(void)state;
+	make_bzimage();
+	put(0x206, 2, 0x208);
+	struct loader loader = machine_loader(image, sizeof(image));
+	assert_true(load_guest(&loader));
+	assert_int_equal(loader.entry.pc, MIB(1));
+	assert_int_equal(guest_value(loader.entry.argument[0] + 0x250, 8), 0);
 }
 
 static void a_bzimage_is_refused_where_its_numbers_lie(void **state)
 {
 	(void)state;
-	static const struct {
-		size_t at;
-		unsigned bytes;
-		uint64_t value;
-		const char *message;
-	} lies[] = {
+	static const struct lie lies[] = {
 		{0x206, 2, 0x203, "at least 2.06"},
+		{0x201, 1, 0x61, "header ends at 0x263"},
+		{0x211, 1, 0, "below 1 MiB"},
 		{0x1f4, 4, 0x10000, "cut off"},
 		{0x1f1, 1, 0x80, "cut off"},
 		{0x260, 4, 0x10000000, "more memory"},
 		{0x258, 8, UINT64_MAX - 0x1000, "more memory"},
 		{0x258, 8, 0x1000, "more memory"},
+		{0x258, 8, RAM_BYTES - 0x8000, "more memory"},
+		{0x258, 8, GIB(4), "more memory"},
 		{0x238, 4, 3, "this kernel takes 3"},
 	};
-	for (size_t i = 0; i < ARRAY_SIZE(lies); i++) {
-		make_bzimage();
-		put(lies[i].at, lies[i].bytes, lies[i].value);
-		struct loader loader = machine_loader(image, sizeof(image));
-		assert_false(load_guest(&loader));
-		assert_non_null(strstr(message, lies[i].message));
-		memset(image, 0, sizeof(image));
-	}
+	assert_refused(make_bzimage, lies, ARRAY_SIZE(lies));
 	make_bzimage();
 	struct loader loader = machine_loader(image, 0x280);
 	assert_false(load_guest(&loader));
+	put(0x1f4, 4, 0x200 / 16);
+	loader = machine_loader(image, 0x800);
+	assert_false(load_guest(&loader));
+	assert_non_null(strstr(message, "64-bit entry is outside"));
+	loader = machine_loader(image, 0x801);
+	assert_true(load_guest(&loader));
+}
+
+static void a_kernel_that_prefers_a_place_above_4_gib_is_refused(void **state)
+{
+	(void)state;
+	vm.ram[1] = (struct vm_ram){GIB(4), MIB(16)};
+	make_bzimage();
+	put(0x258, 8, GIB(4) + MIB(1));
+	struct loader loader = machine_loader(image, sizeof(image));
+	assert_false(load_guest(&loader));
+	assert_non_null(strstr(message, "bzImage wants 36864 bytes at GPA 0x100100000"));
 }
 
 static void an_initrd_that_does_not_fit_is_refused(void **state)
@@ -232,19 +240,33 @@ static void an_initrd_that_does_not_fit_is_refused(void **state)
 	struct loader loader = machine_loader(image, sizeof(image));
 	loader.initrd = (struct boot_file){image, RAM_BYTES};
 	assert_false(load_guest(&loader));
-	assert_non_null(strstr(message, "do not fit"));
+	assert_non_null(strstr(message, "\\kernel: initrd \\initrd: 16777216 bytes do not fit"));
+	assert_non_null(strstr(message, "give the VM more memory"));
 	loader.initrd.bytes = UINT64_MAX;
 	assert_false(load_guest(&loader));
+	/* Between the kernel's end and what it takes at the highest there is less than a page. */
+	put(0x22c, 4, MIB(1) + 0x9000 + 0xffe);
+	loader.initrd.bytes = 0x1000;
+	assert_false(load_guest(&loader));
+	assert_non_null(strstr(message, "takes none above"));
+	loader.initrd.bytes = 0xfff;
+	assert_true(load_guest(&loader));
+	assert_int_equal(guest_value(loader.entry.argument[0] + 0x218, 4), MIB(1) + 0x9000);
 }
 
 /* ---- arm64 ---- */
+
+static void make_image(void)
+{
+	put(16, 8, 0x10000);
+	memcpy(image + 56, "ARM\x64", 4);
+}
 
 static void an_arm64_image_finds_its_device_tree_in_x0(void **state)
 {
 	(void)state;
 	put(8, 8, 0x80000);
-	put(16, 8, 0x10000);
-	memcpy(image + 56, "ARM\x64", 4);
+	make_image();
 	struct loader loader = machine_loader(image, sizeof(image));
 	assert_true(load_guest(&loader));
 	assert_int_equal(loader.entry.mode, ENTRY_NATIVE);
@@ -262,7 +284,26 @@ static void an_arm64_image_finds_its_device_tree_in_x0(void **state)
 	assert_true(fdt_console(&fdt, &uart));
 	assert_int_equal(uart.kind, UART_PL011);
 	assert_int_equal(uart.address, 0x09000000);
-	assert_string_equal(fdt_string(&fdt, fdt_find_path(&fdt, "/chosen", 7), "bootargs"), "console=ttyS0");
+	fdt_node chosen = fdt_find_path(&fdt, "/chosen", 7);
+	assert_string_equal(fdt_string(&fdt, chosen, "bootargs"), "console=ttyS0");
+	struct fdt_property property;
+	assert_true(fdt_get(&fdt, chosen, "kaslr-seed", &property));
+	assert_int_equal(property.bytes, 8);
+	assert_memory_equal(property.data, "\xa5\xa5\xa5\xa5\xa5\xa5\xa5\xa5", 8);
+	assert_true(fdt_get(&fdt, chosen, "rng-seed", &property));
+	assert_int_equal(property.bytes, 32);
+	assert_int_equal(((const uint8_t *)property.data)[31], ENTROPY_BYTE);
+}
+
+static void an_initrd_stays_in_one_window_of_32_gib_with_its_kernel(void **state)
+{
+	(void)state;
+	make_image();
+	vm.ram[0].bytes = GIB(40);
+	struct loader loader = machine_loader(image, sizeof(image));
+	loader.initrd = (struct boot_file){image, 0x1000};
+	assert_false(load_guest(&loader)); /* this machine has no memory up there */
+	assert_non_null(strstr(message, "initrd: no frame is left for 4096 bytes at GPA 0x83ffff000"));
 }
 
 static void virtio_devices_are_in_the_device_tree(void **state)
@@ -272,8 +313,7 @@ static void virtio_devices_are_in_the_device_tree(void **state)
 	struct fdt fdt;
 	uint64_t address, bytes;
 	put(8, 8, 0x80000);
-	put(16, 8, 0x10000);
-	memcpy(image + 56, "ARM\x64", 4);
+	make_image();
 	vm.virtio.count = 2;
 	vm.virtio.slot[0] = (struct vm_virtio_slot){.base = 0x0a000000, .line = 48};
 	vm.virtio.slot[1] = (struct vm_virtio_slot){.base = 0x0a000200, .line = 49};
@@ -300,8 +340,7 @@ static void virtio_devices_are_in_the_device_tree(void **state)
 static void an_arm64_image_without_text_offset_goes_2_mib_up(void **state)
 {
 	(void)state;
-	memcpy(image + 56, "ARM\x64", 4);
-	put(16, 8, 0x10000);
+	make_image();
 	struct loader loader = machine_loader(image, sizeof(image));
 	assert_true(load_guest(&loader));
 	assert_int_equal(loader.entry.pc, 0x40200000);
@@ -310,17 +349,36 @@ static void an_arm64_image_without_text_offset_goes_2_mib_up(void **state)
 static void an_arm64_image_is_refused_where_its_numbers_lie(void **state)
 {
 	(void)state;
-	static const uint64_t lies[][2] = {
-		{8, UINT64_MAX}, {8, RAM_BYTES}, {16, RAM_BYTES}, {16, UINT64_MAX}, {24, 1},
+	static const struct lie lies[] = {
+		{8, 8, UINT64_MAX, "more memory"},  {8, 8, RAM_BYTES, "more memory"}, {16, 8, RAM_BYTES, "more memory"},
+		{16, 8, UINT64_MAX, "more memory"}, {24, 8, 1, "is big-endian"},
 	};
-	for (size_t i = 0; i < ARRAY_SIZE(lies); i++) {
-		memcpy(image + 56, "ARM\x64", 4);
-		put(lies[i][0], 8, lies[i][1]);
-		struct loader loader = machine_loader(image, sizeof(image));
-		assert_false(load_guest(&loader));
-		assert_true(message[0] != '\0');
-		memset(image, 0, sizeof(image));
-	}
+	assert_refused(make_image, lies, ARRAY_SIZE(lies));
+}
+
+static void an_arm64_image_that_is_cut_off_is_refused(void **state)
+{
+	(void)state;
+	make_image();
+	put(60, 4, 0x40); /* the PE header */
+	memcpy(image + 0x40, "PE\0\0", 4);
+	put(0x46, 2, 2);                               /* sections */
+	put(0x54, 2, 0x10);                            /* bytes of the optional header */
+	put(0x68 + 16, 4, 0x1000);                     /* the first one's bytes */
+	put(0x68 + 20, 4, 0x800);                      /* and where they are */
+	put(0x90 + 16, 4, sizeof(image) - 0x1800 + 1); /* the second one's */
+	put(0x90 + 20, 4, 0x1800);
+	struct loader loader = machine_loader(image, sizeof(image));
+	assert_false(load_guest(&loader));
+	assert_string_equal(message,
+	                    "\\kernel: Image is cut off: it has 32768 bytes, its header says 32769; copy it again");
+	put(0x90 + 16, 4, sizeof(image) - 0x1800);
+	assert_true(load_guest(&loader));
+	put(0x40, 1, 'X'); /* no PE file: it does not tell */
+	put(0x90 + 16, 4, UINT32_MAX);
+	assert_true(load_guest(&loader));
+	put(60, 4, UINT32_MAX);
+	assert_true(load_guest(&loader));
 }
 
 static void raw_firmware_runs_from_flash(void **state)
@@ -334,6 +392,27 @@ static void raw_firmware_runs_from_flash(void **state)
 	assert_int_equal(guest_value(0x40000000, 4), 0xedfe0dd0);
 	loader = machine_loader(image, MIB(2));
 	assert_false(load_guest(&loader));
+}
+
+static void packed_images_are_refused_with_the_remedy(void **state)
+{
+	(void)state;
+	for (unsigned x86 = 0; x86 < 2; x86++) {
+		memcpy(image, "\x1f\x8b\x08", 3);
+		struct loader loader = machine_loader(image, sizeof(image));
+		assert_false(load_guest(&loader));
+		assert_string_equal(message,
+		                    "\\kernel: packed with gzip: unpack it with zcat, and name what comes out");
+		memcpy(image, "MZ\0\0zimg", 8);
+		put(8, 4, 0x1000);
+		put(12, 4, 0x7000);
+		loader = machine_loader(image, sizeof(image));
+		assert_false(load_guest(&loader));
+		assert_non_null(strstr(message, "unpack its 28672 bytes from 4096 on"));
+		machine_end();
+		be_x86();
+		machine_start(MIB(4));
+	}
 }
 
 static void images_of_another_isa_are_named(void **state)
@@ -374,19 +453,27 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(an_elf_kernel_starts_at_its_pvh_note, setup_x86, teardown),
 		cmocka_unit_test_setup_teardown(an_elf_kernel_is_refused_where_its_numbers_lie, setup_x86, teardown),
+		cmocka_unit_test_setup_teardown(a_32_bit_entry_above_4_gib_is_refused, setup_x86, teardown),
 		cmocka_unit_test_setup_teardown(a_bzimage_starts_at_its_64_bit_entry_with_a_zero_page, setup_x86,
 	                                        teardown),
 		cmocka_unit_test_setup_teardown(the_page_tables_of_the_64_bit_entry_map_4_gib_one_to_one, setup_x86,
 	                                        teardown),
 		cmocka_unit_test_setup_teardown(a_bzimage_without_a_64_bit_entry_starts_in_protected_mode, setup_x86,
 	                                        teardown),
+		cmocka_unit_test_setup_teardown(a_kernel_older_than_setup_data_gets_no_seed, setup_x86, teardown),
 		cmocka_unit_test_setup_teardown(a_bzimage_is_refused_where_its_numbers_lie, setup_x86, teardown),
+		cmocka_unit_test_setup_teardown(a_kernel_that_prefers_a_place_above_4_gib_is_refused, setup_x86,
+	                                        teardown),
 		cmocka_unit_test_setup_teardown(an_initrd_that_does_not_fit_is_refused, setup_x86, teardown),
 		cmocka_unit_test_setup_teardown(an_arm64_image_finds_its_device_tree_in_x0, setup_arm64, teardown),
+		cmocka_unit_test_setup_teardown(an_initrd_stays_in_one_window_of_32_gib_with_its_kernel, setup_arm64,
+	                                        teardown),
+		cmocka_unit_test_setup_teardown(packed_images_are_refused_with_the_remedy, setup_arm64, teardown),
 		cmocka_unit_test_setup_teardown(virtio_devices_are_in_the_device_tree, setup_arm64, teardown),
 		cmocka_unit_test_setup_teardown(an_arm64_image_without_text_offset_goes_2_mib_up, setup_arm64,
 	                                        teardown),
 		cmocka_unit_test_setup_teardown(an_arm64_image_is_refused_where_its_numbers_lie, setup_arm64, teardown),
+		cmocka_unit_test_setup_teardown(an_arm64_image_that_is_cut_off_is_refused, setup_arm64, teardown),
 		cmocka_unit_test_setup_teardown(raw_firmware_runs_from_flash, setup_arm64, teardown),
 		cmocka_unit_test_setup_teardown(images_of_another_isa_are_named, setup_arm64, teardown),
 		cmocka_unit_test_setup_teardown(a_guest_for_which_no_frame_is_left_is_refused, setup_x86, teardown),

@@ -115,7 +115,7 @@ def not_started() -> None:
     machine = run("svm", conf=conf, volume={"text": b"no kernel at all\n" * 1000})
     equal("the exit status", machine.status, 1)
     find(rf"{STAMP}vm two-cpus: not started: vcpus = 2: this version runs one vCPU a VM", machine.log)
-    neither = "kernel is neither a bzImage nor an ELF file with a PVH note"
+    neither = r"\\text: neither a bzImage nor an ELF file with a PVH note nor a multiboot kernel"
     find(rf"{STAMP}vm no-kernel: not started: {neither}", machine.log)
     find(rf"{STAMP}vm good: ended: turned itself off; .*", machine.log)
 
