@@ -164,11 +164,15 @@ static void add_devices(struct vm *vm)
 		        bus_add(&vm->ports, PORT61, 1, &vm->pit.port61);
 		rtc_cmos_device_init(&vm->rtc, clock_wall_nanoseconds);
 		acpi_power_device_init(&vm->power);
+		pci_host_device_init(&vm->pci);
 		added = added && bus_add(&vm->ports, RTC_PORT, RTC_PORTS, &vm->rtc.device) &&
-		        bus_add(&vm->ports, ACPI_POWER_PORT, ACPI_POWER_PORTS, &vm->power.device);
+		        bus_add(&vm->ports, ACPI_POWER_PORT, ACPI_POWER_PORTS, &vm->power.device) &&
+		        bus_add(&vm->ports, PCI_HOST_PORT, PCI_HOST_PORTS, &vm->pci.device);
 	} else {
 		pl011_device_init(&vm->pl011, &vm->uart_console, &vm->console_irq);
-		added = bus_add(&vm->mmio, arch_platform.console_mmio, FRAME_SIZE, &vm->pl011.device);
+		pl031_device_init(&vm->pl031, clock_wall_nanoseconds);
+		added = bus_add(&vm->mmio, arch_platform.console_mmio, FRAME_SIZE, &vm->pl011.device) &&
+		        bus_add(&vm->mmio, PL031_GPA, PL031_BYTES, &vm->pl031.device);
 	}
 	if (!added) {
 		panic("%s: the platform's devices overlap", vm->log_name);

@@ -9,8 +9,10 @@
 #include "hv/bus.h"
 #include "hv/console.h"
 #include "hv/devices/acpi_power.h"
+#include "hv/devices/pci_host.h"
 #include "hv/devices/pit8254.h"
 #include "hv/devices/rtc_cmos.h"
+#include "hv/devices/rtc_pl031.h"
 #include "hv/devices/serial.h"
 #include "hv/vm_virtio.h"
 #include "mm/frame_quota.h"
@@ -65,7 +67,11 @@ struct vm {
 		struct pl011_device pl011;
 	};
 	struct pit8254_device pit;
-	struct rtc_cmos_device rtc;
+	union {
+		struct rtc_cmos_device rtc;
+		struct pl031_device pl031;
+	};
+	struct pci_host_device pci;
 	struct acpi_power_device power;
 	struct vm_virtio virtio;
 	uint64_t first_entry; /* counter ticks after efi_main */

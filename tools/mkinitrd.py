@@ -5,11 +5,12 @@
     tools/mkinitrd.py --busybox DIR --kernel DIR --output FILE [--module NAME]... [--script FILE] [--file FROM:TO]...
 
 --busybox and --kernel are unpacked packages as tools/fetch.sh leaves them. The modules, with what they depend on before
-them, are loaded at the start, in order; then the script runs, if there is one; then a shell. Needs no root. The same
-input gives the same bytes.
+them, are loaded at the start, in order; then the script runs, if there is one; then busybox's init keeps a shell on the
+console. Needs no root. The same input gives the same bytes.
 """
 
 import argparse
+import lzma
 import sys
 from pathlib import Path
 
@@ -27,13 +28,16 @@ for module in {modules}; do
 done
 echo "initrd: up after $(cut -d ' ' -f 1 /proc/uptime) s"
 [ -e /script ] && . /script
-# The console that the kernel chose last; getty's part, so that the shell has job control.
+# The console that the kernel chose last: /dev/console may have been opened before its driver was there. By its name
+# init opens it anew; its own one does not block, and what a program writes faster than the line sends would be lost.
 console=$(tail -n 1 /sys/class/tty/console/active | sed 's/.* //')
-exec setsid cttyhack sh -i <"/dev/$console" >"/dev/$console" 2>&1
+echo "$console::respawn:-/bin/sh" >/etc/inittab
+export CONSOLE=/dev/$console
+exec init <$CONSOLE >$CONSOLE 2>&1
 """
 
 DIRECTORY, FILE, CHARACTER = 0o040755, 0o100755, 0o020600
-FOLDERS = ("bin", "dev", "lib", "proc", "sys", "tmp", "mnt")
+FOLDERS = ("bin", "dev", "etc", "lib", "proc", "sys", "tmp", "mnt")
 
 
 class Archive:
@@ -60,16 +64,22 @@ class Archive:
         return bytes(self.data)
 
 
+def contents(module: Path) -> bytes:
+    """Packed ones are unpacked here, for not every kernel and busybox can."""
+    data = module.read_bytes()
+    return lzma.decompress(data) if module.suffix == ".xz" else data
+
+
 def information(module: Path, key: str) -> str:
     """What the module's .modinfo section says: strings `key=value`."""
     start = b"\0" + key.encode() + b"="
-    _, found, rest = module.read_bytes().partition(start)
+    _, found, rest = contents(module).partition(start)
     return rest.partition(b"\0")[0].decode() if found else ""
 
 
 def load_order(kernel: Path, names: list[str]) -> dict[str, Path]:
     """The modules and what they depend on, each before what needs it. What is compiled in is left out."""
-    files = {path.stem.replace("-", "_"): path for path in kernel.glob("**/lib/modules/**/*.ko")}
+    files = {path.name.partition(".")[0].replace("-", "_"): path for path in kernel.glob("**/lib/modules/**/*.ko*")}
     builtin = "".join(path.read_text() for path in kernel.glob("**/modules.builtin")).replace("-", "_")
     order: dict[str, Path] = {}
 
@@ -106,7 +116,7 @@ def main() -> int:
     archive.add("dev/console", CHARACTER, device=(5, 1))
     archive.add("bin/busybox", FILE, (options.busybox / "bin/busybox").read_bytes())
     for name, path in modules.items():
-        archive.add(f"lib/{name}.ko", FILE, path.read_bytes())
+        archive.add(f"lib/{name}.ko", FILE, contents(path))
     if options.script:
         archive.add("script", FILE, options.script.read_bytes())
     for pair in options.file:

@@ -118,15 +118,20 @@ static void write_timer(struct fdt_writer *fdt)
 	fdt_write_end_node(fdt);
 }
 
-static void write_uart(struct fdt_writer *fdt)
+/* What the bindings of both PrimeCells ask for. */
+static void write_clock(struct fdt_writer *fdt)
 {
-	gpa_t base = arch_platform.console_mmio;
 	fdt_write_node(fdt, "apb-pclk");
 	fdt_write_string(fdt, "compatible", "fixed-clock");
 	fdt_write_cell(fdt, "#clock-cells", 0);
 	fdt_write_cell(fdt, "clock-frequency", UART_CLOCK_HZ);
 	fdt_write_cell(fdt, "phandle", PHANDLE_CLOCK);
 	fdt_write_end_node(fdt);
+}
+
+static void write_uart(struct fdt_writer *fdt)
+{
+	gpa_t base = arch_platform.console_mmio;
 	fdt_write_node_at(fdt, "pl011", base);
 	fdt_write_bytes(fdt, "compatible", "arm,pl011\0arm,primecell", sizeof("arm,pl011\0arm,primecell"));
 	fdt_write_cells(fdt, "reg", (uint32_t[]){RANGE(base, FRAME_SIZE)}, 4);
@@ -134,6 +139,16 @@ static void write_uart(struct fdt_writer *fdt)
 	                (uint32_t[]){GIC_SPI, arch_platform.console_irq - GIC_SPI_BASE, IRQ_LEVEL_HIGH}, 3);
 	fdt_write_cells(fdt, "clocks", (uint32_t[]){PHANDLE_CLOCK, PHANDLE_CLOCK}, 2);
 	fdt_write_bytes(fdt, "clock-names", "uartclk\0apb_pclk", sizeof("uartclk\0apb_pclk"));
+	fdt_write_end_node(fdt);
+}
+
+static void write_rtc(struct fdt_writer *fdt)
+{
+	fdt_write_node_at(fdt, "pl031", PL031_GPA);
+	fdt_write_bytes(fdt, "compatible", "arm,pl031\0arm,primecell", sizeof("arm,pl031\0arm,primecell"));
+	fdt_write_cells(fdt, "reg", (uint32_t[]){RANGE(PL031_GPA, PL031_BYTES)}, 4);
+	fdt_write_cell(fdt, "clocks", PHANDLE_CLOCK);
+	fdt_write_string(fdt, "clock-names", "apb_pclk");
 	fdt_write_end_node(fdt);
 }
 
@@ -169,7 +184,9 @@ bool load_guest_fdt(struct loader *loader, gpa_t address, gpa_t initrd_start)
 	write_cpus(fdt, loader->vm);
 	write_gic(fdt, loader->vm);
 	write_timer(fdt);
+	write_clock(fdt);
 	write_uart(fdt);
+	write_rtc(fdt);
 	write_virtio(fdt, &loader->vm->virtio);
 	fdt_write_end_node(fdt);
 	size_t bytes = fdt_write_finish(fdt);

@@ -137,6 +137,15 @@ static void the_interrupt_controller_and_the_clock_are_ours(void **state)
 	assert_int_equal(ask(0x80000007, 0).edx, BIT(8));                         /* invariant TSC */
 }
 
+static void machine_checks_are_there_and_have_no_bank(void **state)
+{
+	(void)state;
+	uint64_t value = 1;
+	assert_int_equal(ask(1, 0).edx & (BIT(7) | BIT(14)), BIT(7) | BIT(14)); /* MCE, MCA */
+	assert_true(x86_msr_read(&vcpu, MSR_IA32_MCG_CAP, &value));
+	assert_int_equal(value, 0);
+}
+
 static void counters_power_and_sleep_are_hidden(void **state)
 {
 	(void)state;
@@ -443,6 +452,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(virtualization_is_hidden, set_up),
 		cmocka_unit_test_setup(the_interrupt_controller_and_the_clock_are_ours, set_up),
+		cmocka_unit_test_setup(machine_checks_are_there_and_have_no_bank, set_up),
 		cmocka_unit_test_setup(counters_power_and_sleep_are_hidden, set_up),
 		cmocka_unit_test_setup(state_that_is_not_switched_is_hidden, set_up),
 		cmocka_unit_test_setup(vector_features_go_with_their_registers, set_up),

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-// sources: hv/devices/rtc_cmos.c hv/devices/acpi_power.c lib/calendar.c
+// sources: hv/devices/rtc_cmos.c hv/devices/rtc_pl031.c hv/devices/acpi_power.c lib/calendar.c
 /*
- * The guest's clock as its kernel reads and sets it, the calendar behind it against the C library's, and the registers
- * that turn a guest off.
+ * The guest's clock, a PC's and an Arm machine's, as its kernel reads and sets it, the calendar behind it against the C
+ * library's, and the registers that turn a guest off.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -14,6 +14,7 @@
 
 #include "hv/devices/acpi_power.h"
 #include "hv/devices/rtc_cmos.h"
+#include "hv/devices/rtc_pl031.h"
 #include "lib/calendar.h"
 
 #define LEAP_DAY_NOON 1709208000 /* 2024-02-29 12:00:00, a Thursday */
@@ -151,6 +152,49 @@ static void other_bytes_are_memory(void **state)
 	assert_int_equal(cmos(0x40), 0xa5);
 }
 
+static uint64_t pl031(struct pl031_device *device, uint64_t offset)
+{
+	uint64_t value = UINT64_MAX;
+	assert_true(device->device.ops->read(&device->device, offset, 4, &value));
+	return value;
+}
+
+static void a_pl031_tells_seconds_and_is_set_by_its_load_register(void **state)
+{
+	(void)state;
+	struct pl031_device device;
+	const struct device_ops *ops = (pl031_device_init(&device, nanoseconds), device.device.ops);
+	assert_int_equal(pl031(&device, 0x00), LEAP_DAY_NOON);
+	clock_now += 2999999999;
+	assert_int_equal(pl031(&device, 0x00), LEAP_DAY_NOON + 2);
+	assert_true(ops->write(&device.device, 0x08, 4, 0xfffffffe));
+	assert_int_equal(pl031(&device, 0x08), 0xfffffffe);
+	assert_int_equal(pl031(&device, 0x00), 0xfffffffe);
+	clock_now += 3000000000;
+	assert_int_equal(pl031(&device, 0x00), 1);
+	assert_true(ops->write(&device.device, 0x0c, 4, 0));
+	assert_int_equal(pl031(&device, 0x0c), 1); /* it cannot be stopped */
+}
+
+static void a_pl031_says_what_it_is_and_refuses_other_widths(void **state)
+{
+	(void)state;
+	static const uint8_t identification[8] = {0x31, 0x10, 0x04, 0x00, 0x0d, 0xf0, 0x05, 0xb1};
+	struct pl031_device device;
+	uint64_t value;
+	pl031_device_init(&device, nanoseconds);
+	for (unsigned i = 0; i < sizeof(identification); i++) {
+		assert_int_equal(pl031(&device, 0xfe0 + 4 * i), identification[i]);
+	}
+	for (unsigned offset = 0x10; offset < 0xfe0; offset += 4) {
+		assert_true(device.device.ops->write(&device.device, offset, 4, UINT32_MAX));
+		assert_int_equal(pl031(&device, offset), 0);
+	}
+	assert_false(device.device.ops->read(&device.device, 0x02, 4, &value));
+	assert_false(device.device.ops->read(&device.device, 0x00, 8, &value));
+	assert_false(device.device.ops->write(&device.device, 0x08, 1, 0));
+}
+
 static void only_s5_and_the_reset_value_end_a_guest(void **state)
 {
 	(void)state;
@@ -179,6 +223,8 @@ int main(void)
 		cmocka_unit_test_setup(a_guest_sets_it_as_a_whole, at_noon),
 		cmocka_unit_test_setup(nonsense_only_makes_another_time_of_it, at_noon),
 		cmocka_unit_test_setup(other_bytes_are_memory, at_noon),
+		cmocka_unit_test_setup(a_pl031_tells_seconds_and_is_set_by_its_load_register, at_noon),
+		cmocka_unit_test_setup(a_pl031_says_what_it_is_and_refuses_other_widths, at_noon),
 		cmocka_unit_test(only_s5_and_the_reset_value_end_a_guest),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Iterator
 
 from harness import STAMP, Failure, Test, boot, equal, find, vm
-from test_virtio import PROMPT, linux_files, sha256, type_line
+from linux_guest import PROMPT, linux_files, sha256, type_line
 
 HALF = 1 << 17  # bytes of the disk
 # Without the kernel's tests of its own ciphers, which take half of the time; and without XSAVEC, by which Bochs 2.7

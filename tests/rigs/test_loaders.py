@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Iterator
 
 from harness import BUILD, STAMP, Files, Test, absent, boot, came_back, equal, fetched, find, run, vm
-from test_virtio import PROMPT, WRONG, linux_files, type_line
+from linux_guest import PROMPT, WRONG, linux_files, type_line
 
 WORDS = b"words of a module\0"
 MEMTEST_WORDS = "console=ttyS0,115200 nosmp nopause nobench"
