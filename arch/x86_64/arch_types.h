@@ -42,21 +42,28 @@ struct decoded_code {
 };
 #define DECODED_CODE_ENTRIES 8 /* a power of two */
 
-/*
- * The code page that was translated last, so that decoding need not walk the guest's tables each time. fetch.c's
- * own; all zero is empty.
- */
-struct code_page {
-	const uint8_t *bytes; /* the page, in the host */
+/* Where a page of code lies in the host. */
+struct code_view {
+	const uint8_t *bytes; /* the page */
 	uint64_t first_rip;   /* the RIP of its first byte */
 	uint64_t limit;       /* offsets below it have room for an opcode of 3 bytes; 0: nothing cached */
 	uint64_t generation;  /* of the address space */
-	uint64_t page;        /* linear address >> 12 */
+};
+#define CODE_VIEWS 8 /* a power of two */
+
+/*
+ * The code page that was translated last, so that decoding need not walk the guest's tables each time, and others in
+ * which instructions have exited whose length was asked for. fetch.c's own; all zero is empty.
+ */
+struct code_page {
+	struct code_view view;
+	uint64_t page; /* linear address >> 12 */
 	uint64_t cr3;
 	uint64_t mode;        /* paging mode bits: CR0.PG, CR4.PSE/PAE/LA57, EFER.LMA */
 	unsigned levels;      /* of the walk that led there; 0 without paging */
 	const void *entry[5]; /* the guest's table entries on the way, in the host */
 	uint64_t value[5];    /* and what they said */
+	struct code_view recent[CODE_VIEWS];
 	struct decoded_code decoded[DECODED_CODE_ENTRIES];
 	struct x86_instruction odd; /* the last one that could not be kept there */
 };

@@ -161,7 +161,7 @@ static inline bool skip(const struct arch_vcpu *vcpu, struct vmcb *vmcb, struct 
 	if (svm_features.next_rip) {
 		next = vmcb->control.next_rip;
 	} else {
-		const struct code_page *code = &vcpu->code;
+		const struct code_view *code = &vcpu->code.view;
 		uint64_t offset = vmcb->save.rip - code->first_rip;
 		if (unlikely(offset >= code->limit || code->generation != vcpu->vm->space->generation ||
 		             *(const uint16_t *)(code->bytes + offset) != opcode.first)) {
