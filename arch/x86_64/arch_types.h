@@ -99,6 +99,7 @@ struct svm_vcpu {
 	uint64_t call_rip;    /* where the last bare VMMCALL of supervisor code stood; 1: nowhere */
 	bool mce_hidden;      /* CR4.MCE is set for the host, and the guest reads 0 */
 	bool nmi_blocked;     /* an NMI's handler runs, up to its IRET */
+	uint8_t offered;      /* the vector of the last virtual interrupt, until it is known to be taken; 0: none */
 	uint32_t dirty;       /* VMCB clean bits that the next VMRUN must do without */
 	uint64_t iret_rip;    /* of the IRET that ended an NMI's handler: no NMI before it is run; 1: none */
 };

@@ -177,6 +177,12 @@ void lapic_accept(struct lapic *lapic, unsigned vector)
 	*bits_at(lapic, LAPIC_ISR, vector) |= bit_of(vector);
 }
 
+void lapic_reject(struct lapic *lapic, unsigned vector)
+{
+	*bits_at(lapic, LAPIC_ISR, vector) &= ~bit_of(vector);
+	__atomic_fetch_or(bits_at(lapic, LAPIC_IRR, vector), bit_of(vector), __ATOMIC_ACQ_REL);
+}
+
 /* Its CPU looks at it before it enters the guest again. */
 static void notify(struct arch_vcpu *vcpu)
 {

@@ -121,6 +121,8 @@ int lapic_candidate(const struct lapic *lapic);
 int lapic_pending(const struct lapic *lapic);
 /* The CPU has taken `vector`: it goes from IRR to ISR. */
 void lapic_accept(struct lapic *lapic, unsigned vector);
+/* It has not after all. */
+void lapic_reject(struct lapic *lapic, unsigned vector);
 /* Raises what the timer owes by `now`. */
 void lapic_timer_expire(struct arch_vcpu *vcpu, uint64_t now);
 /* Sends it to all vCPUs that it names; by IOAPIC pins, MSIs and ICRs. True: one of them at least took it. */

@@ -44,6 +44,7 @@ enum svm_request {
 struct svm_features {
 	unsigned asids;
 	bool next_rip, clean_bits, flush_by_asid, decode_assists;
+	bool virtual_interrupts; /* the way to deliver them: svm_interrupts.c */
 };
 extern struct svm_features svm_features;
 
@@ -86,7 +87,7 @@ static inline void svm_open(struct arch_vcpu *vcpu)
 
 /* ---- svm_interrupts.c ---- */
 
-/* ops->sync_apic: the local APIC learns what the guest has made of its TPR. */
+/* ops->sync_apic: the local APIC learns what the guest has made of its TPR and of the virtual interrupt. */
 void svm_sync_apic(struct arch_vcpu *vcpu);
 /* Gives the next entry what waits in the local APIC. */
 void svm_inject_interrupts(struct arch_vcpu *vcpu);

@@ -178,15 +178,16 @@ static inline bool skip(const struct arch_vcpu *vcpu, struct vmcb *vmcb, struct 
 
 /*
  * An exit in the middle of delivering an event to the guest: the event comes first when it goes on. INTn, INT3 and
- * INTO are run again, for RIP still points at them; 15.7.2.
+ * INTO are run again, for RIP still points at them; 15.7.2. A virtual interrupt that still waits is taken again.
  */
 static inline void requeue_event(struct vmcb *vmcb)
 {
-	uint64_t event = vmcb->control.exit_interrupt_info;
+	uint64_t event = vmcb->control.exit_interrupt_info, virtual = vmcb->control.virtual_interrupt;
 	unsigned type = EVENT_TYPE(event), vector = EVENT_VECTOR(event);
 	bool by_instruction =
 		type == EVENT_TYPE_SOFTWARE || (type == EVENT_TYPE_EXCEPTION && (vector == X86_BP || vector == X86_OF));
-	if ((event & EVENT_VALID) && !by_instruction) {
+	bool waits = (virtual & V_IRQ) && vector == V_INTR_VECTOR(virtual);
+	if ((event & EVENT_VALID) && !by_instruction && !waits) {
 		vmcb->control.event_injection = event;
 	}
 }

@@ -246,6 +246,22 @@ static void one_more_of_a_vector_in_service_comes_after_its_end(void **state)
 	has_nothing(0);
 }
 
+static void what_the_cpu_has_not_taken_after_all_comes_again(void **state)
+{
+	(void)state;
+	interrupt(0, 0x52, false);
+	takes(0, 0x52);
+	interrupt(0, 0x52, false); /* one more on the way is not lost, and is not one more than that */
+	interrupt(0, 0x31, false);
+	has_nothing(0);
+	lapic_reject(&cpus[0].lapic, 0x52);
+	takes(0, 0x52);
+	write_to(0, LAPIC_EOI, 0);
+	takes(0, 0x31);
+	write_to(0, LAPIC_EOI, 0);
+	has_nothing(0);
+}
+
 static void only_ends_of_level_triggered_vectors_reach_the_ioapic(void **state)
 {
 	(void)state;
@@ -633,6 +649,7 @@ int main(void)
 		cmocka_unit_test_setup(the_highest_vector_comes_first_and_each_end_lets_the_next_one_in, start),
 		cmocka_unit_test_setup(the_task_priority_holds_back_its_class_and_those_below, start),
 		cmocka_unit_test_setup(one_more_of_a_vector_in_service_comes_after_its_end, start),
+		cmocka_unit_test_setup(what_the_cpu_has_not_taken_after_all_comes_again, start),
 		cmocka_unit_test_setup(only_ends_of_level_triggered_vectors_reach_the_ioapic, start),
 		cmocka_unit_test_setup(a_software_disabled_apic_takes_no_vector_but_keeps_what_it_has, start),
 		cmocka_unit_test_setup(commands_reach_whom_they_name, start),
