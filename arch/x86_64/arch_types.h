@@ -42,14 +42,15 @@ struct decoded_code {
 };
 #define DECODED_CODE_ENTRIES 8 /* a power of two */
 
-/* Where a page of code lies in the host. */
+/* Where a page of code lies in the host. They take turns: a kernel writes the one MSR here and the next one there. */
 struct code_view {
 	const uint8_t *bytes; /* the page */
 	uint64_t first_rip;   /* the RIP of its first byte */
 	uint64_t limit;       /* offsets below it have room for an opcode of 3 bytes; 0: nothing cached */
 	uint64_t generation;  /* of the address space */
 };
-#define CODE_VIEWS 8 /* a power of two */
+#define CODE_VIEWS     8 /* a power of two */
+#define CODE_VIEW(rip) (((rip) >> FRAME_SHIFT) % CODE_VIEWS)
 
 /*
  * The code page that was translated last, so that decoding need not walk the guest's tables each time, and others in
@@ -143,7 +144,8 @@ struct arch_vcpu {
 	struct arch_vm *vm;
 	struct arch_vcpu *next; /* of the same VM */
 	unsigned index;
-	uint64_t deadline; /* arch_counter() value, UINT64_MAX: none */
+	uint64_t deadline;    /* arch_counter() value, UINT64_MAX: none */
+	uint64_t look_around; /* from when on an interrupt is a VM_EXIT_INTERRUPT */
 	uint64_t exits[X86_EXIT_COUNTERS];
 	struct code_page code;
 	struct x86_mmio_page mmio;

@@ -374,12 +374,6 @@ const struct x86_instruction *x86_fetch_decode(struct arch_vcpu *vcpu)
 	return &decoded->instruction;
 }
 
-/* Pages take turns: a kernel writes the one MSR here and the next one there. */
-static inline struct code_view *recent_view(struct arch_vcpu *vcpu, uint64_t rip)
-{
-	return &vcpu->code.recent[(rip >> FRAME_SHIFT) % CODE_VIEWS];
-}
-
 static __attribute__((noinline)) unsigned exit_length_slowly(struct arch_vcpu *vcpu, uint64_t rip,
                                                              const uint8_t *opcode, size_t opcode_bytes)
 {
@@ -388,7 +382,7 @@ static __attribute__((noinline)) unsigned exit_length_slowly(struct arch_vcpu *v
 
 	read_position(vcpu, &position);
 	size_t count = fetch_at(vcpu, &position, bytes, sizeof(bytes));
-	*recent_view(vcpu, rip) = vcpu->code.view;
+	vcpu->code.recent[CODE_VIEW(rip)] = vcpu->code.view;
 	return x86_opcode_length(bytes, count, position.mode, opcode, opcode_bytes);
 }
 
@@ -420,7 +414,7 @@ static inline bool shows(const struct arch_vcpu *vcpu, const struct code_view *v
 unsigned x86_exit_length(struct arch_vcpu *vcpu, uint64_t rip, const uint8_t *opcode, size_t opcode_bytes)
 {
 	if (likely(shows(vcpu, &vcpu->code.view, rip, opcode, opcode_bytes)) ||
-	    shows(vcpu, recent_view(vcpu, rip), rip, opcode, opcode_bytes)) {
+	    shows(vcpu, &vcpu->code.recent[CODE_VIEW(rip)], rip, opcode, opcode_bytes)) {
 		return (unsigned)opcode_bytes;
 	}
 	return exit_length_slowly(vcpu, rip, opcode, opcode_bytes);

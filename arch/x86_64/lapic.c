@@ -136,6 +136,7 @@ static uint32_t *bits_at(struct lapic *lapic, unsigned bank, unsigned vector)
 
 static int highest(const struct lapic *lapic, unsigned bank)
 {
+#pragma GCC unroll 8
 	for (unsigned vector = VECTORS; vector > 0; vector -= REGISTER_BITS) {
 		uint32_t bits = lapic_get(lapic, bit_register(bank, vector - 1));
 		if (bits != 0) {
@@ -418,14 +419,17 @@ static uint64_t next_beat(uint64_t period, uint64_t passed)
 /* Finds `due` anew, for a timer that counts already: what has passed while it was masked is lost. */
 static void find_due(struct lapic *lapic, uint64_t now)
 {
-	uint64_t period = timer_period(lapic), mode = timer_mode(lapic), passed = now - lapic->count_start;
+	uint32_t lvt = lapic_get(lapic, LAPIC_LVT_TIMER);
 	lapic->due = LAPIC_TIMER_OFF;
-	if (lapic_get(lapic, LAPIC_LVT_TIMER) & LVT_MASKED) {
+	if (lvt & LVT_MASKED) {
 		return;
 	}
-	if (mode == LVT_TSC_DEADLINE) {
+	if (likely((lvt & LVT_TIMER_MODE) == LVT_TSC_DEADLINE)) {
 		lapic->due = lapic->deadline ? lapic->deadline : LAPIC_TIMER_OFF;
-	} else if (period != 0 && mode == LVT_PERIODIC) {
+		return;
+	}
+	uint64_t period = timer_period(lapic), mode = timer_mode(lapic), passed = now - lapic->count_start;
+	if (period != 0 && mode == LVT_PERIODIC) {
 		lapic->due = now + next_beat(period, passed);
 	} else if (period != 0 && passed < period) {
 		lapic->due = now + (period - passed);
@@ -482,12 +486,15 @@ static void write_divide(struct lapic *lapic, uint32_t value, uint64_t now)
 	find_due(lapic, now);
 }
 
-void lapic_deadline_write(struct arch_vcpu *vcpu, uint64_t value)
+/* What was due by now comes first; a deadline that has passed is due at once. */
+void lapic_deadline_write(struct arch_vcpu *vcpu, uint64_t value, uint64_t now)
 {
 	struct lapic *lapic = &vcpu->lapic;
+	lapic_timer_expire(vcpu, now);
 	if (timer_mode(lapic) == LVT_TSC_DEADLINE) {
 		lapic->deadline = value;
-		find_due(lapic, arch_counter());
+		find_due(lapic, now);
+		lapic_timer_expire(vcpu, now);
 	}
 }
 

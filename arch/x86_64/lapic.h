@@ -47,6 +47,7 @@ enum lapic_register {
 
 #define LAPIC_MSR_FIRST  0x800U
 #define LAPIC_MSR_LAST   0x8ffU
+#define LAPIC_MSR_EOI    0x80bU
 #define LAPIC_NO_VECTOR  (-1)
 #define LAPIC_TIMER_OFF  UINT64_MAX /* lapic.due */
 #define LAPIC_CLASS(tpr) ((tpr) >> 4)
@@ -109,7 +110,7 @@ void lapic_mmio_write(struct arch_vcpu *vcpu, unsigned offset, unsigned width, u
 bool lapic_msr_read(struct arch_vcpu *vcpu, uint32_t msr, uint64_t *value);
 bool lapic_msr_write(struct arch_vcpu *vcpu, uint32_t msr, uint64_t value);
 bool lapic_base_write(struct arch_vcpu *vcpu, uint64_t value);
-void lapic_deadline_write(struct arch_vcpu *vcpu, uint64_t value);
+void lapic_deadline_write(struct arch_vcpu *vcpu, uint64_t value, uint64_t now);
 
 /* Whether it takes interrupts at all: globally and software-enabled. */
 bool lapic_enabled(const struct lapic *lapic);

@@ -253,10 +253,10 @@ bool x86_msr_read(struct arch_vcpu *vcpu, uint32_t msr, uint64_t *value)
 
 bool x86_msr_write(struct arch_vcpu *vcpu, uint32_t msr, uint64_t value)
 {
-	const struct msr_rule *rule = find(msr);
-	if (unlikely(rule == &no_rule)) {
-		return is_x2apic(msr) && x86_apic_msr_write(vcpu, msr, value);
+	if (is_x2apic(msr)) {
+		return x86_apic_msr_write(vcpu, msr, value);
 	}
+	const struct msr_rule *rule = find(msr);
 	return rule->write && rule->write(vcpu, value);
 }
 

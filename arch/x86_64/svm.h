@@ -18,7 +18,7 @@
 #define VCPU_SVM_CALL_RIP  152
 #define VCPU_REQUEST       176 /* request and interrupts, as one word */
 #define VCPU_EXITS_VMMCALL SVM_VCPU_EXITS + VMEXIT_VMMCALL * 8
-#define SVM_VCPU_EXITS     216
+#define SVM_VCPU_EXITS     224
 #define EXIT_CALL_NUMBER   40
 #define EXIT_CALL_ARGUMENT 48
 #define VMMCALL_BYTES      3

@@ -151,6 +151,14 @@ static __attribute__((noinline)) int skip_slowly(struct arch_vcpu *vcpu, struct 
 	return X86_RUN_ON;
 }
 
+static inline bool stands_at(const struct arch_vcpu *vcpu, const struct code_view *view, uint64_t rip,
+                             struct opcode opcode)
+{
+	uint64_t offset = rip - view->first_rip;
+	return offset < view->limit && view->generation == vcpu->vm->space->generation &&
+	       *(const uint16_t *)(view->bytes + offset) == opcode.first;
+}
+
 /*
  * Steps over an opcode of two bytes. The short way is x86_exit_length's, in line: the exit tells the instruction, so
  * that the bytes on the cached code page prove that it has no prefix. False: skip_slowly.
@@ -161,10 +169,9 @@ static inline bool skip(const struct arch_vcpu *vcpu, struct vmcb *vmcb, struct 
 	if (svm_features.next_rip) {
 		next = vmcb->control.next_rip;
 	} else {
-		const struct code_view *code = &vcpu->code.view;
-		uint64_t offset = vmcb->save.rip - code->first_rip;
-		if (unlikely(offset >= code->limit || code->generation != vcpu->vm->space->generation ||
-		             *(const uint16_t *)(code->bytes + offset) != opcode.first)) {
+		uint64_t rip = vmcb->save.rip;
+		if (!likely(stands_at(vcpu, &vcpu->code.view, rip, opcode)) &&
+		    !stands_at(vcpu, &vcpu->code.recent[CODE_VIEW(rip)], rip, opcode)) {
 			return false;
 		}
 	}
@@ -316,14 +323,20 @@ static int exit_npf(struct arch_vcpu *vcpu, struct vm_exit *exit, struct vmcb *v
 	return x86_fault_exit(vcpu, exit);
 }
 
-/* An interrupt, NMI, SMI or INIT for the host. It still waits, and comes in right here through our own IDT. */
+/* An interrupt, SMI or INIT for the host. It still waits, and comes in right here through our own IDT. */
 static int exit_intr(struct arch_vcpu *vcpu, struct vm_exit *exit, struct vmcb *vmcb)
 {
 	requeue_event(vmcb);
 	__asm__ volatile("stgi; nop; clgi" : : : "memory");
-	uint64_t now = rdtsc();
-	lapic_timer_expire(vcpu, now);
-	return leave(vcpu, exit, vmcb, now >= vcpu->deadline ? VM_EXIT_DEADLINE : VM_EXIT_INTERRUPT);
+	int kind = x86_host_interrupt(vcpu);
+	return likely(kind == X86_RUN_ON) ? kind : leave(vcpu, exit, vmcb, (enum vm_exit_kind)kind);
+}
+
+/* NMIs are counted where they come in, and hv is to hear of them at once. */
+static int exit_nmi(struct arch_vcpu *vcpu, struct vm_exit *exit, struct vmcb *vmcb)
+{
+	vcpu->look_around = 0;
+	return exit_intr(vcpu, exit, vmcb);
 }
 
 static int exit_hlt(struct arch_vcpu *vcpu, struct vm_exit *exit, struct vmcb *vmcb)
@@ -494,7 +507,7 @@ static exit_handler *const handlers[VMEXIT_LAST + 1] = {
 	[VMEXIT_EXCP_BASE + X86_MC] = exit_mc,
 	UNEXPECTED(VMEXIT_EXCP_BASE + X86_MC + 1, VMEXIT_INTR - 1),
 	[VMEXIT_INTR] = exit_intr,
-	[VMEXIT_NMI] = exit_intr,
+	[VMEXIT_NMI] = exit_nmi,
 	[VMEXIT_SMI] = exit_intr,
 	[VMEXIT_INIT] = exit_intr,
 	[VMEXIT_VINTR] = exit_window,

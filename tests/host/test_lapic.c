@@ -601,12 +601,12 @@ static void a_new_divider_takes_over_where_the_count_stands(void **state)
 static void a_deadline_interrupts_once_and_then_reads_zero(void **state)
 {
 	(void)state;
-	lapic_deadline_write(&cpus[0], now + 5); /* not in this mode */
+	lapic_deadline_write(&cpus[0], now + 5, now); /* not in this mode */
 	assert_int_equal(cpus[0].lapic.deadline, 0);
 	write_to(0, LAPIC_LVT_TIMER, TSC_DEADLINE | TIMER_VECTOR);
 	write_to(0, LAPIC_INITIAL_COUNT, 77); /* ignored in this mode */
 	assert_int_equal(read_from(0, LAPIC_INITIAL_COUNT), 0);
-	lapic_deadline_write(&cpus[0], now + 500);
+	lapic_deadline_write(&cpus[0], now + 500, now);
 	assert_int_equal(cpus[0].lapic.due, now + 500);
 	pass(499);
 	has_nothing(0);
@@ -615,14 +615,14 @@ static void a_deadline_interrupts_once_and_then_reads_zero(void **state)
 	assert_int_equal(cpus[0].lapic.deadline, 0);
 	assert_int_equal(cpus[0].lapic.due, LAPIC_TIMER_OFF);
 	write_to(0, LAPIC_EOI, 0);
-	lapic_deadline_write(&cpus[0], 1); /* long past: at once */
+	lapic_deadline_write(&cpus[0], 1, now); /* long past: at once */
 	pass(0);
 	takes(0, TIMER_VECTOR);
 	write_to(0, LAPIC_EOI, 0);
-	lapic_deadline_write(&cpus[0], now + 500);
-	lapic_deadline_write(&cpus[0], 0); /* disarms */
+	lapic_deadline_write(&cpus[0], now + 500, now);
+	lapic_deadline_write(&cpus[0], 0, now); /* disarms */
 	assert_int_equal(cpus[0].lapic.due, LAPIC_TIMER_OFF);
-	lapic_deadline_write(&cpus[0], now + 500);
+	lapic_deadline_write(&cpus[0], now + 500, now);
 	write_to(0, LAPIC_LVT_TIMER, TIMER_VECTOR); /* so does a change to counting */
 	assert_int_equal(cpus[0].lapic.due, LAPIC_TIMER_OFF);
 	assert_int_equal(cpus[0].lapic.deadline, 0);
