@@ -7,6 +7,7 @@
 
 #include "decode.h"
 #include "ioapic.h"
+#include "kvm_clock.h"
 #include "lapic.h"
 
 #include "mm/types.h"
@@ -150,6 +151,7 @@ struct arch_vcpu {
 	struct code_page code;
 	struct x86_mmio_page mmio;
 	struct lapic lapic;
+	struct kvm_eoi eoi;
 	struct x86_lazy_state lazy;
 	struct string_io string;
 	struct device_compute compute;

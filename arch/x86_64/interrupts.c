@@ -123,8 +123,9 @@ bool x86_apic_msr_write(struct arch_vcpu *vcpu, uint32_t msr, uint64_t value)
 {
 	uint64_t due = vcpu->lapic.due;
 	sync_apic(vcpu);
-	if (likely(msr == LAPIC_MSR_EOI)) {
-		return lapic_msr_write(vcpu, msr, value);
+	if (likely(msr == LAPIC_MSR_EOI && value == 0 && lapic_has_msrs(&vcpu->lapic))) {
+		lapic_end_of_interrupt(vcpu);
+		return true;
 	}
 	expire_before(vcpu, (msr - LAPIC_MSR_FIRST) << 4);
 	if (!lapic_msr_write(vcpu, msr, value)) {

@@ -102,7 +102,7 @@ static const struct rule *find_rule(unsigned offset)
 	return index < ARRAY_SIZE(rules) ? &rules[index] : &none;
 }
 
-static bool in_x2apic_mode(const struct lapic *lapic)
+bool lapic_has_msrs(const struct lapic *lapic)
 {
 	return lapic->base & BASE_X2APIC;
 }
@@ -134,13 +134,14 @@ static uint32_t *bits_at(struct lapic *lapic, unsigned bank, unsigned vector)
 	return &lapic->registers[bit_register(bank, vector) / sizeof(uint32_t)];
 }
 
-static int highest(const struct lapic *lapic, unsigned bank)
+static inline __attribute__((always_inline)) int highest(const struct lapic *lapic, unsigned bank)
 {
+	const uint32_t *word = &lapic->registers[bank / sizeof(uint32_t)];
 #pragma GCC unroll 8
-	for (unsigned vector = VECTORS; vector > 0; vector -= REGISTER_BITS) {
-		uint32_t bits = lapic_get(lapic, bit_register(bank, vector - 1));
+	for (unsigned i = VECTORS / REGISTER_BITS; i-- > 0;) {
+		uint32_t bits = __atomic_load_n(&word[i * REGISTER_BYTES / sizeof(uint32_t)], __ATOMIC_RELAXED);
 		if (bits != 0) {
-			return (int)(vector - 1) - __builtin_clz(bits);
+			return (int)((i + 1) * REGISTER_BITS - 1) - __builtin_clz(bits);
 		}
 	}
 	return LAPIC_NO_VECTOR;
@@ -155,7 +156,7 @@ static uint32_t processor_priority(const struct lapic *lapic)
 	return LAPIC_CLASS(tpr) >= class ? tpr : class << 4;
 }
 
-int lapic_candidate(const struct lapic *lapic)
+static inline int candidate(const struct lapic *lapic)
 {
 	int vector = highest(lapic, LAPIC_IRR);
 	if (vector < 0 || !lapic_enabled(lapic)) {
@@ -165,9 +166,14 @@ int lapic_candidate(const struct lapic *lapic)
 	return in_service >= 0 && LAPIC_CLASS(vector) <= LAPIC_CLASS(in_service) ? LAPIC_NO_VECTOR : vector;
 }
 
+int lapic_candidate(const struct lapic *lapic)
+{
+	return candidate(lapic);
+}
+
 int lapic_pending(const struct lapic *lapic)
 {
-	int vector = lapic_candidate(lapic);
+	int vector = candidate(lapic);
 	int task = (int)lapic_get(lapic, LAPIC_TPR);
 	return vector < 0 || LAPIC_CLASS(vector) <= LAPIC_CLASS(task) ? LAPIC_NO_VECTOR : vector;
 }
@@ -178,9 +184,27 @@ void lapic_accept(struct lapic *lapic, unsigned vector)
 	*bits_at(lapic, LAPIC_ISR, vector) |= bit_of(vector);
 }
 
-void lapic_reject(struct lapic *lapic, unsigned vector)
+bool lapic_end_is_silent(const struct lapic *lapic, unsigned vector)
+{
+	const uint32_t *words = lapic->registers;
+	uint32_t others = 0;
+#pragma GCC unroll 8
+	for (unsigned i = 0; i < VECTORS / REGISTER_BITS; i++) {
+		unsigned at = i * REGISTER_BYTES;
+		others |= lapic_get(lapic, LAPIC_IRR + at) | (words[(LAPIC_ISR + at) / sizeof(uint32_t)] &
+		                                              ~(i == vector / REGISTER_BITS ? bit_of(vector) : 0));
+	}
+	return others == 0 && !(lapic_get(lapic, bit_register(LAPIC_TMR, vector)) & bit_of(vector));
+}
+
+void lapic_end(struct lapic *lapic, unsigned vector)
 {
 	*bits_at(lapic, LAPIC_ISR, vector) &= ~bit_of(vector);
+}
+
+void lapic_reject(struct lapic *lapic, unsigned vector)
+{
+	lapic_end(lapic, vector);
 	__atomic_fetch_or(bits_at(lapic, LAPIC_IRR, vector), bit_of(vector), __ATOMIC_ACQ_REL);
 }
 
@@ -196,7 +220,7 @@ static void raise(struct arch_vcpu *vcpu, unsigned vector, bool level)
 	uint32_t *trigger = bits_at(lapic, LAPIC_TMR, vector);
 	if (level) {
 		__atomic_fetch_or(trigger, bit_of(vector), __ATOMIC_ACQ_REL);
-	} else {
+	} else if (__atomic_load_n(trigger, __ATOMIC_RELAXED) & bit_of(vector)) {
 		__atomic_fetch_and(trigger, ~bit_of(vector), __ATOMIC_ACQ_REL);
 	}
 	__atomic_fetch_or(bits_at(lapic, LAPIC_IRR, vector), bit_of(vector), __ATOMIC_ACQ_REL);
@@ -215,14 +239,14 @@ static void report_error(struct arch_vcpu *vcpu, uint64_t error)
 	}
 }
 
-static void end_of_interrupt(struct arch_vcpu *vcpu)
+void lapic_end_of_interrupt(struct arch_vcpu *vcpu)
 {
 	struct lapic *lapic = &vcpu->lapic;
 	int vector = highest(lapic, LAPIC_ISR);
 	if (vector < 0) {
 		return;
 	}
-	*bits_at(lapic, LAPIC_ISR, (unsigned)vector) &= ~bit_of((unsigned)vector);
+	lapic_end(lapic, (unsigned)vector);
 	if (lapic_get(lapic, bit_register(LAPIC_TMR, (unsigned)vector)) & bit_of((unsigned)vector)) {
 		ioapic_end_of_interrupt(vcpu->vm, (unsigned)vector);
 	}
@@ -236,7 +260,7 @@ static void end_of_interrupt(struct arch_vcpu *vcpu)
 static uint32_t id_of(const struct lapic *lapic)
 {
 	uint32_t id = lapic_get(lapic, LAPIC_ID);
-	return in_x2apic_mode(lapic) ? id : id >> XAPIC_ID_SHIFT;
+	return lapic_has_msrs(lapic) ? id : id >> XAPIC_ID_SHIFT;
 }
 
 /* 10.6.2. An 8-bit destination of the IOAPIC means the same in x2APIC mode, where it reaches cluster 0. */
@@ -249,7 +273,7 @@ static bool is_named(const struct lapic *lapic, const struct apic_message *messa
 	if (!message->logical) {
 		return destination == id_of(lapic);
 	}
-	if (in_x2apic_mode(lapic)) {
+	if (lapic_has_msrs(lapic)) {
 		return !((ldr ^ destination) & X2APIC_CLUSTER) && (ldr & destination & X2APIC_MEMBERS);
 	}
 	ldr >>= XAPIC_ID_SHIFT;
@@ -336,7 +360,7 @@ static void send_to_others(struct arch_vcpu *sender, const struct apic_message *
 
 static void send_command(struct arch_vcpu *vcpu, uint32_t command, uint32_t destination)
 {
-	bool x2apic = in_x2apic_mode(&vcpu->lapic);
+	bool x2apic = lapic_has_msrs(&vcpu->lapic);
 	struct apic_message message = {
 		.destination = destination,
 		.vector = ICR_VECTOR(command),
@@ -416,8 +440,18 @@ static uint64_t next_beat(uint64_t period, uint64_t passed)
 	return left >= least || period >= least ? left : left + (least - left + period - 1) / period * period;
 }
 
+static void find_count_due(struct lapic *lapic, uint64_t now)
+{
+	uint64_t period = timer_period(lapic), mode = timer_mode(lapic), passed = now - lapic->count_start;
+	if (period != 0 && mode == LVT_PERIODIC) {
+		lapic->due = now + next_beat(period, passed);
+	} else if (period != 0 && passed < period) {
+		lapic->due = now + (period - passed);
+	}
+}
+
 /* Finds `due` anew, for a timer that counts already: what has passed while it was masked is lost. */
-static void find_due(struct lapic *lapic, uint64_t now)
+static inline void find_due(struct lapic *lapic, uint64_t now)
 {
 	uint32_t lvt = lapic_get(lapic, LAPIC_LVT_TIMER);
 	lapic->due = LAPIC_TIMER_OFF;
@@ -426,13 +460,8 @@ static void find_due(struct lapic *lapic, uint64_t now)
 	}
 	if (likely((lvt & LVT_TIMER_MODE) == LVT_TSC_DEADLINE)) {
 		lapic->due = lapic->deadline ? lapic->deadline : LAPIC_TIMER_OFF;
-		return;
-	}
-	uint64_t period = timer_period(lapic), mode = timer_mode(lapic), passed = now - lapic->count_start;
-	if (period != 0 && mode == LVT_PERIODIC) {
-		lapic->due = now + next_beat(period, passed);
-	} else if (period != 0 && passed < period) {
-		lapic->due = now + (period - passed);
+	} else {
+		find_count_due(lapic, now);
 	}
 }
 
@@ -490,11 +519,15 @@ static void write_divide(struct lapic *lapic, uint32_t value, uint64_t now)
 void lapic_deadline_write(struct arch_vcpu *vcpu, uint64_t value, uint64_t now)
 {
 	struct lapic *lapic = &vcpu->lapic;
-	lapic_timer_expire(vcpu, now);
+	if (unlikely(now >= lapic->due)) {
+		lapic_timer_expire(vcpu, now);
+	}
 	if (timer_mode(lapic) == LVT_TSC_DEADLINE) {
 		lapic->deadline = value;
 		find_due(lapic, now);
-		lapic_timer_expire(vcpu, now);
+		if (unlikely(now >= lapic->due)) {
+			lapic_timer_expire(vcpu, now);
+		}
 	}
 }
 
@@ -543,7 +576,7 @@ static void write_register(struct arch_vcpu *vcpu, unsigned offset, uint32_t val
 	struct lapic *lapic = &vcpu->lapic;
 	switch (offset) {
 	case LAPIC_EOI:
-		end_of_interrupt(vcpu);
+		lapic_end_of_interrupt(vcpu);
 		break;
 	case LAPIC_ICR:
 		lapic_put(lapic, LAPIC_ICR, value);
@@ -621,7 +654,7 @@ bool lapic_msr_read(struct arch_vcpu *vcpu, uint32_t msr, uint64_t *value)
 {
 	const struct lapic *lapic = &vcpu->lapic;
 	unsigned offset = msr_offset(msr);
-	if (!in_x2apic_mode(lapic) || !(find_rule(offset)->access & READ)) {
+	if (!lapic_has_msrs(lapic) || !(find_rule(offset)->access & READ)) {
 		return false;
 	}
 	*value = read_register(lapic, offset);
@@ -637,7 +670,7 @@ bool lapic_msr_write(struct arch_vcpu *vcpu, uint32_t msr, uint64_t value)
 	unsigned offset = msr_offset(msr);
 	const struct rule *rule = find_rule(offset);
 	uint64_t writable = rule->writable | (offset == LAPIC_ICR ? BITS(63, 32) : 0);
-	if (!in_x2apic_mode(lapic) || !(rule->access & (WRITE | X2APIC_WRITE)) || (value & ~writable)) {
+	if (!lapic_has_msrs(lapic) || !(rule->access & (WRITE | X2APIC_WRITE)) || (value & ~writable)) {
 		return false;
 	}
 	if (offset == LAPIC_ICR) {

@@ -114,8 +114,11 @@ void lapic_deadline_write(struct arch_vcpu *vcpu, uint64_t value, uint64_t now);
 
 /* Whether it takes interrupts at all: globally and software-enabled. */
 bool lapic_enabled(const struct lapic *lapic);
-/* Whether the guest reaches it as a page. */
+/* Whether the guest reaches it as a page, and as MSRs. */
 bool lapic_has_page(const struct lapic *lapic);
+bool lapic_has_msrs(const struct lapic *lapic);
+/* EOI. */
+void lapic_end_of_interrupt(struct arch_vcpu *vcpu);
 /* The vector that comes next if the task priority allows, or LAPIC_NO_VECTOR. */
 int lapic_candidate(const struct lapic *lapic);
 /* The same, where it does allow. */
@@ -124,6 +127,10 @@ int lapic_pending(const struct lapic *lapic);
 void lapic_accept(struct lapic *lapic, unsigned vector);
 /* It has not after all. */
 void lapic_reject(struct lapic *lapic, unsigned vector);
+/* Whether the end of `vector`, which is in service, changes nothing else: no other one is, none waits, no line. */
+bool lapic_end_is_silent(const struct lapic *lapic, unsigned vector);
+/* Such an end. */
+void lapic_end(struct lapic *lapic, unsigned vector);
 /* Raises what the timer owes by `now`. */
 void lapic_timer_expire(struct arch_vcpu *vcpu, uint64_t now);
 /* Sends it to all vCPUs that it names; by IOAPIC pins, MSIs and ICRs. True: one of them at least took it. */

@@ -67,8 +67,10 @@ void svm_inject(struct vmcb *vmcb, enum x86_vector vector, uint32_t error_code);
 /* A part of the VMCB has changed that the CPU may have kept: CLEAN_* bits. */
 static inline void svm_dirty(struct arch_vcpu *vcpu, uint64_t clean_bits)
 {
-	vcpu->svm.dirty |= (uint32_t)clean_bits;
-	vcpu->request |= SVM_REQUEST_DIRTY;
+	if (svm_features.clean_bits) {
+		vcpu->svm.dirty |= (uint32_t)clean_bits;
+		vcpu->request |= SVM_REQUEST_DIRTY;
+	}
 }
 
 /* Interrupts and NMIs wait from here on; IF is what VMRUN wants. */

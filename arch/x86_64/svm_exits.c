@@ -30,7 +30,9 @@ int svm_prepare(struct arch_vcpu *vcpu)
 		svm_inject_interrupts(vcpu);
 	}
 	uint8_t request = vcpu->request;
-
+	if (likely(request == 0)) {
+		return X86_RUN_ON;
+	}
 	control->tlb_control = TLB_CONTROL_NONE;
 	if (request & SVM_REQUEST_FLUSH) {
 		control->tlb_control = svm_features.flush_by_asid ? TLB_CONTROL_FLUSH_ASID : TLB_CONTROL_FLUSH_ALL;
@@ -190,11 +192,14 @@ static inline bool skip(const struct arch_vcpu *vcpu, struct vmcb *vmcb, struct 
 static inline void requeue_event(struct vmcb *vmcb)
 {
 	uint64_t event = vmcb->control.exit_interrupt_info, virtual = vmcb->control.virtual_interrupt;
+	if (likely(!(event & EVENT_VALID))) {
+		return;
+	}
 	unsigned type = EVENT_TYPE(event), vector = EVENT_VECTOR(event);
 	bool by_instruction =
 		type == EVENT_TYPE_SOFTWARE || (type == EVENT_TYPE_EXCEPTION && (vector == X86_BP || vector == X86_OF));
 	bool waits = (virtual & V_IRQ) && vector == V_INTR_VECTOR(virtual);
-	if ((event & EVENT_VALID) && !by_instruction && !waits) {
+	if (!by_instruction && !waits) {
 		vmcb->control.event_injection = event;
 	}
 }
@@ -218,11 +223,11 @@ static int exit_cpuid(struct arch_vcpu *vcpu, struct vm_exit *exit, struct vmcb 
 static __attribute__((noinline)) int exit_wrmsr(struct arch_vcpu *vcpu, struct vm_exit *exit, struct vmcb *vmcb)
 {
 	uint64_t value = vcpu->gpr[GPR_RDX] << 32 | (uint32_t)vcpu->gpr[GPR_RAX];
-	if (!x86_msr_write(vcpu, (uint32_t)vcpu->gpr[GPR_RCX], value)) {
+	if (unlikely(!x86_msr_write(vcpu, (uint32_t)vcpu->gpr[GPR_RCX], value))) {
 		svm_inject(vmcb, X86_GP, 0);
 		return X86_RUN_ON;
 	}
-	return skip(vcpu, vmcb, opcode_wrmsr) ? X86_RUN_ON : skip_slowly(vcpu, exit, vmcb, opcode_wrmsr);
+	return likely(skip(vcpu, vmcb, opcode_wrmsr)) ? X86_RUN_ON : skip_slowly(vcpu, exit, vmcb, opcode_wrmsr);
 }
 
 static int exit_msr(struct arch_vcpu *vcpu, struct vm_exit *exit, struct vmcb *vmcb)

@@ -54,6 +54,9 @@ void svm_sync_apic(struct arch_vcpu *vcpu)
 	if (LAPIC_CLASS(lapic_get(lapic, LAPIC_TPR)) != class) {
 		lapic_put(lapic, LAPIC_TPR, class << 4);
 	}
+	if (vcpu->eoi.vector != 0) {
+		kvm_eoi_settle(vcpu);
+	}
 	if (vcpu->svm.offered != 0) {
 		take_back(vcpu);
 	}
@@ -132,6 +135,7 @@ static void try_interrupt(struct arch_vcpu *vcpu)
 		set_bit(vcpu, &vmcb->control.intercept_cr, INTERCEPT_CR8_WRITE, held_back || waits);
 		if (vector != LAPIC_NO_VECTOR) {
 			offer(vcpu, (unsigned)vector);
+			kvm_eoi_offer(vcpu, (unsigned)vector);
 		}
 		return;
 	}
@@ -139,6 +143,7 @@ static void try_interrupt(struct arch_vcpu *vcpu)
 	if (vector != LAPIC_NO_VECTOR && now) {
 		inject(vcpu, EVENT_TYPE_INTERRUPT, (unsigned)vector);
 		lapic_accept(&vcpu->lapic, (unsigned)vector);
+		kvm_eoi_offer(vcpu, (unsigned)vector);
 	}
 	set_window(vcpu, waits);
 	if (waits) {
