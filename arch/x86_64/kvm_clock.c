@@ -107,7 +107,7 @@ bool kvm_eoi_write(struct arch_vcpu *vcpu, uint64_t value)
 
 void kvm_eoi_offer(struct arch_vcpu *vcpu, unsigned vector)
 {
-	if (vcpu->eoi.address != 0 && lapic_end_is_silent(&vcpu->lapic, vector) && has_word(vcpu)) {
+	if (vcpu->eoi.address != 0 && lapic_is_alone(&vcpu->lapic, vector) && has_word(vcpu)) {
 		__atomic_store_n(vcpu->eoi.word, EOI_PENDING, __ATOMIC_RELAXED);
 		vcpu->eoi.vector = (uint8_t)vector;
 	}

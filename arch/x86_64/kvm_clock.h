@@ -42,7 +42,7 @@ bool kvm_system_time_write(struct arch_vcpu *vcpu, uint64_t value);
 
 /* False: #GP(0), the address is odd. */
 bool kvm_eoi_write(struct arch_vcpu *vcpu, uint64_t value);
-/* The guest is about to take `vector`. Sets the bit if it may. */
+/* The guest is about to take `vector`, which still waits. Sets the bit if it may. */
 void kvm_eoi_offer(struct arch_vcpu *vcpu, unsigned vector);
 /* Before anyone looks at the local APIC, while eoi.vector is not 0: the interrupt has ended, or will by an EOI. */
 void kvm_eoi_settle(struct arch_vcpu *vcpu);

@@ -127,9 +127,9 @@ int lapic_pending(const struct lapic *lapic);
 void lapic_accept(struct lapic *lapic, unsigned vector);
 /* It has not after all. */
 void lapic_reject(struct lapic *lapic, unsigned vector);
-/* Whether the end of `vector`, which is in service, changes nothing else: no other one is, none waits, no line. */
-bool lapic_end_is_silent(const struct lapic *lapic, unsigned vector);
-/* Such an end. */
+/* Whether nothing but `vector`, which waits, waits or is in service, and its end is not for the IOAPIC to know. */
+bool lapic_is_alone(const struct lapic *lapic, unsigned vector);
+/* The end of such a one. */
 void lapic_end(struct lapic *lapic, unsigned vector);
 /* Raises what the timer owes by `now`. */
 void lapic_timer_expire(struct arch_vcpu *vcpu, uint64_t now);

@@ -230,12 +230,9 @@ static __attribute__((noinline)) int exit_wrmsr(struct arch_vcpu *vcpu, struct v
 	return likely(skip(vcpu, vmcb, opcode_wrmsr)) ? X86_RUN_ON : skip_slowly(vcpu, exit, vmcb, opcode_wrmsr);
 }
 
-static int exit_msr(struct arch_vcpu *vcpu, struct vm_exit *exit, struct vmcb *vmcb)
+static __attribute__((noinline)) int exit_rdmsr(struct arch_vcpu *vcpu, struct vm_exit *exit, struct vmcb *vmcb)
 {
 	uint64_t value;
-	if (vmcb->control.exit_info1 & MSR_WRITE) {
-		return exit_wrmsr(vcpu, exit, vmcb);
-	}
 	if (unlikely(!x86_msr_read(vcpu, (uint32_t)vcpu->gpr[GPR_RCX], &value))) {
 		svm_inject(vmcb, X86_GP, 0);
 		return X86_RUN_ON;
@@ -243,6 +240,11 @@ static int exit_msr(struct arch_vcpu *vcpu, struct vm_exit *exit, struct vmcb *v
 	vcpu->gpr[GPR_RAX] = (uint32_t)value;
 	vcpu->gpr[GPR_RDX] = value >> 32;
 	return likely(skip(vcpu, vmcb, opcode_rdmsr)) ? X86_RUN_ON : skip_slowly(vcpu, exit, vmcb, opcode_rdmsr);
+}
+
+static int exit_msr(struct arch_vcpu *vcpu, struct vm_exit *exit, struct vmcb *vmcb)
+{
+	return vmcb->control.exit_info1 & MSR_WRITE ? exit_wrmsr(vcpu, exit, vmcb) : exit_rdmsr(vcpu, exit, vmcb);
 }
 
 static __attribute__((noinline)) int exit_string_io(struct arch_vcpu *vcpu, struct vm_exit *exit, struct vmcb *vmcb)

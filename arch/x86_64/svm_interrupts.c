@@ -134,16 +134,16 @@ static void try_interrupt(struct arch_vcpu *vcpu)
 	if (svm_features.virtual_interrupts) {
 		set_bit(vcpu, &vmcb->control.intercept_cr, INTERCEPT_CR8_WRITE, held_back || waits);
 		if (vector != LAPIC_NO_VECTOR) {
-			offer(vcpu, (unsigned)vector);
 			kvm_eoi_offer(vcpu, (unsigned)vector);
+			offer(vcpu, (unsigned)vector);
 		}
 		return;
 	}
 	set_bit(vcpu, &vmcb->control.intercept_cr, INTERCEPT_CR8_WRITE, held_back);
 	if (vector != LAPIC_NO_VECTOR && now) {
 		inject(vcpu, EVENT_TYPE_INTERRUPT, (unsigned)vector);
-		lapic_accept(&vcpu->lapic, (unsigned)vector);
 		kvm_eoi_offer(vcpu, (unsigned)vector);
+		lapic_accept(&vcpu->lapic, (unsigned)vector);
 	}
 	set_window(vcpu, waits);
 	if (waits) {

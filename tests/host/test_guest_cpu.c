@@ -387,8 +387,8 @@ static void takes(unsigned vector)
 {
 	uint32_t *requests = &apic_page[(LAPIC_IRR + vector / 32 * 16) / 4];
 	*requests |= UINT32_C(1) << (vector % 32);
-	lapic_accept(&vcpu.lapic, vector);
 	kvm_eoi_offer(&vcpu, vector);
+	lapic_accept(&vcpu.lapic, vector);
 }
 
 static bool in_service(unsigned vector)
