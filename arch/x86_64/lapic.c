@@ -12,8 +12,6 @@
 #define FIRST_VECTOR   16 /* those below are illegal */
 #define REGISTER_BYTES 16 /* from one to the next; the upper 12 of them are reserved */
 #define REGISTER_BITS  32
-/* Of ISR, TMR or IRR, with the reserved ones. */
-#define LAPIC_BANK_WORDS (VECTORS / REGISTER_BITS * REGISTER_BYTES / sizeof(uint32_t))
 
 /* IA32_APIC_BASE: 10.4.4, 10.12.1. */
 #define BASE_BSP    BIT(8)
@@ -186,16 +184,22 @@ void lapic_accept(struct lapic *lapic, unsigned vector)
 	*bits_at(lapic, LAPIC_ISR, vector) |= bit_of(vector);
 }
 
+/* The sum of a bank's words. */
+static inline uint64_t sum_of(const struct lapic *lapic, unsigned bank)
+{
+	uint64_t sum = 0;
+#pragma GCC unroll 8
+	for (unsigned i = 0; i < VECTORS / REGISTER_BITS; i++) {
+		sum += lapic_get(lapic, bank + i * REGISTER_BYTES);
+	}
+	return sum;
+}
+
 bool lapic_is_alone(const struct lapic *lapic, unsigned vector)
 {
-	const uint32_t *requests = &lapic->registers[LAPIC_IRR / sizeof(uint32_t)];
-	const uint32_t *service = &lapic->registers[LAPIC_ISR / sizeof(uint32_t)];
-	uint64_t sum = 0; /* no other vector can be in it, or it were larger */
-#pragma GCC unroll 8
-	for (unsigned i = 0; i < LAPIC_BANK_WORDS; i += REGISTER_BYTES / sizeof(uint32_t)) {
-		sum += (uint64_t)__atomic_load_n(&requests[i], __ATOMIC_RELAXED) + service[i];
-	}
-	return sum == bit_of(vector) && !(lapic_get(lapic, bit_register(LAPIC_TMR, vector)) & bit_of(vector));
+	uint32_t bit = bit_of(vector);
+	return sum_of(lapic, LAPIC_IRR) == bit && sum_of(lapic, LAPIC_ISR) == 0 &&
+	       !(lapic_get(lapic, bit_register(LAPIC_TMR, vector)) & bit);
 }
 
 void lapic_end(struct lapic *lapic, unsigned vector)
