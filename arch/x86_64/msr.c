@@ -239,10 +239,7 @@ bool x86_msr_read(struct arch_vcpu *vcpu, uint32_t msr, uint64_t *value)
 	if (unlikely(rule == &no_rule)) {
 		return is_x2apic(msr) && x86_apic_msr_read(vcpu, msr, value);
 	}
-	*value = rule->value;
-	if (rule->read) {
-		*value = rule->read(vcpu);
-	}
+	*value = rule->read ? rule->read(vcpu) : rule->value;
 	return true;
 }
 

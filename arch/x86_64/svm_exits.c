@@ -158,8 +158,8 @@ static inline bool stands_at(const struct arch_vcpu *vcpu, const struct code_vie
                              struct opcode opcode)
 {
 	uint64_t offset = rip - view->first_rip;
-	return offset < view->limit && view->generation == vcpu->vm->space->generation &&
-	       *(const uint16_t *)(view->bytes + offset) == opcode.first;
+	return likely(offset < view->limit && view->generation == vcpu->vm->space->generation &&
+	              *(const uint16_t *)(view->bytes + offset) == opcode.first);
 }
 
 /*
@@ -173,7 +173,7 @@ static inline bool skip(const struct arch_vcpu *vcpu, struct vmcb *vmcb, struct 
 		next = vmcb->control.next_rip;
 	} else {
 		uint64_t rip = vmcb->save.rip;
-		if (!likely(stands_at(vcpu, &vcpu->code.view, rip, opcode)) &&
+		if (!stands_at(vcpu, &vcpu->code.view, rip, opcode) &&
 		    !stands_at(vcpu, &vcpu->code.recent[CODE_VIEW(rip)], rip, opcode)) {
 			return false;
 		}
