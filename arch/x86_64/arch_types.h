@@ -7,6 +7,7 @@
 
 #include "decode.h"
 #include "ioapic.h"
+#include "kvm_clock.h"
 #include "lapic.h"
 
 #include "mm/types.h"
@@ -42,21 +43,29 @@ struct decoded_code {
 };
 #define DECODED_CODE_ENTRIES 8 /* a power of two */
 
-/*
- * The code page that was translated last, so that decoding need not walk the guest's tables each time. fetch.c's
- * own; all zero is empty.
- */
-struct code_page {
-	const uint8_t *bytes; /* the page, in the host */
+/* Where a page of code lies in the host. They take turns: a kernel writes the one MSR here and the next one there. */
+struct code_view {
+	const uint8_t *bytes; /* the page */
 	uint64_t first_rip;   /* the RIP of its first byte */
 	uint64_t limit;       /* offsets below it have room for an opcode of 3 bytes; 0: nothing cached */
 	uint64_t generation;  /* of the address space */
-	uint64_t page;        /* linear address >> 12 */
+};
+#define CODE_VIEWS     8 /* a power of two */
+#define CODE_VIEW(rip) (((rip) >> FRAME_SHIFT) % CODE_VIEWS)
+
+/*
+ * The code page that was translated last, so that decoding need not walk the guest's tables each time, and others in
+ * which instructions have exited whose length was asked for. fetch.c's own; all zero is empty.
+ */
+struct code_page {
+	struct code_view view;
+	uint64_t page; /* linear address >> 12 */
 	uint64_t cr3;
 	uint64_t mode;        /* paging mode bits: CR0.PG, CR4.PSE/PAE/LA57, EFER.LMA */
 	unsigned levels;      /* of the walk that led there; 0 without paging */
 	const void *entry[5]; /* the guest's table entries on the way, in the host */
 	uint64_t value[5];    /* and what they said */
+	struct code_view recent[CODE_VIEWS];
 	struct decoded_code decoded[DECODED_CODE_ENTRIES];
 	struct x86_instruction odd; /* the last one that could not be kept there */
 };
@@ -99,6 +108,7 @@ struct svm_vcpu {
 	uint64_t call_rip;    /* where the last bare VMMCALL of supervisor code stood; 1: nowhere */
 	bool mce_hidden;      /* CR4.MCE is set for the host, and the guest reads 0 */
 	bool nmi_blocked;     /* an NMI's handler runs, up to its IRET */
+	uint8_t offered;      /* the vector of the last virtual interrupt, until it is known to be taken; 0: none */
 	uint32_t dirty;       /* VMCB clean bits that the next VMRUN must do without */
 	uint64_t iret_rip;    /* of the IRET that ended an NMI's handler: no NMI before it is run; 1: none */
 };
@@ -142,11 +152,13 @@ struct arch_vcpu {
 	struct arch_vm *vm;
 	struct arch_vcpu *next; /* of the same VM */
 	unsigned index;
-	uint64_t deadline; /* arch_counter() value, UINT64_MAX: none */
+	uint64_t deadline;    /* arch_counter() value, UINT64_MAX: none */
+	uint64_t look_around; /* from when on an interrupt is a VM_EXIT_INTERRUPT */
 	uint64_t exits[X86_EXIT_COUNTERS];
 	struct code_page code;
 	struct x86_mmio_page mmio;
 	struct lapic lapic;
+	struct kvm_eoi eoi;
 	struct x86_lazy_state lazy;
 	struct string_io string;
 	struct device_compute compute;

@@ -182,7 +182,7 @@ static void add_hypervisor_leaves(unsigned next)
 	values[next + 1].ebx = values[next + 1].eax; /* lapic.c counts the same */
 	values[next + 2].eax = KVM_CPUID_BASE + 1;
 	memcpy(&values[next + 2].ebx, kvm_signature, sizeof(kvm_signature));
-	values[next + 3].eax = KVM_FEATURES;
+	values[next + 3].eax = KVM_FEATURES | (x86_features.svm ? KVM_FEATURE_PV_EOI : 0);
 	hypervisor[0].value = &values[next];
 	hypervisor[LEAF_TIMING - LEAF_HYPERVISOR].value = &values[next + 1];
 	kvm[0].value = &values[next + 2];

@@ -254,8 +254,8 @@ static inline bool cache_holds(const struct arch_vcpu *vcpu, const struct code_p
 {
 	const struct code_page *code = &vcpu->code;
 
-	return code->limit != 0 && code->page == position->linear >> FRAME_SHIFT &&
-	       code->generation == vcpu->vm->space->generation && code->cr3 == position->paging.cr3 &&
+	return code->view.limit != 0 && code->page == position->linear >> FRAME_SHIFT &&
+	       code->view.generation == vcpu->vm->space->generation && code->cr3 == position->paging.cr3 &&
 	       code->mode == position->paging.mode && entries_unchanged(code);
 }
 
@@ -267,7 +267,7 @@ static __attribute__((noinline)) bool cache_fill(struct arch_vcpu *vcpu, const s
 	uint64_t generation = __atomic_load_n(&space->generation, __ATOMIC_ACQUIRE);
 	struct walk walk;
 
-	code->limit = 0;
+	code->view.limit = 0;
 	if (!walk_tables(space, &position->paging, position->linear, &walk)) {
 		return false;
 	}
@@ -279,8 +279,8 @@ static __attribute__((noinline)) bool cache_fill(struct arch_vcpu *vcpu, const s
 			return false;
 		}
 	}
-	code->bytes = guest_peek(space, align_down(walk.gpa, FRAME_SIZE), FRAME_SIZE);
-	if (code->bytes == NULL) {
+	code->view.bytes = guest_peek(space, align_down(walk.gpa, FRAME_SIZE), FRAME_SIZE);
+	if (code->view.bytes == NULL) {
 		return false;
 	}
 	code->levels = walk.levels;
@@ -291,10 +291,10 @@ static __attribute__((noinline)) bool cache_fill(struct arch_vcpu *vcpu, const s
 		code->value[1] = code->value[0];
 	}
 	code->page = position->linear >> FRAME_SHIFT;
-	code->generation = generation;
+	code->view.generation = generation;
 	code->cr3 = position->paging.cr3;
 	code->mode = position->paging.mode;
-	code->limit = FRAME_SIZE - (OPCODE_MAX - 1);
+	code->view.limit = FRAME_SIZE - (OPCODE_MAX - 1);
 	return true;
 }
 
@@ -329,8 +329,8 @@ static inline const uint8_t *code_at(struct arch_vcpu *vcpu, const struct code_p
 	if (unlikely(!cache_holds(vcpu, position)) && !cache_fill(vcpu, position)) {
 		return NULL;
 	}
-	vcpu->code.first_rip = position->rip - offset;
-	return vcpu->code.bytes + offset;
+	vcpu->code.view.first_rip = position->rip - offset;
+	return vcpu->code.view.bytes + offset;
 }
 
 static __attribute__((noinline)) size_t fetch_at(struct arch_vcpu *vcpu, const struct code_position *position,
@@ -398,39 +398,48 @@ const struct x86_instruction *x86_fetch_decode(struct arch_vcpu *vcpu)
 	return &decoded->instruction;
 }
 
-static __attribute__((noinline)) unsigned exit_length_slowly(struct arch_vcpu *vcpu, const uint8_t *opcode,
-                                                             size_t opcode_bytes)
+static __attribute__((noinline)) unsigned exit_length_slowly(struct arch_vcpu *vcpu, uint64_t rip,
+                                                             const uint8_t *opcode, size_t opcode_bytes)
 {
 	struct code_position position;
 	uint8_t bytes[X86_INSTRUCTION_MAX];
 
 	read_position(vcpu, &position);
 	size_t count = fetch_at(vcpu, &position, bytes, sizeof(bytes));
+	vcpu->code.recent[CODE_VIEW(rip)] = vcpu->code.view;
 	return x86_opcode_length(bytes, count, position.mode, opcode, opcode_bytes);
+}
+
+/* Whether the bare opcode stands at `rip`. */
+static inline bool shows(const struct arch_vcpu *vcpu, const struct code_view *view, uint64_t rip,
+                         const uint8_t *opcode, size_t opcode_bytes)
+{
+	uint64_t offset = rip - view->first_rip;
+	uint16_t found, wanted;
+
+	if (offset >= view->limit || view->generation != vcpu->vm->space->generation) {
+		return false;
+	}
+	const uint8_t *at = view->bytes + offset;
+	if (unlikely(opcode_bytes < sizeof(wanted))) {
+		return at[0] == opcode[0];
+	}
+	__builtin_memcpy(&found, at, sizeof(found));
+	__builtin_memcpy(&wanted, opcode, sizeof(wanted));
+	return found == wanted &&
+	       (opcode_bytes == sizeof(wanted) || (opcode_bytes == OPCODE_MAX && at[2] == opcode[2]));
 }
 
 /*
  * The CPU has told which instruction exited; only its prefixes are in doubt. So the bytes are the proof: where the
- * bare opcode stands at RIP on the cached page, nothing of the vCPU's paging state need be asked. A guest that
+ * bare opcode stands at RIP on a cached page, nothing of the vCPU's paging state need be asked. A guest that
  * shows another page at the same address without leaving a trace here can at worst mislead itself.
  */
 unsigned x86_exit_length(struct arch_vcpu *vcpu, uint64_t rip, const uint8_t *opcode, size_t opcode_bytes)
 {
-	const struct code_page *code = &vcpu->code;
-	uint64_t offset = rip - code->first_rip;
-
-	if (likely(offset < code->limit && code->generation == vcpu->vm->space->generation)) {
-		const uint8_t *at = code->bytes + offset;
-		uint16_t found, wanted;
-		if (unlikely(opcode_bytes < sizeof(wanted))) {
-			return at[0] == opcode[0] ? 1 : exit_length_slowly(vcpu, opcode, opcode_bytes);
-		}
-		__builtin_memcpy(&found, at, sizeof(found));
-		__builtin_memcpy(&wanted, opcode, sizeof(wanted));
-		if (likely(found == wanted) &&
-		    (opcode_bytes == sizeof(wanted) || (opcode_bytes == OPCODE_MAX && at[2] == opcode[2]))) {
-			return (unsigned)opcode_bytes;
-		}
+	if (likely(shows(vcpu, &vcpu->code.view, rip, opcode, opcode_bytes)) ||
+	    shows(vcpu, &vcpu->code.recent[CODE_VIEW(rip)], rip, opcode, opcode_bytes)) {
+		return (unsigned)opcode_bytes;
 	}
-	return exit_length_slowly(vcpu, opcode, opcode_bytes);
+	return exit_length_slowly(vcpu, rip, opcode, opcode_bytes);
 }

@@ -9,11 +9,29 @@
 #include "cpu.h"
 #include "vcpu.h"
 
+/* How often hv hears of interrupts that were the guest's own timer: it looks at the console's input then. */
+#define LOOKS_PER_SECOND 100
+
 /* ---- the timer ---- */
 
 void x86_timer_arm(struct arch_vcpu *vcpu)
 {
 	x86_host_timer_set(MIN(vcpu->deadline, vcpu->lapic.due));
+}
+
+int x86_host_interrupt(struct arch_vcpu *vcpu)
+{
+	uint64_t now = rdtsc();
+	lapic_timer_expire(vcpu, now);
+	if (unlikely(now >= vcpu->deadline)) {
+		return VM_EXIT_DEADLINE;
+	}
+	x86_timer_arm(vcpu); /* it may have been this timer, for the guest or before its time */
+	if (likely(now < vcpu->look_around)) {
+		return X86_RUN_ON;
+	}
+	vcpu->look_around = now + arch_counter_hz() / LOOKS_PER_SECOND;
+	return VM_EXIT_INTERRUPT;
 }
 
 /* Whatever the guest has written: its timer may be due sooner, later, or already. */
@@ -35,13 +53,18 @@ static void expire_before(struct arch_vcpu *vcpu, unsigned offset)
 
 void x86_deadline_write(struct arch_vcpu *vcpu, uint64_t value)
 {
-	uint64_t due = vcpu->lapic.due;
-	lapic_timer_expire(vcpu, rdtsc());
-	lapic_deadline_write(vcpu, value);
-	look_at_timer(vcpu, due);
+	lapic_deadline_write(vcpu, value, rdtsc());
+	x86_timer_arm(vcpu);
 }
 
 /* ---- the guest's accesses ---- */
+
+static inline void sync_apic(struct arch_vcpu *vcpu)
+{
+	if (vcpu->vm->ops->sync_apic) {
+		vcpu->vm->ops->sync_apic(vcpu);
+	}
+}
 
 /* After a write: the task priority may have become another one. */
 static void publish(struct arch_vcpu *vcpu, unsigned offset, uint64_t due_before)
@@ -67,9 +90,7 @@ static void access_lapic(struct arch_vcpu *vcpu, struct io_access *io)
 {
 	unsigned offset = (unsigned)(io->address - LAPIC_BASE);
 	uint64_t due = vcpu->lapic.due;
-	if (vcpu->vm->ops->sync_apic) {
-		vcpu->vm->ops->sync_apic(vcpu);
-	}
+	sync_apic(vcpu);
 	if (io->write) {
 		expire_before(vcpu, offset);
 		lapic_mmio_write(vcpu, offset, io->width, io->value);
@@ -94,17 +115,17 @@ bool x86_apic_mmio(struct arch_vcpu *vcpu, struct io_access *io)
 
 bool x86_apic_msr_read(struct arch_vcpu *vcpu, uint32_t msr, uint64_t *value)
 {
-	if (vcpu->vm->ops->sync_apic) {
-		vcpu->vm->ops->sync_apic(vcpu);
-	}
+	sync_apic(vcpu);
 	return lapic_msr_read(vcpu, msr, value);
 }
 
 bool x86_apic_msr_write(struct arch_vcpu *vcpu, uint32_t msr, uint64_t value)
 {
 	uint64_t due = vcpu->lapic.due;
-	if (vcpu->vm->ops->sync_apic) {
-		vcpu->vm->ops->sync_apic(vcpu);
+	sync_apic(vcpu);
+	if (likely(msr == LAPIC_MSR_EOI && value == 0 && lapic_has_msrs(&vcpu->lapic))) {
+		lapic_end_of_interrupt(vcpu);
+		return true;
 	}
 	expire_before(vcpu, (msr - LAPIC_MSR_FIRST) << 4);
 	if (!lapic_msr_write(vcpu, msr, value)) {
@@ -117,9 +138,7 @@ bool x86_apic_msr_write(struct arch_vcpu *vcpu, uint32_t msr, uint64_t value)
 bool x86_apic_base_write(struct arch_vcpu *vcpu, uint64_t value)
 {
 	uint64_t due = vcpu->lapic.due;
-	if (vcpu->vm->ops->sync_apic) {
-		vcpu->vm->ops->sync_apic(vcpu);
-	}
+	sync_apic(vcpu);
 	lapic_timer_expire(vcpu, rdtsc());
 	if (!lapic_base_write(vcpu, value)) {
 		return false;
@@ -151,9 +170,7 @@ unsigned arch_vm_devices(const struct arch_vm *vm, struct arch_vm_device *device
 bool arch_vcpu_interrupt_pending(struct arch_vcpu *vcpu)
 {
 	struct lapic *lapic = &vcpu->lapic;
-	if (vcpu->vm->ops->sync_apic) {
-		vcpu->vm->ops->sync_apic(vcpu);
-	}
+	sync_apic(vcpu);
 	lapic_timer_expire(vcpu, rdtsc());
 	return lapic_pending(lapic) != LAPIC_NO_VECTOR ||
 	       (__atomic_load_n(&lapic->events, __ATOMIC_ACQUIRE) & LAPIC_EVENT_NMI);

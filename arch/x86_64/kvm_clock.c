@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * KVM's clock for guests that read the TSC themselves: all that has to be told is its rate, once per vCPU. Guest time
- * is the host's counter, so nothing here ever changes while a guest runs. Called on the MSRs' exits.
+ * is the host's counter, so nothing of it ever changes while a guest runs. And KVM's way to end interrupts without an
+ * exit. Called on the MSRs' exits, and by SVM around an interrupt. Addresses are the guest's to choose: what they lead
+ * to goes through the accessor.
  */
 #include "kvm_clock.h"
 
@@ -63,4 +65,59 @@ bool kvm_system_time_write(struct arch_vcpu *vcpu, uint64_t value)
 	time.tsc_to_system_mul = (uint32_t)((NANOSECONDS << 32) / rate);
 	(void)guest_write(vcpu->vm->space, value & ~SYSTEM_ENABLED, &time, sizeof(time), GUEST_ACCESS_DEFAULT);
 	return true;
+}
+
+/* ---- the end of interrupts ---- */
+
+#define EOI_ENABLED BIT(0)
+#define EOI_ODD     BIT(1)
+#define EOI_PENDING UINT32_C(1)
+
+/* Read-only memory is none of it, and a word that is moved away may say what it likes when it is back. */
+static __attribute__((noinline)) bool find_word(struct kvm_eoi *eoi, struct addr_space *space)
+{
+	uint64_t value;
+	eoi->word = NULL;
+	eoi->generation = __atomic_load_n(&space->generation, __ATOMIC_ACQUIRE);
+	if (guest_load(space, eoi->address, sizeof(uint32_t), &value) &&
+	    guest_store(space, eoi->address, sizeof(uint32_t), value)) {
+		eoi->word = (uint32_t *)(uintptr_t)guest_peek(space, eoi->address, sizeof(uint32_t));
+	}
+	return eoi->word != NULL;
+}
+
+static inline bool has_word(struct arch_vcpu *vcpu)
+{
+	struct kvm_eoi *eoi = &vcpu->eoi;
+	struct addr_space *space = vcpu->vm->space;
+	return likely(eoi->word != NULL && eoi->generation == space->generation) || find_word(eoi, space);
+}
+
+bool kvm_eoi_write(struct arch_vcpu *vcpu, uint64_t value)
+{
+	if (value & EOI_ODD) {
+		return false;
+	}
+	if (vcpu->eoi.vector != 0) {
+		kvm_eoi_settle(vcpu);
+	}
+	vcpu->eoi = (struct kvm_eoi){.address = value & EOI_ENABLED ? value & ~EOI_ENABLED : 0};
+	return true;
+}
+
+void kvm_eoi_offer(struct arch_vcpu *vcpu, unsigned vector)
+{
+	if (vcpu->eoi.address != 0 && lapic_is_alone(&vcpu->lapic, vector) && has_word(vcpu)) {
+		__atomic_store_n(vcpu->eoi.word, EOI_PENDING, __ATOMIC_RELAXED);
+		vcpu->eoi.vector = (uint8_t)vector;
+	}
+}
+
+void kvm_eoi_settle(struct arch_vcpu *vcpu)
+{
+	unsigned vector = vcpu->eoi.vector;
+	vcpu->eoi.vector = 0;
+	if (has_word(vcpu) && !(__atomic_fetch_and(vcpu->eoi.word, ~EOI_PENDING, __ATOMIC_ACQ_REL) & EOI_PENDING)) {
+		lapic_end(&vcpu->lapic, vector);
+	}
 }

@@ -102,7 +102,7 @@ static const struct rule *find_rule(unsigned offset)
 	return index < ARRAY_SIZE(rules) ? &rules[index] : &none;
 }
 
-static bool in_x2apic_mode(const struct lapic *lapic)
+bool lapic_has_msrs(const struct lapic *lapic)
 {
 	return lapic->base & BASE_X2APIC;
 }
@@ -134,12 +134,14 @@ static uint32_t *bits_at(struct lapic *lapic, unsigned bank, unsigned vector)
 	return &lapic->registers[bit_register(bank, vector) / sizeof(uint32_t)];
 }
 
-static int highest(const struct lapic *lapic, unsigned bank)
+static inline __attribute__((always_inline)) int highest(const struct lapic *lapic, unsigned bank)
 {
-	for (unsigned vector = VECTORS; vector > 0; vector -= REGISTER_BITS) {
-		uint32_t bits = lapic_get(lapic, bit_register(bank, vector - 1));
+	const uint32_t *word = &lapic->registers[bank / sizeof(uint32_t)];
+#pragma GCC unroll 8
+	for (unsigned i = VECTORS / REGISTER_BITS; i-- > 0;) {
+		uint32_t bits = __atomic_load_n(&word[i * REGISTER_BYTES / sizeof(uint32_t)], __ATOMIC_RELAXED);
 		if (bits != 0) {
-			return (int)(vector - 1) - __builtin_clz(bits);
+			return (int)((i + 1) * REGISTER_BITS - 1) - __builtin_clz(bits);
 		}
 	}
 	return LAPIC_NO_VECTOR;
@@ -154,7 +156,7 @@ static uint32_t processor_priority(const struct lapic *lapic)
 	return LAPIC_CLASS(tpr) >= class ? tpr : class << 4;
 }
 
-int lapic_candidate(const struct lapic *lapic)
+static inline int candidate(const struct lapic *lapic)
 {
 	int vector = highest(lapic, LAPIC_IRR);
 	if (vector < 0 || !lapic_enabled(lapic)) {
@@ -164,9 +166,14 @@ int lapic_candidate(const struct lapic *lapic)
 	return in_service >= 0 && LAPIC_CLASS(vector) <= LAPIC_CLASS(in_service) ? LAPIC_NO_VECTOR : vector;
 }
 
+int lapic_candidate(const struct lapic *lapic)
+{
+	return candidate(lapic);
+}
+
 int lapic_pending(const struct lapic *lapic)
 {
-	int vector = lapic_candidate(lapic);
+	int vector = candidate(lapic);
 	int task = (int)lapic_get(lapic, LAPIC_TPR);
 	return vector < 0 || LAPIC_CLASS(vector) <= LAPIC_CLASS(task) ? LAPIC_NO_VECTOR : vector;
 }
@@ -175,6 +182,38 @@ void lapic_accept(struct lapic *lapic, unsigned vector)
 {
 	__atomic_fetch_and(bits_at(lapic, LAPIC_IRR, vector), ~bit_of(vector), __ATOMIC_ACQ_REL);
 	*bits_at(lapic, LAPIC_ISR, vector) |= bit_of(vector);
+}
+
+/* The sum of a bank's words. */
+static inline uint64_t sum_of(const struct lapic *lapic, unsigned bank)
+{
+	uint64_t sum = 0;
+#pragma GCC unroll 8
+	for (unsigned i = 0; i < VECTORS / REGISTER_BITS; i++) {
+		sum += lapic_get(lapic, bank + i * REGISTER_BYTES);
+	}
+	return sum;
+}
+
+static bool is_level(const struct lapic *lapic, unsigned vector)
+{
+	return lapic_get(lapic, bit_register(LAPIC_TMR, vector)) & bit_of(vector);
+}
+
+bool lapic_is_alone(const struct lapic *lapic, unsigned vector)
+{
+	return sum_of(lapic, LAPIC_IRR) == bit_of(vector) && sum_of(lapic, LAPIC_ISR) == 0 && !is_level(lapic, vector);
+}
+
+void lapic_end(struct lapic *lapic, unsigned vector)
+{
+	*bits_at(lapic, LAPIC_ISR, vector) &= ~bit_of(vector);
+}
+
+void lapic_reject(struct lapic *lapic, unsigned vector)
+{
+	lapic_end(lapic, vector);
+	__atomic_fetch_or(bits_at(lapic, LAPIC_IRR, vector), bit_of(vector), __ATOMIC_ACQ_REL);
 }
 
 /* Its CPU looks at it before it enters the guest again. */
@@ -189,7 +228,7 @@ static void raise(struct arch_vcpu *vcpu, unsigned vector, bool level)
 	uint32_t *trigger = bits_at(lapic, LAPIC_TMR, vector);
 	if (level) {
 		__atomic_fetch_or(trigger, bit_of(vector), __ATOMIC_ACQ_REL);
-	} else {
+	} else if (__atomic_load_n(trigger, __ATOMIC_RELAXED) & bit_of(vector)) {
 		__atomic_fetch_and(trigger, ~bit_of(vector), __ATOMIC_ACQ_REL);
 	}
 	__atomic_fetch_or(bits_at(lapic, LAPIC_IRR, vector), bit_of(vector), __ATOMIC_ACQ_REL);
@@ -206,11 +245,6 @@ static void report_error(struct arch_vcpu *vcpu, uint64_t error)
 	if (news && !(lvt & LVT_MASKED) && lapic_enabled(lapic) && LVT_VECTOR(lvt) >= FIRST_VECTOR) {
 		raise(vcpu, LVT_VECTOR(lvt), false);
 	}
-}
-
-static bool is_level(const struct lapic *lapic, unsigned vector)
-{
-	return lapic_get(lapic, bit_register(LAPIC_TMR, vector)) & bit_of(vector);
 }
 
 int lapic_in_service(const struct lapic *lapic)
@@ -233,14 +267,14 @@ void lapic_ended(struct arch_vcpu *vcpu, unsigned vector)
 	}
 }
 
-static void end_of_interrupt(struct arch_vcpu *vcpu)
+void lapic_end_of_interrupt(struct arch_vcpu *vcpu)
 {
 	struct lapic *lapic = &vcpu->lapic;
 	int vector = highest(lapic, LAPIC_ISR);
 	if (vector < 0) {
 		return;
 	}
-	*bits_at(lapic, LAPIC_ISR, (unsigned)vector) &= ~bit_of((unsigned)vector);
+	lapic_end(lapic, (unsigned)vector);
 	lapic_ended(vcpu, (unsigned)vector);
 }
 
@@ -249,7 +283,7 @@ static void end_of_interrupt(struct arch_vcpu *vcpu)
 static uint32_t id_of(const struct lapic *lapic)
 {
 	uint32_t id = lapic_get(lapic, LAPIC_ID);
-	return in_x2apic_mode(lapic) ? id : id >> XAPIC_ID_SHIFT;
+	return lapic_has_msrs(lapic) ? id : id >> XAPIC_ID_SHIFT;
 }
 
 /* 10.6.2. An 8-bit destination of the IOAPIC means the same in x2APIC mode, where it reaches cluster 0. */
@@ -262,7 +296,7 @@ static bool is_named(const struct lapic *lapic, const struct apic_message *messa
 	if (!message->logical) {
 		return destination == id_of(lapic);
 	}
-	if (in_x2apic_mode(lapic)) {
+	if (lapic_has_msrs(lapic)) {
 		return !((ldr ^ destination) & X2APIC_CLUSTER) && (ldr & destination & X2APIC_MEMBERS);
 	}
 	ldr >>= XAPIC_ID_SHIFT;
@@ -349,7 +383,7 @@ static void send_to_others(struct arch_vcpu *sender, const struct apic_message *
 
 static void send_command(struct arch_vcpu *vcpu, uint32_t command, uint32_t destination)
 {
-	bool x2apic = in_x2apic_mode(&vcpu->lapic);
+	bool x2apic = lapic_has_msrs(&vcpu->lapic);
 	struct apic_message message = {
 		.destination = destination,
 		.vector = ICR_VECTOR(command),
@@ -429,20 +463,28 @@ static uint64_t next_beat(uint64_t period, uint64_t passed)
 	return left >= least || period >= least ? left : left + (least - left + period - 1) / period * period;
 }
 
-/* Finds `due` anew, for a timer that counts already: what has passed while it was masked is lost. */
-static void find_due(struct lapic *lapic, uint64_t now)
+static void find_count_due(struct lapic *lapic, uint64_t now)
 {
 	uint64_t period = timer_period(lapic), mode = timer_mode(lapic), passed = now - lapic->count_start;
-	lapic->due = LAPIC_TIMER_OFF;
-	if (lapic_get(lapic, LAPIC_LVT_TIMER) & LVT_MASKED) {
-		return;
-	}
-	if (mode == LVT_TSC_DEADLINE) {
-		lapic->due = lapic->deadline ? lapic->deadline : LAPIC_TIMER_OFF;
-	} else if (period != 0 && mode == LVT_PERIODIC) {
+	if (period != 0 && mode == LVT_PERIODIC) {
 		lapic->due = now + next_beat(period, passed);
 	} else if (period != 0 && passed < period) {
 		lapic->due = now + (period - passed);
+	}
+}
+
+/* Finds `due` anew, for a timer that counts already: what has passed while it was masked is lost. */
+static inline void find_due(struct lapic *lapic, uint64_t now)
+{
+	uint32_t lvt = lapic_get(lapic, LAPIC_LVT_TIMER);
+	lapic->due = LAPIC_TIMER_OFF;
+	if (lvt & LVT_MASKED) {
+		return;
+	}
+	if (likely((lvt & LVT_TIMER_MODE) == LVT_TSC_DEADLINE)) {
+		lapic->due = lapic->deadline ? lapic->deadline : LAPIC_TIMER_OFF;
+	} else {
+		find_count_due(lapic, now);
 	}
 }
 
@@ -496,12 +538,19 @@ static void write_divide(struct lapic *lapic, uint32_t value, uint64_t now)
 	find_due(lapic, now);
 }
 
-void lapic_deadline_write(struct arch_vcpu *vcpu, uint64_t value)
+/* What was due by now comes first; a deadline that has passed is due at once. */
+void lapic_deadline_write(struct arch_vcpu *vcpu, uint64_t value, uint64_t now)
 {
 	struct lapic *lapic = &vcpu->lapic;
+	if (unlikely(now >= lapic->due)) {
+		lapic_timer_expire(vcpu, now);
+	}
 	if (timer_mode(lapic) == LVT_TSC_DEADLINE) {
 		lapic->deadline = value;
-		find_due(lapic, arch_counter());
+		find_due(lapic, now);
+		if (unlikely(now >= lapic->due)) {
+			lapic_timer_expire(vcpu, now);
+		}
 	}
 }
 
@@ -550,7 +599,7 @@ static void write_register(struct arch_vcpu *vcpu, unsigned offset, uint32_t val
 	struct lapic *lapic = &vcpu->lapic;
 	switch (offset) {
 	case LAPIC_EOI:
-		end_of_interrupt(vcpu);
+		lapic_end_of_interrupt(vcpu);
 		break;
 	case LAPIC_ICR:
 		lapic_put(lapic, LAPIC_ICR, value);
@@ -631,7 +680,7 @@ bool lapic_msr_read(struct arch_vcpu *vcpu, uint32_t msr, uint64_t *value)
 {
 	const struct lapic *lapic = &vcpu->lapic;
 	unsigned offset = msr_offset(msr);
-	if (!in_x2apic_mode(lapic) || !(find_rule(offset)->access & READ)) {
+	if (!lapic_has_msrs(lapic) || !(find_rule(offset)->access & READ)) {
 		return false;
 	}
 	*value = read_register(lapic, offset);
@@ -647,7 +696,7 @@ bool lapic_msr_write(struct arch_vcpu *vcpu, uint32_t msr, uint64_t value)
 	unsigned offset = msr_offset(msr);
 	const struct rule *rule = find_rule(offset);
 	uint64_t writable = rule->writable | (offset == LAPIC_ICR ? BITS(63, 32) : 0);
-	if (!in_x2apic_mode(lapic) || !(rule->access & (WRITE | X2APIC_WRITE)) || (value & ~writable)) {
+	if (!lapic_has_msrs(lapic) || !(rule->access & (WRITE | X2APIC_WRITE)) || (value & ~writable)) {
 		return false;
 	}
 	if (offset == LAPIC_ICR) {

@@ -110,23 +110,32 @@ void lapic_mmio_write(struct arch_vcpu *vcpu, unsigned offset, unsigned width, u
 bool lapic_msr_read(struct arch_vcpu *vcpu, uint32_t msr, uint64_t *value);
 bool lapic_msr_write(struct arch_vcpu *vcpu, uint32_t msr, uint64_t value);
 bool lapic_base_write(struct arch_vcpu *vcpu, uint64_t value);
-void lapic_deadline_write(struct arch_vcpu *vcpu, uint64_t value);
+void lapic_deadline_write(struct arch_vcpu *vcpu, uint64_t value, uint64_t now);
 
 /* Whether it takes interrupts at all: globally and software-enabled. */
 bool lapic_enabled(const struct lapic *lapic);
-/* Whether the guest reaches it as a page. */
+/* Whether the guest reaches it as a page, and as MSRs. */
 bool lapic_has_page(const struct lapic *lapic);
+bool lapic_has_msrs(const struct lapic *lapic);
+/* EOI. */
+void lapic_end_of_interrupt(struct arch_vcpu *vcpu);
 /* The vector that comes next if the task priority allows, or LAPIC_NO_VECTOR. */
 int lapic_candidate(const struct lapic *lapic);
 /* The same, where it does allow. */
 int lapic_pending(const struct lapic *lapic);
 /* The CPU has taken `vector`: it goes from IRR to ISR. */
 void lapic_accept(struct lapic *lapic, unsigned vector);
+/* It has not after all. */
+void lapic_reject(struct lapic *lapic, unsigned vector);
 /* The highest vector in ISR, or LAPIC_NO_VECTOR. */
 int lapic_in_service(const struct lapic *lapic);
+/* Whether nothing but `vector`, which waits, waits or is in service, and its end is not for the IOAPIC to know. */
+bool lapic_is_alone(const struct lapic *lapic, unsigned vector);
 /* Whether somebody waits for the end of `vector`: the IOAPIC, or what is in IRR. */
 bool lapic_end_matters(const struct lapic *lapic, unsigned vector);
-/* The CPU has taken `vector` out of ISR. */
+/* Takes `vector` out of ISR; nobody who waits for that hears of it. */
+void lapic_end(struct lapic *lapic, unsigned vector);
+/* `vector` is out of ISR: those who wait hear of it. */
 void lapic_ended(struct arch_vcpu *vcpu, unsigned vector);
 /* Raises what the timer owes by `now`. */
 void lapic_timer_expire(struct arch_vcpu *vcpu, uint64_t now);

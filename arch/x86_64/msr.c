@@ -141,12 +141,6 @@ static uint64_t read_deadline(struct arch_vcpu *vcpu)
 	return vcpu->lapic.deadline;
 }
 
-static bool write_deadline(struct arch_vcpu *vcpu, uint64_t value)
-{
-	x86_deadline_write(vcpu, value);
-	return true;
-}
-
 static uint64_t read_pat(struct arch_vcpu *vcpu)
 {
 	return vcpu->vm->ops->get(vcpu, X86_PAT);
@@ -223,9 +217,10 @@ static const struct msr_rule rules[] = {
 	{MSR_IA32_DEBUGCTL, ON_ALL, NULL, 0, only_zero},
 	{MSR_IA32_PAT, ON_ALL, read_pat, 0, write_pat},
 	{MSR_IA32_MTRR_DEF_TYPE, ON_ALL, NULL, MTRR_DEF_TYPE_ENABLED | MTRR_WRITE_BACK, drop},
-	{MSR_IA32_TSC_DEADLINE, ON_ALL, read_deadline, 0, write_deadline},
+	{MSR_IA32_TSC_DEADLINE, ON_ALL, read_deadline, 0, NULL},
 	{MSR_KVM_WALL_CLOCK, ON_ALL, NULL, 0, kvm_wall_clock_write},
 	{MSR_KVM_SYSTEM_TIME, ON_ALL, NULL, 0, kvm_system_time_write},
+	{MSR_KVM_PV_EOI, ON_AMD, NULL, 0, kvm_eoi_write},
 	{MSR_EFER, ON_ALL, read_efer, 0, write_efer},
 	/* What kernels read or set by the CPU's family, without asking CPUID. */
 	{MSR_AMD_SYSCFG, ON_AMD, NULL, 0, drop},
@@ -314,19 +309,20 @@ bool x86_msr_read(struct arch_vcpu *vcpu, uint32_t msr, uint64_t *value)
 	if (unlikely(rule == &no_rule)) {
 		return is_x2apic(msr) && x86_apic_msr_read(vcpu, msr, value);
 	}
-	*value = rule->value;
-	if (rule->read) {
-		*value = rule->read(vcpu);
-	}
+	*value = rule->read ? rule->read(vcpu) : rule->value;
 	return true;
 }
 
 bool x86_msr_write(struct arch_vcpu *vcpu, uint32_t msr, uint64_t value)
 {
-	const struct msr_rule *rule = find(msr);
-	if (unlikely(rule == &no_rule)) {
-		return is_x2apic(msr) && x86_apic_msr_write(vcpu, msr, value);
+	if (is_x2apic(msr)) {
+		return x86_apic_msr_write(vcpu, msr, value);
 	}
+	if (msr == MSR_IA32_TSC_DEADLINE) {
+		x86_deadline_write(vcpu, value);
+		return true;
+	}
+	const struct msr_rule *rule = find(msr);
 	return rule->write && rule->write(vcpu, value);
 }
 

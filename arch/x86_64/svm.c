@@ -75,6 +75,7 @@ static bool svm_check(char *message, size_t size)
 		.clean_bits = leaf.edx & CPUID_SVM_EDX_CLEAN,
 		.flush_by_asid = leaf.edx & CPUID_SVM_EDX_FLUSH_ASID,
 		.decode_assists = leaf.edx & CPUID_SVM_EDX_DECODE,
+		.virtual_interrupts = !(leaf.edx & CPUID_SVM_EDX_NRIPS),
 	};
 	return true;
 }
@@ -250,6 +251,7 @@ static void svm_start(struct arch_vcpu *vcpu, const struct arch_entry *entry)
 	vcpu->svm.call_rip = SVM_NO_CALL;
 	vcpu->svm.nmi_blocked = false;
 	vcpu->svm.iret_rip = SVM_NO_CALL;
+	vcpu->svm.offered = 0;
 	vcpu->request |= SVM_REQUEST_FLUSH;
 	svm_dirty(vcpu, CLEAN_ALL);
 }

@@ -18,7 +18,7 @@
 #define VCPU_SVM_CALL_RIP  152
 #define VCPU_REQUEST       176 /* request and interrupts, as one word */
 #define VCPU_EXITS_VMMCALL SVM_VCPU_EXITS + VMEXIT_VMMCALL * 8
-#define SVM_VCPU_EXITS     216
+#define SVM_VCPU_EXITS     224
 #define EXIT_CALL_NUMBER   40
 #define EXIT_CALL_ARGUMENT 48
 #define VMMCALL_BYTES      3
@@ -44,6 +44,7 @@ enum svm_request {
 struct svm_features {
 	unsigned asids;
 	bool next_rip, clean_bits, flush_by_asid, decode_assists;
+	bool virtual_interrupts; /* the way to deliver them: svm_interrupts.c */
 };
 extern struct svm_features svm_features;
 
@@ -66,8 +67,10 @@ void svm_inject(struct vmcb *vmcb, enum x86_vector vector, uint32_t error_code);
 /* A part of the VMCB has changed that the CPU may have kept: CLEAN_* bits. */
 static inline void svm_dirty(struct arch_vcpu *vcpu, uint64_t clean_bits)
 {
-	vcpu->svm.dirty |= (uint32_t)clean_bits;
-	vcpu->request |= SVM_REQUEST_DIRTY;
+	if (svm_features.clean_bits) {
+		vcpu->svm.dirty |= (uint32_t)clean_bits;
+		vcpu->request |= SVM_REQUEST_DIRTY;
+	}
 }
 
 /* Interrupts and NMIs wait from here on; IF is what VMRUN wants. */
@@ -86,7 +89,7 @@ static inline void svm_open(struct arch_vcpu *vcpu)
 
 /* ---- svm_interrupts.c ---- */
 
-/* ops->sync_apic: the local APIC learns what the guest has made of its TPR. */
+/* ops->sync_apic: the local APIC learns what the guest has made of its TPR and of the virtual interrupt. */
 void svm_sync_apic(struct arch_vcpu *vcpu);
 /* Gives the next entry what waits in the local APIC. */
 void svm_inject_interrupts(struct arch_vcpu *vcpu);

@@ -10,9 +10,10 @@
 #include "interrupts.h"
 #include "lib/log.h"
 
-#define RFLAGS_TF BIT(8)
-#define RFLAGS_RF BIT(16)
-#define DR6_BS    BIT(14)
+#define EXCEPTION_VECTORS 32
+#define RFLAGS_TF         BIT(8)
+#define RFLAGS_RF         BIT(16)
+#define DR6_BS            BIT(14)
 
 typedef int exit_handler(struct arch_vcpu *vcpu, struct vm_exit *exit, struct vmcb *vmcb);
 
@@ -30,7 +31,9 @@ int svm_prepare(struct arch_vcpu *vcpu)
 		svm_inject_interrupts(vcpu);
 	}
 	uint8_t request = vcpu->request;
-
+	if (likely(request == 0)) {
+		return X86_RUN_ON;
+	}
 	control->tlb_control = TLB_CONTROL_NONE;
 	if (request & SVM_REQUEST_FLUSH) {
 		control->tlb_control = svm_features.flush_by_asid ? TLB_CONTROL_FLUSH_ASID : TLB_CONTROL_FLUSH_ALL;
@@ -151,6 +154,14 @@ static __attribute__((noinline)) int skip_slowly(struct arch_vcpu *vcpu, struct 
 	return X86_RUN_ON;
 }
 
+static inline bool stands_at(const struct arch_vcpu *vcpu, const struct code_view *view, uint64_t rip,
+                             struct opcode opcode)
+{
+	uint64_t offset = rip - view->first_rip;
+	return likely(offset < view->limit && view->generation == vcpu->vm->space->generation &&
+	              *(const uint16_t *)(view->bytes + offset) == opcode.first);
+}
+
 /*
  * Steps over an opcode of two bytes. The short way is x86_exit_length's, in line: the exit tells the instruction, so
  * that the bytes on the cached code page prove that it has no prefix. False: skip_slowly.
@@ -161,10 +172,9 @@ static inline bool skip(const struct arch_vcpu *vcpu, struct vmcb *vmcb, struct 
 	if (svm_features.next_rip) {
 		next = vmcb->control.next_rip;
 	} else {
-		const struct code_page *code = &vcpu->code;
-		uint64_t offset = vmcb->save.rip - code->first_rip;
-		if (unlikely(offset >= code->limit || code->generation != vcpu->vm->space->generation ||
-		             *(const uint16_t *)(code->bytes + offset) != opcode.first)) {
+		uint64_t rip = vmcb->save.rip;
+		if (!stands_at(vcpu, &vcpu->code.view, rip, opcode) &&
+		    !stands_at(vcpu, &vcpu->code.recent[CODE_VIEW(rip)], rip, opcode)) {
 			return false;
 		}
 	}
@@ -178,15 +188,23 @@ static inline bool skip(const struct arch_vcpu *vcpu, struct vmcb *vmcb, struct 
 
 /*
  * An exit in the middle of delivering an event to the guest: the event comes first when it goes on. INTn, INT3 and
- * INTO are run again, for RIP still points at them; 15.7.2.
+ * INTO are run again, for RIP still points at them; 15.7.2. A virtual interrupt that still waits is taken again.
  */
 static inline void requeue_event(struct vmcb *vmcb)
 {
-	uint64_t event = vmcb->control.exit_interrupt_info;
+	uint64_t event = vmcb->control.exit_interrupt_info, virtual = vmcb->control.virtual_interrupt;
+	if (likely(!(event & EVENT_VALID))) {
+		return;
+	}
 	unsigned type = EVENT_TYPE(event), vector = EVENT_VECTOR(event);
 	bool by_instruction =
 		type == EVENT_TYPE_SOFTWARE || (type == EVENT_TYPE_EXCEPTION && (vector == X86_BP || vector == X86_OF));
-	if ((event & EVENT_VALID) && !by_instruction) {
+	bool waits = (virtual & V_IRQ) && vector == V_INTR_VECTOR(virtual);
+	if (type == EVENT_TYPE_EXCEPTION &&
+	    vector >= EXCEPTION_VECTORS) { /* QEMU's TCG says so of a virtual interrupt */
+		event = (event & ~EVENT_TYPE_MASK) | EVENT_TYPE_INTERRUPT << EVENT_TYPE_SHIFT;
+	}
+	if (!by_instruction && !waits) {
 		vmcb->control.event_injection = event;
 	}
 }
@@ -210,19 +228,16 @@ static int exit_cpuid(struct arch_vcpu *vcpu, struct vm_exit *exit, struct vmcb 
 static __attribute__((noinline)) int exit_wrmsr(struct arch_vcpu *vcpu, struct vm_exit *exit, struct vmcb *vmcb)
 {
 	uint64_t value = vcpu->gpr[GPR_RDX] << 32 | (uint32_t)vcpu->gpr[GPR_RAX];
-	if (!x86_msr_write(vcpu, (uint32_t)vcpu->gpr[GPR_RCX], value)) {
+	if (unlikely(!x86_msr_write(vcpu, (uint32_t)vcpu->gpr[GPR_RCX], value))) {
 		svm_inject(vmcb, X86_GP, 0);
 		return X86_RUN_ON;
 	}
-	return skip(vcpu, vmcb, opcode_wrmsr) ? X86_RUN_ON : skip_slowly(vcpu, exit, vmcb, opcode_wrmsr);
+	return likely(skip(vcpu, vmcb, opcode_wrmsr)) ? X86_RUN_ON : skip_slowly(vcpu, exit, vmcb, opcode_wrmsr);
 }
 
-static int exit_msr(struct arch_vcpu *vcpu, struct vm_exit *exit, struct vmcb *vmcb)
+static __attribute__((noinline)) int exit_rdmsr(struct arch_vcpu *vcpu, struct vm_exit *exit, struct vmcb *vmcb)
 {
 	uint64_t value;
-	if (vmcb->control.exit_info1 & MSR_WRITE) {
-		return exit_wrmsr(vcpu, exit, vmcb);
-	}
 	if (unlikely(!x86_msr_read(vcpu, (uint32_t)vcpu->gpr[GPR_RCX], &value))) {
 		svm_inject(vmcb, X86_GP, 0);
 		return X86_RUN_ON;
@@ -230,6 +245,11 @@ static int exit_msr(struct arch_vcpu *vcpu, struct vm_exit *exit, struct vmcb *v
 	vcpu->gpr[GPR_RAX] = (uint32_t)value;
 	vcpu->gpr[GPR_RDX] = value >> 32;
 	return likely(skip(vcpu, vmcb, opcode_rdmsr)) ? X86_RUN_ON : skip_slowly(vcpu, exit, vmcb, opcode_rdmsr);
+}
+
+static int exit_msr(struct arch_vcpu *vcpu, struct vm_exit *exit, struct vmcb *vmcb)
+{
+	return vmcb->control.exit_info1 & MSR_WRITE ? exit_wrmsr(vcpu, exit, vmcb) : exit_rdmsr(vcpu, exit, vmcb);
 }
 
 static __attribute__((noinline)) int exit_string_io(struct arch_vcpu *vcpu, struct vm_exit *exit, struct vmcb *vmcb)
@@ -315,14 +335,20 @@ static int exit_npf(struct arch_vcpu *vcpu, struct vm_exit *exit, struct vmcb *v
 	return x86_fault_exit(vcpu, exit);
 }
 
-/* An interrupt, NMI, SMI or INIT for the host. It still waits, and comes in right here through our own IDT. */
+/* An interrupt, SMI or INIT for the host. It still waits, and comes in right here through our own IDT. */
 static int exit_intr(struct arch_vcpu *vcpu, struct vm_exit *exit, struct vmcb *vmcb)
 {
 	requeue_event(vmcb);
 	__asm__ volatile("stgi; nop; clgi" : : : "memory");
-	uint64_t now = rdtsc();
-	lapic_timer_expire(vcpu, now);
-	return leave(vcpu, exit, vmcb, now >= vcpu->deadline ? VM_EXIT_DEADLINE : VM_EXIT_INTERRUPT);
+	int kind = x86_host_interrupt(vcpu);
+	return likely(kind == X86_RUN_ON) ? kind : leave(vcpu, exit, vmcb, (enum vm_exit_kind)kind);
+}
+
+/* NMIs are counted where they come in, and hv is to hear of them at once. */
+static int exit_nmi(struct arch_vcpu *vcpu, struct vm_exit *exit, struct vmcb *vmcb)
+{
+	vcpu->look_around = 0;
+	return exit_intr(vcpu, exit, vmcb);
 }
 
 static int exit_hlt(struct arch_vcpu *vcpu, struct vm_exit *exit, struct vmcb *vmcb)
@@ -493,7 +519,7 @@ static exit_handler *const handlers[VMEXIT_LAST + 1] = {
 	[VMEXIT_EXCP_BASE + X86_MC] = exit_mc,
 	UNEXPECTED(VMEXIT_EXCP_BASE + X86_MC + 1, VMEXIT_INTR - 1),
 	[VMEXIT_INTR] = exit_intr,
-	[VMEXIT_NMI] = exit_intr,
+	[VMEXIT_NMI] = exit_nmi,
 	[VMEXIT_SMI] = exit_intr,
 	[VMEXIT_INIT] = exit_intr,
 	[VMEXIT_VINTR] = exit_window,

@@ -1,33 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * How interrupts get into a guest under SVM: by event injection when the guest can take one, else by an exit as soon as
- * it can (VINTR, or a write of CR8). Called before an entry when something may be new. APM vol. 2 15.20, 15.21.
+ * How interrupts get into a guest under SVM. Called before an entry when something may be new. APM vol. 2 15.20, 15.21.
  *
- * The virtual interrupt is never more than the window: not every CPU that runs this tells of an exit in the middle of
- * its delivery, as it does of injected ones, and the interrupt would be lost.
+ * There are two ways, both right on hardware. By event injection when the guest can take one, else by an exit as soon
+ * as it can (VINTR, or a write of CR8). Or as the VMCB's virtual interrupt, which the CPU takes by itself when it may:
+ * then the vector is in service for the local APIC from the start, and is taken back by whoever looks there while it
+ * still waits. The second one is for CPUs without NRIPS. Among them is QEMU's TCG, which after an injected interrupt
+ * may deliver the same once more, whatever RFLAGS.IF says; Bochs' newer CPUs do not tell of an exit in the middle of
+ * the delivery of a virtual one, which would be lost.
  */
 #include "svm.h"
 
 /* Opens the window, closed: IF and the interrupt shadow alone decide, the priorities are compared here. */
 #define WINDOW (V_IRQ | V_IGN_TPR)
-
-void svm_sync_apic(struct arch_vcpu *vcpu)
-{
-	struct lapic *lapic = &vcpu->lapic;
-	uint32_t class = (uint32_t)(vcpu->svm.vmcb->control.virtual_interrupt & VIRTUAL_TPR);
-
-	if (LAPIC_CLASS(lapic_get(lapic, LAPIC_TPR)) != class) {
-		lapic_put(lapic, LAPIC_TPR, class << 4);
-	}
-}
-
-void svm_put_cr8(struct arch_vcpu *vcpu, uint64_t value)
-{
-	struct vmcb_control *control = &vcpu->svm.vmcb->control;
-	control->virtual_interrupt = (control->virtual_interrupt & ~VIRTUAL_TPR) | value;
-	svm_dirty(vcpu, CLEAN_TPR);
-	vcpu->interrupts = 1;
-}
 
 static void set_bit(struct arch_vcpu *vcpu, uint32_t *intercepts, uint64_t bit, bool on)
 {
@@ -47,6 +32,42 @@ static void set_window(struct arch_vcpu *vcpu, bool open)
 		control->virtual_interrupt = value;
 		svm_dirty(vcpu, CLEAN_TPR);
 	}
+}
+
+/* The guest has taken the virtual interrupt, or not: then it goes back to where others are compared with it. */
+static void take_back(struct arch_vcpu *vcpu)
+{
+	unsigned vector = vcpu->svm.offered;
+	vcpu->svm.offered = 0;
+	if (vcpu->svm.vmcb->control.virtual_interrupt & V_IRQ) {
+		set_window(vcpu, false);
+		lapic_reject(&vcpu->lapic, vector);
+		vcpu->interrupts = 1;
+	}
+}
+
+void svm_sync_apic(struct arch_vcpu *vcpu)
+{
+	struct lapic *lapic = &vcpu->lapic;
+	uint32_t class = (uint32_t)(vcpu->svm.vmcb->control.virtual_interrupt & VIRTUAL_TPR);
+
+	if (LAPIC_CLASS(lapic_get(lapic, LAPIC_TPR)) != class) {
+		lapic_put(lapic, LAPIC_TPR, class << 4);
+	}
+	if (vcpu->eoi.vector != 0) {
+		kvm_eoi_settle(vcpu);
+	}
+	if (vcpu->svm.offered != 0) {
+		take_back(vcpu);
+	}
+}
+
+void svm_put_cr8(struct arch_vcpu *vcpu, uint64_t value)
+{
+	struct vmcb_control *control = &vcpu->svm.vmcb->control;
+	control->virtual_interrupt = (control->virtual_interrupt & ~VIRTUAL_TPR) | value;
+	svm_dirty(vcpu, CLEAN_TPR);
+	vcpu->interrupts = 1;
 }
 
 static bool can_take_event(const struct vmcb_control *control)
@@ -91,28 +112,49 @@ void svm_end_of_nmi(struct arch_vcpu *vcpu)
 	set_bit(vcpu, &vcpu->svm.vmcb->control.intercept_misc1, INTERCEPT_IRET, false);
 }
 
+/* A higher task priority than the one that it was compared with makes an exit. */
+static void offer(struct arch_vcpu *vcpu, unsigned vector)
+{
+	struct vmcb_control *control = &vcpu->svm.vmcb->control;
+	control->virtual_interrupt = (control->virtual_interrupt & ~V_INTR_VECTOR_MASK) | V_IRQ | V_IGN_TPR |
+	                             (uint64_t)vector << V_INTR_VECTOR_SHIFT;
+	svm_dirty(vcpu, CLEAN_TPR);
+	vcpu->svm.offered = (uint8_t)vector;
+	lapic_accept(&vcpu->lapic, vector);
+}
+
 static void try_interrupt(struct arch_vcpu *vcpu)
 {
 	struct vmcb *vmcb = vcpu->svm.vmcb;
 	int vector = lapic_pending(&vcpu->lapic);
 	bool held_back = vector == LAPIC_NO_VECTOR && lapic_candidate(&vcpu->lapic) != LAPIC_NO_VECTOR;
+	bool now = (vmcb->save.rflags & RFLAGS_IF) && can_take_event(&vmcb->control);
+	bool waits = vector != LAPIC_NO_VECTOR && !now;
 
-	set_bit(vcpu, &vmcb->control.intercept_cr, INTERCEPT_CR8_WRITE, held_back);
-	if (vector != LAPIC_NO_VECTOR && (vmcb->save.rflags & RFLAGS_IF) && can_take_event(&vmcb->control)) {
-		inject(vcpu, EVENT_TYPE_INTERRUPT, (unsigned)vector);
-		lapic_accept(&vcpu->lapic, (unsigned)vector);
-		vector = LAPIC_NO_VECTOR;
+	if (svm_features.virtual_interrupts) {
+		set_bit(vcpu, &vmcb->control.intercept_cr, INTERCEPT_CR8_WRITE, held_back || waits);
+		if (vector != LAPIC_NO_VECTOR) {
+			kvm_eoi_offer(vcpu, (unsigned)vector);
+			offer(vcpu, (unsigned)vector);
+		}
+		return;
 	}
-	set_window(vcpu, vector != LAPIC_NO_VECTOR);
-	if (vector != LAPIC_NO_VECTOR) {
+	set_bit(vcpu, &vmcb->control.intercept_cr, INTERCEPT_CR8_WRITE, held_back);
+	if (vector != LAPIC_NO_VECTOR && now) {
+		inject(vcpu, EVENT_TYPE_INTERRUPT, (unsigned)vector);
+		kvm_eoi_offer(vcpu, (unsigned)vector);
+		lapic_accept(&vcpu->lapic, (unsigned)vector);
+	}
+	set_window(vcpu, waits);
+	if (waits) {
 		vcpu->interrupts = 1; /* the window is for when nothing else exits; whatever does is as good */
 	}
 }
 
 void svm_inject_interrupts(struct arch_vcpu *vcpu)
 {
-	__atomic_store_n(&vcpu->interrupts, 0, __ATOMIC_SEQ_CST); /* before the look: what comes later sets it again */
 	svm_sync_apic(vcpu);
+	__atomic_store_n(&vcpu->interrupts, 0, __ATOMIC_SEQ_CST); /* before the look: what comes later sets it again */
 	try_nmi(vcpu);
 	try_interrupt(vcpu);
 }

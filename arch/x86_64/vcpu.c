@@ -152,6 +152,7 @@ void arch_vcpu_start(struct arch_vcpu *vcpu, const struct arch_entry *entry)
 	memset(&vcpu->code, 0, sizeof(vcpu->code));
 	x86_lazy_reset(vcpu);
 	lapic_reset(vcpu);
+	vcpu->eoi = (struct kvm_eoi){0};
 	vcpu->request &= (uint8_t)~X86_REQUEST_ACCESS;
 	vcpu->vm->ops->start(vcpu, entry);
 }

@@ -180,12 +180,15 @@ _Static_assert(offsetof(struct vmcb_save, pat) == 0x268, "appendix B, table B-2"
 #define TLB_CONTROL_FLUSH_ASID 3
 
 /* virtual_interrupt, 15.21. */
-#define VIRTUAL_TPR      BITS(3, 0)
-#define V_IRQ            BIT(8)
-#define V_IGN_TPR        BIT(20)
-#define V_INTR_MASKING   BIT(24)
-#define INTERRUPT_SHADOW BIT(0) /* interrupt_shadow */
-#define NESTED_PAGING    BIT(0) /* nested_control */
+#define VIRTUAL_TPR         BITS(3, 0)
+#define V_IRQ               BIT(8)
+#define V_IGN_TPR           BIT(20)
+#define V_INTR_MASKING      BIT(24)
+#define V_INTR_VECTOR(v)    ((unsigned)field(v, 39, 32))
+#define V_INTR_VECTOR_MASK  BITS(39, 32)
+#define V_INTR_VECTOR_SHIFT 32
+#define INTERRUPT_SHADOW    BIT(0) /* interrupt_shadow */
+#define NESTED_PAGING       BIT(0) /* nested_control */
 
 /* clean, 15.15.3: a bit that is set lets the CPU use what it has kept of that part of the VMCB. */
 #define CLEAN_INTERCEPTS        BIT(0)
@@ -208,6 +211,7 @@ _Static_assert(offsetof(struct vmcb_save, pat) == 0x268, "appendix B, table B-2"
 #define EVENT_TYPE_NMI         2u
 #define EVENT_TYPE_EXCEPTION   3u
 #define EVENT_TYPE_SOFTWARE    4u
+#define EVENT_TYPE_MASK        BITS(10, 8)
 #define EVENT_TYPE_SHIFT       8
 #define EVENT_HAS_ERROR_CODE   BIT(11)
 #define EVENT_VALID            BIT(31)

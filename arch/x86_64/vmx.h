@@ -12,7 +12,7 @@
 #define VCPU_REQUEST       176 /* request and interrupts, as one word */
 #define REASON_VMCALL      18
 #define VCPU_EXITS_VMCALL  (VCPU_EXITS + REASON_VMCALL * 8)
-#define VCPU_EXITS         216
+#define VCPU_EXITS         224
 #define EXIT_CALL_NUMBER   40
 #define EXIT_CALL_ARGUMENT 48
 #define KIND_HYPERCALL     3

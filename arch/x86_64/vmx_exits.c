@@ -191,13 +191,7 @@ static int exit_external_interrupt(struct arch_vcpu *vcpu, struct vm_exit *exit)
 	(void)requeue_event();
 	/* The interrupt is still in the local APIC: it comes in through our own IDT right here. */
 	__asm__ volatile("sti; nop; cli" : : : "memory");
-	uint64_t now = rdtsc();
-	lapic_timer_expire(vcpu, now);
-	if (now >= vcpu->deadline) {
-		return VM_EXIT_DEADLINE;
-	}
-	x86_timer_arm(vcpu); /* it may have been this timer, for the guest or before its time */
-	return VM_EXIT_INTERRUPT;
+	return x86_host_interrupt(vcpu);
 }
 
 void vmx_arm_timer(const struct arch_vcpu *vcpu)

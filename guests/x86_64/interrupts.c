@@ -32,6 +32,9 @@
 #define UART_PIN    4
 #define THR_EMPTY   2
 #define LOG_MAX     64
+#define TICKS       200
+#define TICK_PERIOD 600000u
+#define TICK_ROUNDS 500
 #define PATIENCE    200000u /* rounds of waiting for what does not come */
 
 struct interrupt_frame;
@@ -132,6 +135,20 @@ HANDLER(0x31)
 HANDLER(0x52)
 HANDLER(0x53)
 HANDLER(0xe0)
+
+/* Long enough that whatever else the CPU has to do comes in between. */
+static volatile unsigned ticks, tick_depth, tick_deepest;
+static __attribute__((interrupt)) void on_tick(struct interrupt_frame *frame)
+{
+	(void)frame;
+	tick_depth++;
+	tick_deepest = tick_depth > tick_deepest ? tick_depth : tick_deepest;
+	for (volatile unsigned i = 0; i < TICK_ROUNDS; i++) {
+	}
+	tick_depth--;
+	ticks++;
+	apic_write(EOI, 0);
+}
 
 /* Lets higher ones in before its end. */
 static __attribute__((interrupt)) void on_nesting(struct interrupt_frame *frame)
@@ -284,6 +301,22 @@ static bool timers_interrupt(void)
 	return fine && CAME(0x31, 0x52, 0x52, 0x52, 0x53, 0x53, 0xe0);
 }
 
+static bool none_comes_in_its_own_handler(void)
+{
+	ticks = tick_deepest = 0;
+	apic_write(DIVIDE, DIVIDE_BY_1);
+	apic_write(LVT_TIMER, PERIODIC | 0x70);
+	apic_write(COUNT, TICK_PERIOD);
+	interrupts_on();
+	for (unsigned i = 0; i < PATIENCE * 1000 && ticks < TICKS; i++) {
+		__asm__ volatile("pause");
+	}
+	interrupts_off();
+	apic_write(COUNT, 0);
+	apic_write(LVT_TIMER, MASKED);
+	return ticks >= TICKS && tick_deepest == 1;
+}
+
 static bool nmis_come_at_once_and_one_at_a_time(void)
 {
 	nmi_deepest = 0;
@@ -354,6 +387,7 @@ static const struct {
 	{"the task priority holds back", the_task_priority_holds_back},
 	{"a halt ends with what came in the shadow of STI", a_halt_ends_with_what_came_in_the_shadow_of_sti},
 	{"timers interrupt", timers_interrupt},
+	{"none comes in its own handler", none_comes_in_its_own_handler},
 	{"NMIs come at once and one at a time", nmis_come_at_once_and_one_at_a_time},
 	{"lines interrupt by edge and by level", lines_interrupt_by_edge_and_by_level},
 	{"a delivery that faults happens once", a_delivery_that_faults_happens_once},
@@ -383,6 +417,7 @@ unsigned interrupt_checks(void)
 	set_gate(0x52, on_0x52);
 	set_gate(0x53, on_0x53);
 	set_gate(0x60, on_uart);
+	set_gate(0x70, on_tick);
 	set_gate(0xe0, on_0xe0);
 	__asm__ volatile("lidt %0" : : "m"(own));
 	unsigned failed = run_all("xAPIC");

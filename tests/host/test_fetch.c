@@ -394,6 +394,31 @@ static void an_exit_s_length_is_told_by_the_bytes(void **state)
 	assert_int_equal(x86_exit_length(&vcpu, CODE_64 + 0xfff, cpuid, sizeof(cpuid)), 2);
 }
 
+static void pages_in_which_instructions_exit_in_turn_are_not_walked_again(void **state)
+{
+	static const uint8_t wrmsr[] = {0x0f, 0x30};
+	const uint64_t rips[] = {CODE_64 + 8, CODE_64 + 0x1010};
+
+	(void)state;
+	set_long_mode();
+	memcpy(memory + 0x8008, wrmsr, sizeof(wrmsr));
+	memcpy(memory + 0xc010, wrmsr, sizeof(wrmsr));
+	for (unsigned round = 0; round < 4; round++) {
+		registers[X86_RIP] = rips[round % 2];
+		assert_int_equal(x86_exit_length(&vcpu, rips[round % 2], wrmsr, sizeof(wrmsr)), 2);
+		assert_int_equal(loads, round == 0 ? 4 : 8);
+	}
+	/* The bytes are still the proof, and the pointers hold as long as the space's mappings do. */
+	memcpy(memory + 0x8008, (uint8_t[]){0x48, 0x0f, 0x30}, 3);
+	registers[X86_RIP] = rips[0];
+	assert_int_equal(x86_exit_length(&vcpu, rips[0], wrmsr, sizeof(wrmsr)), 3);
+	loads = 0;
+	space.generation++;
+	registers[X86_RIP] = rips[1];
+	assert_int_equal(x86_exit_length(&vcpu, rips[1], wrmsr, sizeof(wrmsr)), 2);
+	assert_int_equal(loads, 4);
+}
+
 static void real_mode_code_is_found_by_cs_and_ip(void **state)
 {
 	static const uint8_t cpuid[] = {0x0f, 0xa2};
@@ -406,7 +431,7 @@ static void real_mode_code_is_found_by_cs_and_ip(void **state)
 	assert_int_equal(x86_exit_length(&vcpu, 5, cpuid, 2), 2);
 	assert_int_equal(x86_exit_length(&vcpu, 5, cpuid, 2), 2);
 	cs.base = 0x22340;
-	vcpu.code.limit = 0;
+	memset(&vcpu.code, 0, sizeof(vcpu.code));
 	assert_int_equal(x86_exit_length(&vcpu, 5, cpuid, 2), 3);
 }
 
@@ -455,6 +480,7 @@ int main(void)
 		TEST(a_cached_page_is_not_walked_again),
 		TEST(whatever_changes_the_translation_empties_the_cache),
 		TEST(an_exit_s_length_is_told_by_the_bytes),
+		TEST(pages_in_which_instructions_exit_in_turn_are_not_walked_again),
 		TEST(real_mode_code_is_found_by_cs_and_ip),
 		TEST(an_access_is_fetched_and_decoded_at_once),
 	};

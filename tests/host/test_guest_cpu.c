@@ -54,7 +54,7 @@ void x86_host_timer_set(uint64_t counter)
 	armed = counter;
 }
 
-static uint8_t memory[64]; /* the guest's, at 0x1000 */
+static _Alignas(8) uint8_t memory[64]; /* the guest's, at 0x1000 */
 
 size_t guest_write(struct addr_space *space, gpa_t to, const void *from, size_t bytes, unsigned flags)
 {
@@ -65,6 +65,29 @@ size_t guest_write(struct addr_space *space, gpa_t to, const void *from, size_t 
 	}
 	memcpy(memory + (to - 0x1000), from, bytes);
 	return bytes;
+}
+
+static bool read_only;
+
+const void *guest_peek(struct addr_space *from_space, gpa_t address, size_t bytes)
+{
+	(void)from_space;
+	return address < 0x1000 || address - 0x1000 + bytes > sizeof(memory) ? NULL : memory + (address - 0x1000);
+}
+
+bool guest_load(struct addr_space *from_space, gpa_t from, unsigned width, uint64_t *value)
+{
+	const void *at = guest_peek(from_space, from, width);
+	*value = 0;
+	if (at != NULL) {
+		memcpy(value, at, width);
+	}
+	return at != NULL;
+}
+
+bool guest_store(struct addr_space *to_space, gpa_t to, unsigned width, uint64_t value)
+{
+	return !read_only && guest_write(to_space, to, &value, width, 0) == width;
 }
 
 uint64_t x86_xcr0_allowed(void)
@@ -90,7 +113,8 @@ static void set(struct arch_vcpu *vcpu, enum x86_register name, uint64_t value)
 }
 
 static const struct virt_ops ops = {.name = "test", .get = get, .set = set};
-static struct arch_vm vm = {.ops = &ops};
+static struct addr_space space;
+static struct arch_vm vm = {.ops = &ops, .space = &space};
 static struct arch_vcpu vcpu = {.vm = &vm, .deadline = UINT64_MAX};
 static uint32_t apic_page[FRAME_SIZE / sizeof(uint32_t)];
 
@@ -100,6 +124,8 @@ static int set_up(void **state)
 	memset(registers, 0, sizeof(registers));
 	memset(memory, 0, sizeof(memory));
 	armed = 0;
+	read_only = false;
+	vcpu.eoi = (struct kvm_eoi){0};
 	vcpu.lapic.registers = apic_page;
 	lapic_reset(&vcpu);
 	x86_cpuid_init();
@@ -199,7 +225,7 @@ static void the_hypervisor_gives_its_name_and_the_tsc_frequency(void **state)
 	r = ask(0x40000100, 0);
 	assert_int_equal(r.eax, 0x40000101);
 	assert_memory_equal(&r.ebx, "KVMKVMKVM\0\0", 12);
-	assert_int_equal(ask(0x40000101, 0).eax, BIT(1) | BIT(3) | BIT(24));
+	assert_int_equal(ask(0x40000101, 0).eax, BIT(1) | BIT(3) | BIT(6) | BIT(24));
 	assert_int_equal(ask(0x40000101, 0).ebx | ask(0x40000101, 0).ecx | ask(0x40000101, 0).edx, 0);
 	assert_int_equal(ask(0x40000005, 0).eax | ask(0x40000005, 0).ebx, 0);
 }
@@ -447,6 +473,85 @@ static void the_clock_is_written_where_the_guest_says(void **state)
 	assert_int_equal(memory[29], 1);
 }
 
+/* The vCPU has taken `vector`, and its end may be told in memory. */
+static void takes(unsigned vector)
+{
+	uint32_t *requests = &apic_page[(LAPIC_IRR + vector / 32 * 16) / 4];
+	*requests |= UINT32_C(1) << (vector % 32);
+	kvm_eoi_offer(&vcpu, vector);
+	lapic_accept(&vcpu.lapic, vector);
+}
+
+static bool in_service(unsigned vector)
+{
+	return apic_page[(LAPIC_ISR + vector / 32 * 16) / 4] & UINT32_C(1) << (vector % 32);
+}
+
+static void an_interrupt_ends_by_a_bit_in_the_guests_memory(void **state)
+{
+	(void)state;
+	takes(0x60);
+	assert_int_equal(vcpu.eoi.vector, 0); /* not asked for */
+	lapic_end_of_interrupt(&vcpu);
+	assert_true(x86_msr_write(&vcpu, MSR_KVM_PV_EOI, 0x1004 | 1));
+	memory[5] = 0x5a;
+	takes(0x60);
+	assert_int_equal(memory[4], 1);
+	memory[4] = 0;
+	kvm_eoi_settle(&vcpu);
+	assert_false(in_service(0x60));
+	/* Asked before it has ended: it takes an EOI after all. */
+	takes(0x60);
+	kvm_eoi_settle(&vcpu);
+	assert_int_equal(memory[4], 0);
+	assert_true(in_service(0x60));
+	assert_int_equal(vcpu.eoi.vector, 0);
+	/* So it does while another one is in service, or waits, or where a line may still stand. */
+	takes(0x80);
+	assert_int_equal(vcpu.eoi.vector, 0);
+	lapic_end_of_interrupt(&vcpu);
+	lapic_end_of_interrupt(&vcpu);
+	apic_page[(LAPIC_IRR + 0x10) / 4] = 2;
+	takes(0x60);
+	assert_int_equal(vcpu.eoi.vector, 0);
+	apic_page[(LAPIC_IRR + 0x10) / 4] = 0;
+	lapic_end_of_interrupt(&vcpu);
+	apic_page[(LAPIC_TMR + 0x30) / 4] = 1;
+	takes(0x60);
+	assert_int_equal(vcpu.eoi.vector, 0);
+}
+
+static void a_bit_that_is_not_the_guests_to_have_is_left_alone(void **state)
+{
+	static const uint8_t nothing[sizeof(memory)];
+
+	(void)state;
+	assert_false(x86_msr_write(&vcpu, MSR_KVM_PV_EOI, 0x1002 | 1));
+	assert_true(x86_msr_write(&vcpu, MSR_KVM_PV_EOI, UINT64_MAX & ~UINT64_C(2)));
+	takes(0x60);
+	assert_int_equal(vcpu.eoi.vector, 0);
+	lapic_end_of_interrupt(&vcpu);
+	read_only = true;
+	assert_true(x86_msr_write(&vcpu, MSR_KVM_PV_EOI, 0x1000 | 1));
+	takes(0x60);
+	assert_int_equal(vcpu.eoi.vector, 0);
+	lapic_end_of_interrupt(&vcpu);
+	/* The mappings change between the interrupt and its end: the old pointer is not used. */
+	read_only = false;
+	takes(0x60);
+	assert_int_equal(memory[0], 1);
+	space.generation++;
+	read_only = true;
+	kvm_eoi_settle(&vcpu);
+	assert_int_equal(memory[0], 1);
+	assert_true(in_service(0x60));
+	memset(memory, 0, sizeof(memory));
+	assert_true(x86_msr_write(&vcpu, MSR_KVM_PV_EOI, 0));
+	lapic_end_of_interrupt(&vcpu);
+	takes(0x60);
+	assert_memory_equal(memory, nothing, sizeof(memory));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -471,6 +576,8 @@ int main(void)
 		cmocka_unit_test_setup(a_timer_that_is_set_anew_when_it_was_due_has_interrupted, set_up),
 		cmocka_unit_test_setup(the_controllers_answer_on_their_pages, set_up),
 		cmocka_unit_test_setup(the_clock_is_written_where_the_guest_says, set_up),
+		cmocka_unit_test_setup(an_interrupt_ends_by_a_bit_in_the_guests_memory, set_up),
+		cmocka_unit_test_setup(a_bit_that_is_not_the_guests_to_have_is_left_alone, set_up),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

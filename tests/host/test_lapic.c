@@ -253,6 +253,22 @@ static void one_more_of_a_vector_in_service_comes_after_its_end(void **state)
 	has_nothing(0);
 }
 
+static void what_the_cpu_has_not_taken_after_all_comes_again(void **state)
+{
+	(void)state;
+	interrupt(0, 0x52, false);
+	takes(0, 0x52);
+	interrupt(0, 0x52, false); /* one more on the way is not lost, and is not one more than that */
+	interrupt(0, 0x31, false);
+	has_nothing(0);
+	lapic_reject(&cpus[0].lapic, 0x52);
+	takes(0, 0x52);
+	write_to(0, LAPIC_EOI, 0);
+	takes(0, 0x31);
+	write_to(0, LAPIC_EOI, 0);
+	has_nothing(0);
+}
+
 static void only_ends_of_level_triggered_vectors_reach_the_ioapic(void **state)
 {
 	(void)state;
@@ -622,12 +638,12 @@ static void a_new_divider_takes_over_where_the_count_stands(void **state)
 static void a_deadline_interrupts_once_and_then_reads_zero(void **state)
 {
 	(void)state;
-	lapic_deadline_write(&cpus[0], now + 5); /* not in this mode */
+	lapic_deadline_write(&cpus[0], now + 5, now); /* not in this mode */
 	assert_int_equal(cpus[0].lapic.deadline, 0);
 	write_to(0, LAPIC_LVT_TIMER, TSC_DEADLINE | TIMER_VECTOR);
 	write_to(0, LAPIC_INITIAL_COUNT, 77); /* ignored in this mode */
 	assert_int_equal(read_from(0, LAPIC_INITIAL_COUNT), 0);
-	lapic_deadline_write(&cpus[0], now + 500);
+	lapic_deadline_write(&cpus[0], now + 500, now);
 	assert_int_equal(cpus[0].lapic.due, now + 500);
 	pass(499);
 	has_nothing(0);
@@ -636,14 +652,14 @@ static void a_deadline_interrupts_once_and_then_reads_zero(void **state)
 	assert_int_equal(cpus[0].lapic.deadline, 0);
 	assert_int_equal(cpus[0].lapic.due, LAPIC_TIMER_OFF);
 	write_to(0, LAPIC_EOI, 0);
-	lapic_deadline_write(&cpus[0], 1); /* long past: at once */
+	lapic_deadline_write(&cpus[0], 1, now); /* long past: at once */
 	pass(0);
 	takes(0, TIMER_VECTOR);
 	write_to(0, LAPIC_EOI, 0);
-	lapic_deadline_write(&cpus[0], now + 500);
-	lapic_deadline_write(&cpus[0], 0); /* disarms */
+	lapic_deadline_write(&cpus[0], now + 500, now);
+	lapic_deadline_write(&cpus[0], 0, now); /* disarms */
 	assert_int_equal(cpus[0].lapic.due, LAPIC_TIMER_OFF);
-	lapic_deadline_write(&cpus[0], now + 500);
+	lapic_deadline_write(&cpus[0], now + 500, now);
 	write_to(0, LAPIC_LVT_TIMER, TIMER_VECTOR); /* so does a change to counting */
 	assert_int_equal(cpus[0].lapic.due, LAPIC_TIMER_OFF);
 	assert_int_equal(cpus[0].lapic.deadline, 0);
@@ -670,6 +686,7 @@ int main(void)
 		cmocka_unit_test_setup(the_highest_vector_comes_first_and_each_end_lets_the_next_one_in, start),
 		cmocka_unit_test_setup(the_task_priority_holds_back_its_class_and_those_below, start),
 		cmocka_unit_test_setup(one_more_of_a_vector_in_service_comes_after_its_end, start),
+		cmocka_unit_test_setup(what_the_cpu_has_not_taken_after_all_comes_again, start),
 		cmocka_unit_test_setup(only_ends_of_level_triggered_vectors_reach_the_ioapic, start),
 		cmocka_unit_test_setup(an_end_without_an_exit_is_told_where_it_matters, start),
 		cmocka_unit_test_setup(a_software_disabled_apic_takes_no_vector_but_keeps_what_it_has, start),
