@@ -75,7 +75,7 @@ static bool svm_check(char *message, size_t size)
 		.clean_bits = leaf.edx & CPUID_SVM_EDX_CLEAN,
 		.flush_by_asid = leaf.edx & CPUID_SVM_EDX_FLUSH_ASID,
 		.decode_assists = leaf.edx & CPUID_SVM_EDX_DECODE,
-		.virtual_interrupts = !(leaf.edx & CPUID_SVM_EDX_NRIPS),
+		.virtual_interrupts = !(leaf.edx & (CPUID_SVM_EDX_NRIPS | CPUID_SVM_EDX_CLEAN)),
 	};
 	return true;
 }

@@ -10,10 +10,9 @@
 #include "interrupts.h"
 #include "lib/log.h"
 
-#define EXCEPTION_VECTORS 32
-#define RFLAGS_TF         BIT(8)
-#define RFLAGS_RF         BIT(16)
-#define DR6_BS            BIT(14)
+#define RFLAGS_TF BIT(8)
+#define RFLAGS_RF BIT(16)
+#define DR6_BS    BIT(14)
 
 typedef int exit_handler(struct arch_vcpu *vcpu, struct vm_exit *exit, struct vmcb *vmcb);
 
@@ -200,10 +199,6 @@ static inline void requeue_event(struct vmcb *vmcb)
 	bool by_instruction =
 		type == EVENT_TYPE_SOFTWARE || (type == EVENT_TYPE_EXCEPTION && (vector == X86_BP || vector == X86_OF));
 	bool waits = (virtual & V_IRQ) && vector == V_INTR_VECTOR(virtual);
-	if (type == EVENT_TYPE_EXCEPTION &&
-	    vector >= EXCEPTION_VECTORS) { /* QEMU's TCG says so of a virtual interrupt */
-		event = (event & ~EVENT_TYPE_MASK) | EVENT_TYPE_INTERRUPT << EVENT_TYPE_SHIFT;
-	}
 	if (!by_instruction && !waits) {
 		vmcb->control.event_injection = event;
 	}

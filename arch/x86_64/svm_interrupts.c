@@ -5,9 +5,10 @@
  * There are two ways, both right on hardware. By event injection when the guest can take one, else by an exit as soon
  * as it can (VINTR, or a write of CR8). Or as the VMCB's virtual interrupt, which the CPU takes by itself when it may:
  * then the vector is in service for the local APIC from the start, and is taken back by whoever looks there while it
- * still waits. The second one is for CPUs without NRIPS. Among them is QEMU's TCG, which after an injected interrupt
- * may deliver the same once more, whatever RFLAGS.IF says; Bochs' newer CPUs do not tell of an exit in the middle of
- * the delivery of a virtual one, which would be lost.
+ * still waits. The second one is for CPUs with neither NRIPS nor VMCB clean bits. Among them is QEMU's TCG, which after
+ * an injected interrupt may deliver the same once more, whatever RFLAGS.IF says. Bochs' newer CPUs do not tell of an
+ * exit in the middle of the delivery of a virtual one, which would be lost; and KVM on that TCG takes it for an
+ * exception.
  */
 #include "svm.h"
 

@@ -211,7 +211,6 @@ _Static_assert(offsetof(struct vmcb_save, pat) == 0x268, "appendix B, table B-2"
 #define EVENT_TYPE_NMI         2u
 #define EVENT_TYPE_EXCEPTION   3u
 #define EVENT_TYPE_SOFTWARE    4u
-#define EVENT_TYPE_MASK        BITS(10, 8)
 #define EVENT_TYPE_SHIFT       8
 #define EVENT_HAS_ERROR_CODE   BIT(11)
 #define EVENT_VALID            BIT(31)

@@ -16,6 +16,8 @@
 
 #define HANDLER 0x1000 /* where the NMI handler's IRET is */
 
+struct svm_features svm_features;
+
 static struct vmcb vmcb;
 static uint32_t page[LAPIC_BYTES / sizeof(uint32_t)];
 static struct arch_vm vm;
@@ -41,9 +43,22 @@ void ioapic_send_waiting(struct arch_vm *of)
 	(void)of;
 }
 
+/* Ends of interrupts in the guest's memory have tests of their own: test_guest_cpu.c. */
+void kvm_eoi_offer(struct arch_vcpu *of, unsigned vector)
+{
+	(void)of, (void)vector;
+}
+
+void kvm_eoi_settle(struct arch_vcpu *of)
+{
+	(void)of;
+}
+
 static int start(void **state)
 {
 	(void)state;
+	memset(&svm_features, 0, sizeof(svm_features));
+	memset(page, 0, sizeof(page));
 	memset(&vmcb, 0, sizeof(vmcb));
 	memset(&vcpu, 0, sizeof(vcpu));
 	vcpu.vm = &vm;
@@ -159,6 +174,66 @@ static void a_vector_that_cr8_holds_back_waits_for_its_write(void **state)
 	assert_false(vmcb.control.intercept_cr & INTERCEPT_CR8_WRITE);
 }
 
+/* ---- where the virtual interrupt is the way ---- */
+
+static bool in_bank(enum lapic_register bank, unsigned vector)
+{
+	return page[(bank + vector / 32 * 0x10) / sizeof(uint32_t)] >> vector % 32 & 1;
+}
+
+static unsigned offered(void)
+{
+	uint64_t virtual = vmcb.control.virtual_interrupt;
+	return virtual & V_IRQ ? V_INTR_VECTOR(virtual) : 0;
+}
+
+static void a_virtual_interrupt_is_in_service_once_the_guest_has_taken_it(void **state)
+{
+	(void)state;
+	svm_features.virtual_interrupts = true;
+	send(APIC_FIXED, 0x40);
+	assert_int_equal(enter(), 0);
+	assert_int_equal(offered(), 0x40);
+	assert_false(vmcb.control.intercept_misc1 & INTERCEPT_VINTR);
+	vmcb.control.virtual_interrupt &= ~V_IRQ; /* the CPU has delivered it */
+	svm_sync_apic(&vcpu);
+	assert_true(in_bank(LAPIC_ISR, 0x40));
+	assert_false(in_bank(LAPIC_IRR, 0x40));
+	assert_false(vcpu.interrupts);
+}
+
+static void a_virtual_interrupt_gives_way_to_a_higher_one(void **state)
+{
+	(void)state;
+	svm_features.virtual_interrupts = true;
+	vmcb.save.rflags = 0;
+	send(APIC_FIXED, 0x40);
+	assert_int_equal(enter(), 0);
+	assert_int_equal(offered(), 0x40);
+	assert_true(vmcb.control.intercept_cr & INTERCEPT_CR8_WRITE); /* it was compared with the priority of now */
+	send(APIC_FIXED, 0x80);
+	assert_int_equal(enter(), 0);
+	assert_int_equal(offered(), 0x80);
+	assert_false(in_bank(LAPIC_ISR, 0x40));
+	assert_true(in_bank(LAPIC_IRR, 0x40));
+}
+
+static void a_virtual_interrupt_is_taken_back_for_a_higher_task_priority(void **state)
+{
+	(void)state;
+	svm_features.virtual_interrupts = true;
+	vmcb.save.rflags = 0;
+	send(APIC_FIXED, 0x40);
+	assert_int_equal(enter(), 0);
+	svm_put_cr8(&vcpu, 4);
+	assert_int_equal(enter(), 0);
+	assert_int_equal(offered(), 0);
+	assert_true(in_bank(LAPIC_IRR, 0x40));
+	svm_put_cr8(&vcpu, 3);
+	assert_int_equal(enter(), 0);
+	assert_int_equal(offered(), 0x40);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -167,6 +242,9 @@ int main(void)
 		cmocka_unit_test_setup(an_nmi_goes_before_a_vector_and_waits_for_a_shadow, start),
 		cmocka_unit_test_setup(a_vector_that_cannot_be_taken_opens_a_window, start),
 		cmocka_unit_test_setup(a_vector_that_cr8_holds_back_waits_for_its_write, start),
+		cmocka_unit_test_setup(a_virtual_interrupt_is_in_service_once_the_guest_has_taken_it, start),
+		cmocka_unit_test_setup(a_virtual_interrupt_gives_way_to_a_higher_one, start),
+		cmocka_unit_test_setup(a_virtual_interrupt_is_taken_back_for_a_higher_task_priority, start),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
