@@ -219,9 +219,9 @@ const char *arch_exit_name(uint64_t raw);
 /* Logs the vCPU's registers and the bytes of the code it stopped at, as lines of `subsystem`. */
 void arch_vcpu_report(struct arch_vcpu *vcpu, const char *subsystem);
 
-/* Counters of exits by raw reason for the end-of-VM statistics: fills up to `count`, most frequent first. */
+/* How often the vCPU has left its guest for the reason in place `index`; `name` is arch_exit_name's. False: no more. */
 struct arch_exit_count {
 	const char *name;
 	uint64_t count;
 };
-unsigned arch_vcpu_exit_counts(const struct arch_vcpu *vcpu, struct arch_exit_count *counts, unsigned count);
+bool arch_vcpu_exit_count(const struct arch_vcpu *vcpu, unsigned index, struct arch_exit_count *count);

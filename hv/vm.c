@@ -16,17 +16,17 @@
 #include "lib/string.h"
 #include "lib/util.h"
 
-#define MESSAGE_MAX       160
-#define BUILTIN_PREFIX    "builtin:"
-#define ORDER_2M          9
-#define ORDER_1G          18
-#define UART16550_PORTS   8
-#define PIT_PORT          0x40
-#define PIT_PORTS         4
-#define PORT61            0x61
-#define EXIT_COUNTS_SHOWN 6
-#define QUOTA_SHARE       256
-#define QUOTA_FIXED       64
+#define MESSAGE_MAX     160
+#define BUILTIN_PREFIX  "builtin:"
+#define ORDER_2M        9
+#define ORDER_1G        18
+#define UART16550_PORTS 8
+#define PIT_PORT        0x40
+#define PIT_PORTS       4
+#define PORT61          0x61
+#define EXITS_TEXT_MAX  150 /* of a log line, beside the time, the VM's name and `other` */
+#define QUOTA_SHARE     256
+#define QUOTA_FIXED     64
 
 static const char *const backing_names[] = {
 	[CONFIG_LAZY] = "lazy", [CONFIG_POPULATE] = "populated", [CONFIG_LINEAR] = "linear"};
@@ -274,22 +274,56 @@ static bool create(struct vm *vm, char *message)
 	return true;
 }
 
+/* The most frequent reason of those after *at, which had place *index. False: there is none left. */
+static bool next_reason(const struct arch_vcpu *vcpu, struct arch_exit_count *at, unsigned *index)
+{
+	struct arch_exit_count count, best = {NULL, 0};
+	unsigned place = 0;
+	for (unsigned i = 0; arch_vcpu_exit_count(vcpu, i, &count); i++) {
+		bool after = count.count < at->count || (count.count == at->count && i > *index);
+		if (after && count.count > best.count) {
+			best = count;
+			place = i;
+		}
+	}
+	*at = best;
+	*index = place;
+	return best.count != 0;
+}
+
+/* Most frequent first; what the line has no room for is one sum. */
+static void log_exits(struct vm *vm)
+{
+	struct arch_exit_count reason = {NULL, UINT64_MAX};
+	char text[EXITS_TEXT_MAX + 1] = "";
+	unsigned index = 0;
+	size_t used = 0;
+	uint64_t other = 0;
+	while (next_reason(&vm->vcpu.arch, &reason, &index)) {
+		char entry[EXITS_TEXT_MAX];
+		size_t length = (size_t)snprintf(entry, sizeof(entry), "%s%s %llu", used ? ", " : "", reason.name,
+		                                 (unsigned long long)reason.count);
+		if (other != 0 || used + length > EXITS_TEXT_MAX) {
+			other += reason.count;
+			continue;
+		}
+		memcpy(text + used, entry, length + 1);
+		used += length;
+	}
+	if (other != 0) {
+		log_line(vm->log_name, "exits: %s, other %llu", text, (unsigned long long)other);
+	} else {
+		log_line(vm->log_name, "exits: %s", text);
+	}
+}
+
 static void log_end(struct vm *vm, enum vm_outcome outcome)
 {
 	static const char *const words[] = {[VM_ENDED] = "ended: turned itself off",
 	                                    [VM_RESTART] = "restarts: asked for a reset",
 	                                    [VM_STOPPED] = "stopped"};
-	struct arch_exit_count counts[EXIT_COUNTS_SHOWN];
-	char exits[LOG_LINE_MAX] = "";
-	size_t used = 0;
-	unsigned shown =
-		MIN(arch_vcpu_exit_counts(&vm->vcpu.arch, counts, EXIT_COUNTS_SHOWN), (unsigned)EXIT_COUNTS_SHOWN);
-	for (unsigned i = 0; i < shown && used < sizeof(exits); i++) {
-		used += (size_t)snprintf(exits + used, sizeof(exits) - used, "%s%llu %s", i ? ", " : "",
-		                         (unsigned long long)counts[i].count, counts[i].name);
-	}
 	log_line(vm->log_name, "first entry %llu counter ticks after efi_main", (unsigned long long)vm->first_entry);
-	log_line(vm->log_name, "exits: %s", exits);
+	log_exits(vm);
 	log_line(vm->log_name, "%s; %llu lazy faults filled", words[outcome],
 	         (unsigned long long)vm->space.statistics.faults_filled);
 	struct frame_quota_counts quota = frame_quota_counts(&vm->quota);

@@ -81,32 +81,13 @@ void arch_vcpu_report(struct arch_vcpu *vcpu, const char *subsystem)
 	}
 }
 
-unsigned arch_vcpu_exit_counts(const struct arch_vcpu *vcpu, struct arch_exit_count *counts, unsigned count)
+bool arch_vcpu_exit_count(const struct arch_vcpu *vcpu, unsigned index, struct arch_exit_count *count)
 {
-	unsigned filled = 0;
-	uint64_t below = UINT64_MAX;
-	unsigned last = ARM_EXIT_COUNTERS;
-
-	/* Selection in falling order; equal counts by index. */
-	while (filled < count) {
-		unsigned best = ARM_EXIT_COUNTERS;
-		for (unsigned i = 0; i < ARM_EXIT_COUNTERS; i++) {
-			uint64_t here = vcpu->exits[i];
-			bool later = here < below || (here == below && i > last);
-			if (here != 0 && later && (best == ARM_EXIT_COUNTERS || here > vcpu->exits[best])) {
-				best = i;
-			}
-		}
-		if (best == ARM_EXIT_COUNTERS) {
-			break;
-		}
-		below = vcpu->exits[best];
-		last = best;
-		counts[filled++] = (struct arch_exit_count){
-			.name = best < ESR_EC_COUNT ? arm_exception_class_name(best)
-		                                    : asynchronous_names[best - ESR_EC_COUNT + ARM_EXIT_IRQ],
-			.count = below,
-		};
+	if (index >= ARM_EXIT_COUNTERS) {
+		return false;
 	}
-	return filled;
+	count->count = vcpu->exits[index];
+	count->name = index < ESR_EC_COUNT ? arm_exception_class_name(index)
+	                                   : asynchronous_names[index - ESR_EC_COUNT + ARM_EXIT_IRQ];
+	return true;
 }

@@ -143,35 +143,14 @@ void arch_vcpu_report(struct arch_vcpu *vcpu, const char *subsystem)
 
 /* ---- statistics ---- */
 
-static const char *counter_name(const struct arch_vcpu *vcpu, unsigned index)
+bool arch_vcpu_exit_count(const struct arch_vcpu *vcpu, unsigned index, struct arch_exit_count *count)
 {
-	if (index == X86_EXIT_COUNTER_OTHER) {
-		return "other";
+	if (index >= X86_EXIT_COUNTERS) {
+		return false;
 	}
-	return vcpu->vm->ops->exit_name(index == X86_EXIT_COUNTER_NPF ? X86_RAW_NPF : index);
-}
-
-/* Keeps the `count` most frequent ones in order: for each, those that are rarer move down. */
-unsigned arch_vcpu_exit_counts(const struct arch_vcpu *vcpu, struct arch_exit_count *counts, unsigned count)
-{
-	unsigned filled = 0, kinds = 0;
-	for (unsigned i = 0; i < X86_EXIT_COUNTERS; i++) {
-		uint64_t exits = vcpu->exits[i];
-		if (exits == 0) {
-			continue;
-		}
-		kinds++;
-		unsigned place = filled;
-		while (place > 0 && counts[place - 1].count < exits) {
-			if (place < count) {
-				counts[place] = counts[place - 1];
-			}
-			place--;
-		}
-		if (place < count) {
-			counts[place] = (struct arch_exit_count){counter_name(vcpu, i), exits};
-			filled = MIN(filled + 1, count);
-		}
-	}
-	return kinds;
+	count->count = vcpu->exits[index];
+	count->name = index == X86_EXIT_COUNTER_OTHER
+	                      ? "unknown"
+	                      : vcpu->vm->ops->exit_name(index == X86_EXIT_COUNTER_NPF ? X86_RAW_NPF : index);
+	return true;
 }

@@ -39,6 +39,7 @@ def demo(rig: str, options: tuple[str, ...], seconds: float) -> None:
     find(TOUCH.format(faults=32), machine.log)
     for name in ("hello", "touch"):
         find(rf"{STAMP}vm {name}: ended: turned itself off; [0-9]+ lazy faults filled", machine.log)
+        find(rf"{STAMP}vm {name}: exits: [^,]+ [0-9]+(, [^,]+ [0-9]+)*", machine.log)
         came_back(name, machine.log)
     find(rf"{STAMP}caisson: 2 guests ended: 2 by themselves, 0 stopped", machine.log)
 

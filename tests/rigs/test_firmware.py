@@ -76,7 +76,7 @@ def nmis(rig: str, exits: int, total: int, seconds: float) -> None:
 
     told = re.findall(rf"^{STAMP}cpu: an NMI came, and nobody here knows why: .*", machine.log, re.MULTILINE)
     equal("the number of lines about the first NMI", len(told), 1)
-    taken = sum(int(count) for count in re.findall(r" exits: .*?([0-9]+) (?:VMEXIT_NMI|Exception or NMI)", machine.log))
+    taken = sum(int(count) for count in re.findall(r" exits: .*?(?:VMEXIT_NMI|Exception or NMI) ([0-9]+)", machine.log))
     came = int(find(rf"{STAMP}cpu: ([0-9]+) NMIs came in all", machine.log)[1])
     if taken < exits or came < max(total, taken):
         raise Failure(f"{came} NMIs came, {taken} of them in guests: that is too few")
