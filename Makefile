@@ -85,7 +85,7 @@ $(BUILD)/$(1)/%.S.o: %.S $(BUILD)/$(1)/flags
 # Only this floor knows the firmware: its headers, its character and its calling convention.
 $(BUILD)/$(1)/boot/%.c.o $(BUILD)/$(1)/tests/firmware/%.c.o: CFLAGS_$(1) += -fshort-wchar $(BOOT_$(1)) \
 	-isystem $(GNU_EFI_$(1))/include/efi -isystem $(GNU_EFI_$(1))/include/efi/$(EFI_ARCH_$(1))
-$$(patsubst %,$(BUILD)/$(1)/%.o,$$(wildcard boot/*.c) tests/firmware/start.c): | $$(CRT0_$(1))
+$$(patsubst %,$(BUILD)/$(1)/%.o,$$(wildcard boot/*.c tests/firmware/*.c)): | $$(CRT0_$(1))
 
 $(BUILD)/$(1)/guests/%.c.o: CFLAGS_$(1) = $$(GUEST_CFLAGS_$(1))
 $(BUILD)/$(1)/guests/%.S.o: ASFLAGS := -g -Iguests -Iguests/$(1)
@@ -156,7 +156,14 @@ $(BUILD)/$(1)/firmware/%.elf: $(BUILD)/$(1)/tests/firmware/$(1)/%.c.o $$(STATE_C
 	$(Q)$(CROSS_$(1))ld $(LDFLAGS) $(LDFLAGS_$(1)) -T linker/image_$(1).ld -o $$@ $$(CRT0_$(1)) $$(filter %.o,$$^) \
 		$(GNU_EFI_$(1))/lib/libgnuefi.a
 
-firmware: $$(STATES_$(1):%=$(BUILD)/$(1)/firmware/%.efi)
+# And one that is no state, but where the firmware finds a disk without timing (run-qemu.sh --ramdisk).
+$(BUILD)/$(1)/firmware/ramdisk.elf: $(BUILD)/$(1)/tests/firmware/ramdisk.c.o linker/image_$(1).ld | $$(CRT0_$(1))
+	@mkdir -p $$(@D)
+	$$(call say,LD,$$@)
+	$(Q)$(CROSS_$(1))ld $(LDFLAGS) $(LDFLAGS_$(1)) -T linker/image_$(1).ld -o $$@ $$(CRT0_$(1)) $$(filter %.o,$$^) \
+		$(GNU_EFI_$(1))/lib/libgnuefi.a
+
+firmware: $$(STATES_$(1):%=$(BUILD)/$(1)/firmware/%.efi) $(BUILD)/$(1)/firmware/ramdisk.efi
 
 $(BUILD)/$(1)/%.efi: $(BUILD)/$(1)/%.elf
 	$$(call say,OBJCOPY,$$@)
