@@ -156,18 +156,20 @@ $(BUILD)/$(1)/firmware/%.elf: $(BUILD)/$(1)/tests/firmware/$(1)/%.c.o $$(STATE_C
 	$(Q)$(CROSS_$(1))ld $(LDFLAGS) $(LDFLAGS_$(1)) -T linker/image_$(1).ld -o $$@ $$(CRT0_$(1)) $$(filter %.o,$$^) \
 		$(GNU_EFI_$(1))/lib/libgnuefi.a
 
-# And one that is no state, but where the firmware finds a disk without timing (run-qemu.sh --ramdisk).
+# And a driver (subsystem 11) for a disk without timing: run-qemu.sh --ramdisk.
+$(BUILD)/$(1)/firmware/ramdisk.efi: PE_x86_64 := $(subst subsystem=10,subsystem=11,$(PE_x86_64))
+$(BUILD)/$(1)/firmware/ramdisk.elf: LDFLAGS_aarch64 := --defsym=EFI_SUBSYSTEM=0xb
 $(BUILD)/$(1)/firmware/ramdisk.elf: $(BUILD)/$(1)/tests/firmware/ramdisk.c.o linker/image_$(1).ld | $$(CRT0_$(1))
 	@mkdir -p $$(@D)
 	$$(call say,LD,$$@)
-	$(Q)$(CROSS_$(1))ld $(LDFLAGS) $(LDFLAGS_$(1)) -T linker/image_$(1).ld -o $$@ $$(CRT0_$(1)) $$(filter %.o,$$^) \
+	$(Q)$(CROSS_$(1))ld $(LDFLAGS) $$(LDFLAGS_$(1)) -T linker/image_$(1).ld -o $$@ $$(CRT0_$(1)) $$(filter %.o,$$^) \
 		$(GNU_EFI_$(1))/lib/libgnuefi.a
 
 firmware: $$(STATES_$(1):%=$(BUILD)/$(1)/firmware/%.efi) $(BUILD)/$(1)/firmware/ramdisk.efi
 
 $(BUILD)/$(1)/%.efi: $(BUILD)/$(1)/%.elf
 	$$(call say,OBJCOPY,$$@)
-	$(Q)$(CROSS_$(1))objcopy $(PE_$(1)) $$< $$@
+	$(Q)$(CROSS_$(1))objcopy $$(PE_$(1)) $$< $$@
 
 $(BUILD)/caisson-$(1).img: $(BUILD)/$(1)/caisson.efi tools/mkimage.sh
 	$$(call say,MKIMAGE,$$@)
