@@ -6,7 +6,8 @@
  *
  *   -plugin count_plugin.so,out=FILE,kernel=HEX
  *
- * HEX: an instruction that the kernel alone has, near its first one. FILE gets a line "mark NAME COUNT" each time one is passed.
+ * HEX: an instruction that the kernel alone has, near its first one. FILE gets a line "mark NAME COUNT" each time one
+ * is passed.
  */
 
 #include <stdbool.h>
@@ -81,7 +82,8 @@ static void translated(plugin_id id, struct qemu_plugin_tb *tb)
 		if (!kernel_begun && is_kernel(insn))
 			qemu_plugin_register_vcpu_insn_exec_cb(insn, begin_kernel, NO_REGISTERS, NULL);
 		if (number >= 0)
-			qemu_plugin_register_vcpu_insn_exec_cb(insn, pass_mark, NO_REGISTERS, (void *)(uintptr_t)number);
+			qemu_plugin_register_vcpu_insn_exec_cb(insn, pass_mark, NO_REGISTERS,
+			                                       (void *)(uintptr_t)number);
 	}
 }
 

@@ -27,7 +27,8 @@ struct gpt_header {
 
 /* UEFI 2.10, 13.17.1, and the GUID of a raw disk, 10.3.5.9. */
 struct ram_disk_protocol {
-	EFI_STATUS(EFIAPI *make)(UINT64 at, UINT64 bytes, EFI_GUID *type, EFI_DEVICE_PATH *parent, EFI_DEVICE_PATH **path);
+	EFI_STATUS(EFIAPI *make)
+	(UINT64 at, UINT64 bytes, EFI_GUID *type, EFI_DEVICE_PATH *parent, EFI_DEVICE_PATH **path);
 	EFI_STATUS(EFIAPI *unmake)(EFI_DEVICE_PATH *path);
 };
 static EFI_GUID ram_disk_guid = {0xab38a0df, 0x6873, 0x44a9, {0x87, 0xe6, 0xd4, 0xeb, 0x56, 0x14, 0x84, 0x49}};

@@ -34,7 +34,7 @@
 #define ROUND_TRIPS 100000
 #define READS       2000
 #define DISK_PAGES  256
-#define PINGS       1000
+#define PINGS       200
 #define BUSYBOX     "/bin/busybox"
 #define DATA        "/tmp/data"
 #define WARM_UP     8 /* rounds before the first that counts */
