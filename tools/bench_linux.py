@@ -21,7 +21,7 @@ from typing import Callable
 from bench import BUILD, TOP, BenchError, write_json
 from rig_emulators import Options, bare_linux
 
-TIMEOUT = 900
+TIMEOUT = 3600
 WORKERS = 2
 MEMORY = 512  # MiB, of the bare machine and of the guest
 PLUGIN = BUILD / "host/count_plugin.so"
@@ -82,6 +82,7 @@ class Isa:
     rig: str
     debian: str
     console: str
+    seconds: int  # of the guest's CPU time, after which it must hang
 
     def landmark(self, kernel: bytes) -> bytes:
         """An instruction near the kernel's first that it has once, and passes both bare and as a guest."""
@@ -95,8 +96,8 @@ class Isa:
 
 
 ISAS = {
-    "x86": Isa("x86", "x86_64", "svm", "amd64", "ttyS0"),
-    "arm64": Isa("arm64", "aarch64", "el2", "arm64", "ttyAMA0"),
+    "x86": Isa("x86", "x86_64", "svm", "amd64", "ttyS0", 1500),
+    "arm64": Isa("arm64", "aarch64", "el2", "arm64", "ttyAMA0", 60),
 }
 
 
@@ -162,8 +163,9 @@ class Bench:
         return f"{PLUGIN},out={counts},kernel={self.landmark}", counts
 
     def section(self, name: str, words: str, *keys: str, memory: int = MEMORY) -> str:
-        paths = ["kernel = \\vmlinuz", "initrd = \\initrd"]
-        return "\n".join([f"[vm {name}]", *paths, f"memory = {memory}M", f"cmdline = {self.words(words)}", *keys, ""])
+        lines = [f"[vm {name}]", "kernel = \\vmlinuz", "initrd = \\initrd", f"memory = {memory}M"]
+        lines += [f"cmdline = {self.words(words)}", f"cpu-time = {self.isa.seconds}s"]
+        return "\n".join([*lines, *keys, ""])
 
 
 def call(command: "list[str | Path]") -> str:
