@@ -16,7 +16,8 @@ MAKEFLAGS += --no-builtin-rules --no-builtin-variables
 .SUFFIXES:
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: all usb run test bench coverage-mm lib demo bench-mm lint check-layers host-tests host-test-programs fuzz-programs race-programs firmware guests deps clean help FORCE
+.PHONY: all usb run test bench coverage-mm lib demo bench-linux bench-mm lint check-layers host-tests host-test-programs \
+	fuzz-programs race-programs firmware guests deps clean help FORCE
 
 all: $(ISAS:%=$(BUILD)/%/caisson.efi) usb ## both EFI files and both disk images (the default); DEBUG=1 for debug builds
 
@@ -85,7 +86,7 @@ $(BUILD)/$(1)/%.S.o: %.S $(BUILD)/$(1)/flags
 # Only this floor knows the firmware: its headers, its character and its calling convention.
 $(BUILD)/$(1)/boot/%.c.o $(BUILD)/$(1)/tests/firmware/%.c.o: CFLAGS_$(1) += -fshort-wchar $(BOOT_$(1)) \
 	-isystem $(GNU_EFI_$(1))/include/efi -isystem $(GNU_EFI_$(1))/include/efi/$(EFI_ARCH_$(1))
-$$(patsubst %,$(BUILD)/$(1)/%.o,$$(wildcard boot/*.c) tests/firmware/start.c): | $$(CRT0_$(1))
+$$(patsubst %,$(BUILD)/$(1)/%.o,$$(wildcard boot/*.c tests/firmware/*.c)): | $$(CRT0_$(1))
 
 $(BUILD)/$(1)/guests/%.c.o: CFLAGS_$(1) = $$(GUEST_CFLAGS_$(1))
 $(BUILD)/$(1)/guests/%.S.o: ASFLAGS := -g -Iguests -Iguests/$(1)
@@ -156,11 +157,20 @@ $(BUILD)/$(1)/firmware/%.elf: $(BUILD)/$(1)/tests/firmware/$(1)/%.c.o $$(STATE_C
 	$(Q)$(CROSS_$(1))ld $(LDFLAGS) $(LDFLAGS_$(1)) -T linker/image_$(1).ld -o $$@ $$(CRT0_$(1)) $$(filter %.o,$$^) \
 		$(GNU_EFI_$(1))/lib/libgnuefi.a
 
-firmware: $$(STATES_$(1):%=$(BUILD)/$(1)/firmware/%.efi)
+# And a driver (subsystem 11) for a disk without timing: run-qemu.sh --ramdisk.
+$(BUILD)/$(1)/firmware/ramdisk.efi: PE_x86_64 := $(subst subsystem=10,subsystem=11,$(PE_x86_64))
+$(BUILD)/$(1)/firmware/ramdisk.elf: LDFLAGS_aarch64 := --defsym=EFI_SUBSYSTEM=0xb
+$(BUILD)/$(1)/firmware/ramdisk.elf: $(BUILD)/$(1)/tests/firmware/ramdisk.c.o linker/image_$(1).ld | $$(CRT0_$(1))
+	@mkdir -p $$(@D)
+	$$(call say,LD,$$@)
+	$(Q)$(CROSS_$(1))ld $(LDFLAGS) $$(LDFLAGS_$(1)) -T linker/image_$(1).ld -o $$@ $$(CRT0_$(1)) $$(filter %.o,$$^) \
+		$(GNU_EFI_$(1))/lib/libgnuefi.a
+
+firmware: $$(STATES_$(1):%=$(BUILD)/$(1)/firmware/%.efi) $(BUILD)/$(1)/firmware/ramdisk.efi
 
 $(BUILD)/$(1)/%.efi: $(BUILD)/$(1)/%.elf
 	$$(call say,OBJCOPY,$$@)
-	$(Q)$(CROSS_$(1))objcopy $(PE_$(1)) $$< $$@
+	$(Q)$(CROSS_$(1))objcopy $$(PE_$(1)) $$< $$@
 
 $(BUILD)/caisson-$(1).img: $(BUILD)/$(1)/caisson.efi tools/mkimage.sh
 	$$(call say,MKIMAGE,$$@)
@@ -280,6 +290,19 @@ $(BUILD)/host/mm_bench: tests/bench/mm_bench.c $(MM_BENCH)
 	$(call say,HOSTLD,$@)
 	$(Q)gcc -std=gnu11 -O2 -g $(WARNINGS) -I. -no-pie -fno-pie -o $@ $^
 
+# What Linux costs as a guest, counted by tools/bench_linux.py: a plugin of QEMU's, and a program for that Linux.
+LINUX_FLAGS := -std=gnu11 -O2 $(WARNINGS) -I.
+LINUX_BENCH := $(BUILD)/host/count_plugin.so $(ISAS:%=$(BUILD)/linux/%/work)
+$(BUILD)/host/count_plugin.so: tests/bench/count_plugin.c tests/linux/mark.h
+	@mkdir -p $(@D)
+	$(call say,HOSTLD,$@)
+	$(Q)gcc $(LINUX_FLAGS) -fPIC -shared -fvisibility=hidden -o $@ $<
+
+$(BUILD)/linux/%/work: tests/linux/work.c tests/linux/mark.h
+	@mkdir -p $(@D)
+	$(call say,CC,$@)
+	$(Q)$(CC_$*) $(LINUX_FLAGS) -static -o $@ $<
+
 # ---- mm/ by itself ----
 #
 # For any program of this machine: no sanitizers, no kernel's flags. What it takes from a C library is memcpy, memset
@@ -319,12 +342,16 @@ run: deps ## boot the demo on the best rig of this machine; RIG=vmx|svm|svm-boch
 	@./run-qemu.sh $(if $(RIG),--rig $(RIG))
 
 test: deps ## everything on all rigs; T=PATTERN runs some
-	@$(MAKE) --no-print-directory QUIET=1 -j$(JOBS) all host-test-programs fuzz-programs race-programs firmware $(BUILD)/host/mm_bench
+	@$(MAKE) --no-print-directory QUIET=1 -j$(JOBS) all host-test-programs fuzz-programs race-programs firmware $(BUILD)/host/mm_bench $(LINUX_BENCH)
 	@tests/run.py $(if $(T),'$(T)')
 
-bench: deps ## instruction counts on the rigs: a table and build/bench.json
+bench: deps ## instruction counts on the rigs: a table and build/bench.json; see also bench-linux and bench-mm
 	@$(MAKE) --no-print-directory QUIET=1 -j$(JOBS) all
 	@tools/bench.py
+
+bench-linux: deps ## what Debian's kernel costs as a guest, beside the same one bare: a table and build/bench.json
+	@$(MAKE) --no-print-directory QUIET=1 -j$(JOBS) all firmware $(LINUX_BENCH)
+	@tools/bench_linux.py
 
 bench-mm: deps ## what mm/ costs in instructions, beside its model: a table and build/bench.json
 	@$(MAKE) --no-print-directory QUIET=1 -j$(JOBS) $(BUILD)/host/mm_bench
@@ -367,7 +394,7 @@ lint-tidy-boot:
 
 lint-cppcheck-x86_64:
 	@$(CPPCHECK) -j$(JOBS) -D__x86_64__ -Iarch/x86_64 $(filter %.c,$(SOURCES_x86_64)) \
-		$(wildcard tests/host/*.c tests/bench/*.c tests/firmware/*.c tests/firmware/x86_64/*.c)
+		$(wildcard tests/host/*.c tests/bench/*.c tests/linux/*.c tests/firmware/*.c tests/firmware/x86_64/*.c)
 
 lint-cppcheck-aarch64:
 	@$(CPPCHECK) -j$(JOBS) -D__aarch64__ -Iarch/aarch64 $(TIDY_aarch64)

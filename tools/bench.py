@@ -7,6 +7,7 @@ exactly. Prints a table beside the limits and, for all rigs, writes build/bench.
 number is missing, or if one is above its limit.
 """
 
+import fcntl
 import json
 import re
 import subprocess
@@ -158,6 +159,13 @@ def table(results: dict[str, Numbers]) -> str:
 def write_json(rows: "list[tuple[str, str, str, int | float]]") -> Path:
     """Rig, name, unit, value: put into build/bench.json, where they replace those of the same rig and name."""
     path = BUILD / "bench.json"
+    with open(BUILD / "bench.lock", "wb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        replace_rows(path, rows)
+    return path
+
+
+def replace_rows(path: Path, rows: "list[tuple[str, str, str, int | float]]") -> None:
     kept = json.loads(path.read_text()) if path.exists() else []
     all_rows = {(row["rig"], row["name"]): row for row in kept}
     for rig, name, unit, value in rows:
@@ -165,7 +173,6 @@ def write_json(rows: "list[tuple[str, str, str, int | float]]") -> Path:
     written = path.with_suffix(".new")
     written.write_text("[\n" + ",\n".join("  " + json.dumps(row) for row in all_rows.values()) + "\n]\n")
     written.replace(path)
-    return path
 
 
 def rows_of(results: dict[str, Numbers]) -> "list[tuple[str, str, str, int | float]]":

@@ -86,9 +86,11 @@ def parse(arguments: list[str]) -> tuple[Options, bool]:
     add("--log", type=Path, metavar="FILE", help="write the serial log to FILE too")
     add("--timeout", type=float, metavar="S", help="end the run after S seconds, exit status 124")
     add("--icount", action="store_true", help="count instructions instead of time: every run is the same")
+    add("--plugin", metavar="SPEC", help="a plugin of QEMU's TCG and its options, as QEMU takes them")
     add("--gdb", action="store_true", help="wait for a debugger on port 1234 before the first instruction (QEMU)")
     add("--screen", action="store_true", help="show the machine's screen, in a window or by VNC")
     add("--usb", action="store_true", help="the image is a USB stick, not a disk (QEMU)")
+    add("--ramdisk", action="store_true", help="the image is a RAM disk, whose timing can be counted (QEMU)")
     add("--direct", action="store_true", help="no disk, whose timing nobody can count: the EFI file itself (QEMU)")
     add("--gic", type=int, choices=(2, 3), help="version of the interrupt controller (3; el2 only)")
     add("--acpi-off", action="store_true", help="the firmware gives a device tree instead of ACPI (el2 only)")
@@ -112,9 +114,11 @@ def parse(arguments: list[str]) -> tuple[Options, bool]:
         log=given.log,
         timeout=given.timeout,
         icount=given.icount,
+        plugin=given.plugin,
         gdb=given.gdb,
         screen=given.screen,
         usb=given.usb,
+        ramdisk=given.ramdisk,
         direct=given.direct,
         gic=given.gic or 3,
         acpi=not given.acpi_off,

@@ -21,6 +21,8 @@ AAVMF = "/usr/share/qemu-efi-aarch64/QEMU_EFI.fd"
 BOCHS_VGA_BIOS = "/usr/share/bochs/VGABIOS-lgpl-latest"
 BOCHS_PLUGIN = "/usr/lib/x86_64-linux-gnu/bochs/plugins/libbx_rfb_gui.so"
 
+BUILD = Path(__file__).resolve().parent.parent / "build"
+
 GDB_ADDRESS = "tcp:127.0.0.1:1234"
 
 # Program or file -> Debian package.
@@ -56,9 +58,11 @@ class Options:
     log: "Path | None" = None
     timeout: "float | None" = None
     icount: bool = False
+    plugin: "str | None" = None
     gdb: bool = False
     screen: bool = False
     usb: bool = False
+    ramdisk: bool = False
     direct: bool = False
     gic: int = 3
     acpi: bool = True
@@ -123,9 +127,16 @@ def choose_rig() -> tuple[str, str]:
 
 _SAME_EVERY_TIME = ("-rtc", "base=2024-01-01,clock=vm", "-seed", "1")
 
+RAMDISK_AT = {"x86_64": 0x20000000, "aarch64": 0x60000000}  # DISK_AT in tests/firmware/ramdisk.c
+
+
 def _disk(options: Options, image: Path, device: str) -> list[str]:
     if options.direct:
         return ["-kernel", str(image)]
+    if options.ramdisk:
+        isa = RIGS[options.rig].isa
+        where = f"loader,file={image},addr={RAMDISK_AT[isa]:#x},force-raw=on"
+        return ["-kernel", str(BUILD / isa / "firmware/ramdisk.efi"), "-device", where]
     drive = ["-drive", f"format=raw,file={image},if=none,id=disk"]
     if options.usb:
         return [*drive, "-device", "qemu-xhci", "-device", "usb-storage,drive=disk"]
@@ -153,17 +164,43 @@ def _debugger(options: Options, notes: list[str], isa: str) -> list[str]:
     return ["-gdb", GDB_ADDRESS, "-S"]
 
 
-def _qemu_x86(options: Options, image: Path, directory: Path, kvm: bool) -> Launch:
-    notes: list[str] = []
-    variables = directory / "OVMF_VARS.fd"
-    shutil.copyfile(OVMF_VARS, variables)
+def _x86_machine(options: Options, kvm: bool = False) -> list[str]:
     argv = ["qemu-system-x86_64", "-M", "pc" if options.icount else "q35"]
     argv += ["-accel", "kvm" if kvm else "tcg", "-cpu", options.cpu or ("host" if kvm else "max")]
     if options.icount:
         argv += ["-icount", "shift=6,sleep=off", *_SAME_EVERY_TIME]
-    argv += ["-smp", str(options.cpus), "-m", f"{options.memory}M", "-nodefaults", "-no-reboot"]
+    return [*argv, *_common(options)]
+
+
+def _arm_machine(options: Options) -> list[str]:
+    machine = f"virt,virtualization={'on' if options.el2 else 'off'},gic-version={options.gic}"
+    machine += "" if options.acpi else ",acpi=off"
+    cpu = (options.cpu or "max") + (",cntfrq=1000000000" if options.icount else "")
+    argv = ["qemu-system-aarch64", "-M", machine, "-accel", "tcg", "-cpu", cpu]
+    if options.icount:
+        argv += ["-icount", "shift=0,sleep=off", *_SAME_EVERY_TIME]
+    return [*argv, *_common(options)]
+
+
+def _common(options: Options) -> list[str]:
+    argv = ["-smp", str(options.cpus), "-m", f"{options.memory}M", "-nodefaults", "-no-reboot", "-net", "none"]
+    return argv + (["-plugin", options.plugin] if options.plugin else [])
+
+
+def bare_linux(options: Options, kernel: Path, initrd: Path, cmdline: str, serial: Path) -> list[str]:
+    """A kernel without us, on the machine that the rig is, its console in a file. For comparison."""
+    machine = {"svm": _x86_machine, "el2": _arm_machine}[options.rig](options)
+    loaded = ["-kernel", str(kernel), "-initrd", str(initrd), "-append", cmdline]
+    return [*machine, "-display", "none", "-serial", f"file:{serial}", *loaded]
+
+
+def _qemu_x86(options: Options, image: Path, directory: Path, kvm: bool) -> Launch:
+    notes: list[str] = []
+    variables = directory / "OVMF_VARS.fd"
+    shutil.copyfile(OVMF_VARS, variables)
+    argv = _x86_machine(options, kvm)
     argv += _display(options, notes) + (["-vga", "std"] if options.screen else [])
-    argv += ["-serial", "stdio", "-net", "none"]
+    argv += ["-serial", "stdio"]
     argv += ["-drive", f"if=pflash,format=raw,readonly=on,file={OVMF_CODE}"]
     argv += ["-drive", f"if=pflash,format=raw,file={variables}"]
     argv += _disk(options, image, "virtio-blk-pci") + _debugger(options, notes, "x86_64")
@@ -183,17 +220,11 @@ def _kvm(options: Options, image: Path, directory: Path) -> Launch:
 def _el2(options: Options, image: Path, directory: Path) -> Launch:
     del directory
     notes: list[str] = []
-    machine = f"virt,virtualization={'on' if options.el2 else 'off'},gic-version={options.gic}"
-    machine += "" if options.acpi else ",acpi=off"
-    cpu = (options.cpu or "max") + (",cntfrq=1000000000" if options.icount else "")
-    argv = ["qemu-system-aarch64", "-M", machine, "-accel", "tcg", "-cpu", cpu]
-    if options.icount:
-        argv += ["-icount", "shift=0,sleep=off", *_SAME_EVERY_TIME]
-    argv += ["-smp", str(options.cpus), "-m", f"{options.memory}M", "-nodefaults", "-no-reboot"]
+    argv = _arm_machine(options)
     argv += _display(options, notes)
     if options.screen:
         argv += ["-device", "ramfb"]
-    argv += ["-serial", "stdio", "-net", "none", "-bios", AAVMF, "-boot", "menu=on,splash-time=0"]
+    argv += ["-serial", "stdio", "-bios", AAVMF, "-boot", "menu=on,splash-time=0"]
     argv += _disk(options, image, "virtio-blk-device") + _debugger(options, notes, "aarch64")
     return Launch(argv, notes=notes)
 
@@ -280,19 +311,19 @@ def _kvm_nested(options: Options, image: Path, directory: Path) -> Launch:
 _QEMU_X86 = ("mcopy", "qemu-system-x86_64", OVMF_CODE, OVMF_VARS)
 _BOCHS = ("mcopy", "bochs", BOCHS_PLUGIN, OVMF_WHOLE, BOCHS_VGA_BIOS)
 _X86_REFUSES = ("gic", "acpi_off", "no_el2")
-_BOCHS_REFUSES = (*_X86_REFUSES, "gdb", "usb", "direct")
+_BOCHS_REFUSES = (*_X86_REFUSES, "gdb", "plugin", "usb", "ramdisk", "direct")
 
 RIGS = {
     "vmx": Rig("x86_64", "Intel VMX and EPT, emulated by Bochs", _BOCHS, _vmx, _BOCHS_REFUSES),
     "svm": Rig("x86_64", "AMD SVM and NPT, emulated by QEMU TCG", _QEMU_X86, _svm, _X86_REFUSES),
     "svm-bochs": Rig("x86_64", "AMD SVM and NPT, emulated by Bochs", _BOCHS, _svm_bochs, _BOCHS_REFUSES),
     "el2": Rig("aarch64", "Arm EL2, emulated by QEMU TCG", ("mcopy", "qemu-system-aarch64", AAVMF), _el2),
-    "kvm": Rig("x86_64", "this machine's own, nested in KVM", _QEMU_X86, _kvm, (*_X86_REFUSES, "icount")),
+    "kvm": Rig("x86_64", "this machine's own, nested in KVM", _QEMU_X86, _kvm, (*_X86_REFUSES, "icount", "plugin")),
     "kvm-nested": Rig(
         "x86_64",
         "AMD SVM as a real KVM nests it, inside QEMU TCG",
         _QEMU_X86,
         _kvm_nested,
-        (*_X86_REFUSES, "usb", "direct", "screen", "gdb", "cpu"),
+        (*_X86_REFUSES, "usb", "ramdisk", "direct", "screen", "gdb", "plugin", "cpu"),
     ),
 }
