@@ -22,12 +22,16 @@
 struct x86_features x86_features = {.svm = true, .rdtscp = true, .xcr0_mask = 0x2e7};
 static uint64_t registers[X86_SPEC_CTRL + 1];
 static uint32_t svm_features = UINT32_MAX; /* CPUID 0x8000000a, EDX */
+static uint32_t structured = UINT32_MAX;   /* CPUID 7, EDX */
+static uint32_t amd_features = UINT32_MAX; /* CPUID 0x80000008, EBX */
 
 struct cpuid_result x86_cpuid_leaf(uint32_t leaf, uint32_t subleaf)
 {
 	(void)subleaf;
-	return (struct cpuid_result){UINT32_MAX, UINT32_MAX, UINT32_MAX,
-	                             leaf == 0x8000000a ? svm_features : UINT32_MAX};
+	return (struct cpuid_result){UINT32_MAX, leaf == 0x80000008 ? amd_features : UINT32_MAX, UINT32_MAX,
+	                             leaf == 0x8000000a ? svm_features
+	                             : leaf == 7        ? structured
+	                                                : UINT32_MAX};
 }
 
 bool rdmsr_safe(uint32_t msr, uint64_t *value)
@@ -125,6 +129,7 @@ static int set_up(void **state)
 	memset(memory, 0, sizeof(memory));
 	armed = 0;
 	read_only = false;
+	structured = amd_features = UINT32_MAX;
 	vcpu.eoi = (struct kvm_eoi){0};
 	vcpu.lapic.registers = apic_page;
 	lapic_reset(&vcpu);
@@ -263,11 +268,17 @@ static void each_vendor_has_its_own_msrs(void **state)
 {
 	(void)state;
 	uint64_t value;
-	assert_true(x86_msr_read(&vcpu, 0xc0010015, &value)); /* HWCR */
-	assert_false(x86_msr_read(&vcpu, 0x1a0, &value));     /* IA32_MISC_ENABLE */
+	assert_true(x86_msr_read(&vcpu, 0xc0010015, &value));                  /* HWCR */
+	assert_false(x86_msr_read(&vcpu, 0x1a0, &value));                      /* IA32_MISC_ENABLE */
+	for (uint32_t counter = 0xc0010000; counter < 0xc0010008; counter++) { /* PERF_CTL0 to 3, PERF_CTR0 to 3 */
+		assert_true(x86_msr_write(&vcpu, counter, UINT64_MAX));
+		assert_true(x86_msr_read(&vcpu, counter, &value) && value == 0);
+	}
+	assert_false(x86_msr_write(&vcpu, 0xc0010008, 0));
 	x86_features.svm = false;
 	x86_cpuid_init();
 	assert_false(x86_msr_read(&vcpu, 0xc0010015, &value));
+	assert_false(x86_msr_write(&vcpu, 0xc0010004, 0));
 	assert_true(x86_msr_read(&vcpu, 0x1a0, &value));
 	x86_features.svm = true;
 }
@@ -309,8 +320,34 @@ static void spec_ctrl_is_there_where_it_can_be_kept_apart(void **state)
 	assert_true(x86_msr_write(&vcpu, MSR_IA32_SPEC_CTRL, 7));
 	assert_true(x86_msr_read(&vcpu, MSR_IA32_SPEC_CTRL, &value) && value == 7);
 	assert_false(x86_msr_write(&vcpu, MSR_IA32_SPEC_CTRL, 8));
+	structured = UINT32_MAX & ~BIT(26); /* SSBD without IBRS: the bits are there each by itself */
+	x86_cpuid_init();
+	assert_true(x86_msr_write(&vcpu, MSR_IA32_SPEC_CTRL, 4));
+	assert_false(x86_msr_write(&vcpu, MSR_IA32_SPEC_CTRL, 1));
 	x86_features.svm = true;
 	svm_features = UINT32_MAX;
+}
+
+static void another_vm_finds_nothing_of_the_branches_before(void **state)
+{
+	(void)state;
+	struct x86_cpu cpu = {0};
+	const struct arch_vm one = {.number = 1}, two = {.number = 2};
+	assert_true(x86_branches_foreign(&cpu, &one)); /* the firmware's */
+	assert_false(x86_branches_foreign(&cpu, &one));
+	assert_true(x86_branches_foreign(&cpu, &two));
+	assert_true(x86_branches_foreign(&cpu, &one));
+	/* Where a CPU has no such command, there is none to give. */
+	amd_features = UINT32_MAX & ~BIT(12);
+	x86_cpuid_init();
+	assert_false(x86_branches_foreign(&cpu, &two));
+	x86_features.svm = false;
+	x86_cpuid_init();
+	assert_true(x86_branches_foreign(&cpu, &one));
+	structured = UINT32_MAX & ~BIT(26);
+	x86_cpuid_init();
+	assert_false(x86_branches_foreign(&cpu, &two));
+	x86_features.svm = true;
 }
 
 static void what_the_cpu_is_immune_to_may_be_read(void **state)
@@ -567,6 +604,7 @@ int main(void)
 		cmocka_unit_test_setup(unknown_msrs_are_refused, set_up),
 		cmocka_unit_test_setup(each_vendor_has_its_own_msrs, set_up),
 		cmocka_unit_test_setup(spec_ctrl_is_there_where_it_can_be_kept_apart, set_up),
+		cmocka_unit_test_setup(another_vm_finds_nothing_of_the_branches_before, set_up),
 		cmocka_unit_test_setup(what_the_cpu_is_immune_to_may_be_read, set_up),
 		cmocka_unit_test_setup(efer_takes_no_reserved_bit_and_never_svme, set_up),
 		cmocka_unit_test_setup(long_mode_cannot_be_switched_under_paging, set_up),
