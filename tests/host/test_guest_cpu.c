@@ -175,6 +175,15 @@ static void machine_checks_are_there_and_have_no_bank(void **state)
 	assert_int_equal(ask(1, 0).edx & (BIT(7) | BIT(14)), BIT(7) | BIT(14)); /* MCE, MCA */
 	assert_true(x86_msr_read(&vcpu, MSR_IA32_MCG_CAP, &value));
 	assert_int_equal(value, 0);
+	assert_true(x86_msr_read(&vcpu, MSR_IA32_MCG_STATUS, &value) && value == 0);
+	assert_true(x86_msr_write(&vcpu, MSR_IA32_MCG_STATUS, 0));
+	assert_false(x86_msr_write(&vcpu, MSR_IA32_MCG_STATUS, 1));
+	/* By that value there is no MCG_CTL, no bank of Intel's or AMD's, and nobody to interrupt at a threshold. */
+	static const uint32_t none[] = {0x17b, 0x280, 0x400, 0x401, 0x402, 0x403, 0x4d0, 0xc0002000, 0xc0000408};
+	for (unsigned i = 0; i < ARRAY_SIZE(none); i++) {
+		assert_false(x86_msr_read(&vcpu, none[i], &value));
+		assert_false(x86_msr_write(&vcpu, none[i], 0));
+	}
 }
 
 static void counters_power_and_sleep_are_hidden(void **state)
