@@ -29,6 +29,7 @@ struct arch_vm {
 	struct arch_vcpu *first_vcpu; /* the list of those that exist, by arch_vcpu.next */
 	/* VPID (VMX) or ASID (SVM), unique among the VMs that live; never 0. */
 	uint16_t tag;
+	uint64_t number;      /* no other VM has had it, or will */
 	hpa_t msr_bitmap;     /* SVM MSRPM: 8 KiB; VMX has one for each vCPU */
 	hpa_t io_bitmap;      /* SVM IOPM: 12 KiB; unused by VMX (unconditional I/O exiting) */
 	uint64_t nested_root; /* EPTP or nCR3 */

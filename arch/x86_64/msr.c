@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The MSRs that a guest has: one table of those that exit, sorted by number, and a list of those that it reaches
- * without an exit because the hardware or fpu.c keeps them apart. All others are #GP, as on a CPU without them.
+ * The MSRs that a guest has: one table of those that exit, and a list of those that it reaches without an exit
+ * because the hardware or fpu.c keeps them apart. All others are #GP, as on a CPU without them.
  * Called on MSR exits. SDM vol. 4; APM vol. 2 appendix A.
  */
 #include "cpu.h"
@@ -19,6 +19,8 @@
 #define MSR_IA32_SYSENTER_EIP    0x176
 #define MSR_IA32_MISC_ENABLE     0x1a0
 #define MSR_IA32_DEBUGCTL        0x1d9
+#define MSR_K7_EVNTSEL0          0xc0010000
+#define MSR_K7_PERFCTR0          0xc0010004
 #define MSR_AMD_HWCR             0xc0010015
 #define MSR_AMD_NB_CFG           0xc001001f
 #define MSR_AMD_PATCH_LOADER     0xc0010020
@@ -45,7 +47,6 @@
 #define CPUID_EXTENDED_EDX_FFXSR BIT(25)
 /* Speculation. What guests may know of the CPU: what it is immune to, or not (RSBA), and what its microcode does about
  * it. Not what is switched by MSRs that they do not have, and not what helps a nested hypervisor. */
-#define MSR_IA32_PRED_CMD          0x49
 #define MSR_IA32_ARCH_CAPABILITIES 0x10a
 #define MSR_IA32_FLUSH_CMD         0x10b
 #define ARCH_CAPABILITIES_SHOWN                                                                                        \
@@ -79,6 +80,7 @@ static struct {
 	uint64_t efer_allowed;
 	uint64_t arch_capabilities;
 	uint64_t spec_ctrl_allowed; /* of the bits that a CPU may have */
+	bool barrier;               /* IBPB: PRED_CMD is there */
 } host;
 
 typedef uint64_t msr_reader(struct arch_vcpu *vcpu);
@@ -199,7 +201,7 @@ static bool write_pat(struct arch_vcpu *vcpu, uint64_t value)
 
 /* ---- the table ---- */
 
-/* Ascending. The TSC can be read without an exit; it cannot be set, as deadlines and the host share it. */
+/* The TSC can be read without an exit; it cannot be set, as deadlines and the host share it. */
 static const struct msr_rule rules[] = {
 	{MSR_IA32_TSC, ON_ALL, read_tsc, 0, drop},
 	{MSR_IA32_PLATFORM_ID, ON_INTEL, NULL, 0, NULL},
@@ -222,6 +224,16 @@ static const struct msr_rule rules[] = {
 	{MSR_KVM_SYSTEM_TIME, ON_ALL, NULL, 0, kvm_system_time_write},
 	{MSR_KVM_PV_EOI, ON_AMD, NULL, 0, kvm_eoi_write},
 	{MSR_EFER, ON_ALL, read_efer, 0, write_efer},
+	/* Every AMD CPU has had these counters since the K7, without a CPUID bit; Xen makes one its NMI watchdog. */
+	/* They count nothing here, and read as zero, by which Linux finds that out. */
+	{MSR_K7_EVNTSEL0, ON_AMD, NULL, 0, drop},
+	{MSR_K7_EVNTSEL0 + 1, ON_AMD, NULL, 0, drop},
+	{MSR_K7_EVNTSEL0 + 2, ON_AMD, NULL, 0, drop},
+	{MSR_K7_EVNTSEL0 + 3, ON_AMD, NULL, 0, drop},
+	{MSR_K7_PERFCTR0, ON_AMD, NULL, 0, drop},
+	{MSR_K7_PERFCTR0 + 1, ON_AMD, NULL, 0, drop},
+	{MSR_K7_PERFCTR0 + 2, ON_AMD, NULL, 0, drop},
+	{MSR_K7_PERFCTR0 + 3, ON_AMD, NULL, 0, drop},
 	/* What kernels read or set by the CPU's family, without asking CPUID. */
 	{MSR_AMD_SYSCFG, ON_AMD, NULL, 0, drop},
 	{MSR_AMD_HWCR, ON_AMD, NULL, HWCR_TSC_FREQ_SEL, drop},
@@ -271,7 +283,7 @@ static bool is_present(enum msr_presence presence)
 	case ON_AMD:
 		return x86_features.svm;
 	case SPEC_CTRL:
-		return structured & CPUID_7_EDX_IBRS;
+		return structured & (CPUID_7_EDX_IBRS | CPUID_7_EDX_STIBP | CPUID_7_EDX_SSBD);
 	case ARCH_CAPABILITIES:
 		return structured & CPUID_7_EDX_CAPS;
 	default:
@@ -350,7 +362,7 @@ void x86_msr_passthrough(void (*allow)(void *context, uint32_t msr, bool read, b
 	/* Commands, which keep nothing. */
 	uint32_t structured = x86_guest_leaf(7, 0).edx;
 	uint32_t amd = x86_guest_leaf(CPUID_AMD_SIZES, 0).ebx;
-	if ((structured & CPUID_7_EDX_IBRS) || (amd & CPUID_AMD_EBX_IBPB)) {
+	if (host.barrier) {
 		allow(context, MSR_IA32_PRED_CMD, false, true);
 	}
 	if (structured & CPUID_7_EDX_FLUSH) {
@@ -360,6 +372,14 @@ void x86_msr_passthrough(void (*allow)(void *context, uint32_t msr, bool read, b
 	if (amd & (CPUID_AMD_EBX_IBRS | CPUID_AMD_EBX_STIBP | CPUID_AMD_EBX_SSBD)) {
 		allow(context, MSR_IA32_SPEC_CTRL, true, true);
 	}
+}
+
+/* Of what the CPU has learned of another VM's branches nothing may steer this one's. */
+bool x86_branches_foreign(struct x86_cpu *cpu, const struct arch_vm *vm)
+{
+	bool foreign = cpu->trained_by != vm->number;
+	cpu->trained_by = vm->number;
+	return foreign && host.barrier;
 }
 
 void x86_msr_init(void)
@@ -375,6 +395,7 @@ void x86_msr_init(void)
 		(void)rdmsr_safe(MSR_IA32_ARCH_CAPABILITIES, &host.arch_capabilities);
 		host.arch_capabilities &= ARCH_CAPABILITIES_SHOWN;
 	}
+	host.barrier = (structured & CPUID_7_EDX_IBRS) || (x86_guest_leaf(CPUID_AMD_SIZES, 0).ebx & CPUID_AMD_EBX_IBPB);
 	host.spec_ctrl_allowed = (structured & CPUID_7_EDX_IBRS ? SPEC_CTRL_IBRS : 0) |
 	                         (structured & CPUID_7_EDX_STIBP ? SPEC_CTRL_STIBP : 0) |
 	                         (structured & CPUID_7_EDX_SSBD ? SPEC_CTRL_SSBD : 0);

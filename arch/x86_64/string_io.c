@@ -192,7 +192,8 @@ static int locate(struct arch_vcpu *vcpu, struct vm_exit *exit, const struct str
 		return X86_RUN_ON;
 	}
 	string->first = (uint8_t)MIN(element.width, FRAME_SIZE - (element.linear & (FRAME_SIZE - 1)));
-	uint64_t linear[2] = {element.linear, element.linear + string->first};
+	uint64_t next = element.linear + string->first;
+	uint64_t linear[2] = {element.linear, mode == X86_CODE_64 ? next : (uint32_t)next};
 	unsigned parts = string->first < element.width ? 2 : 1;
 	for (unsigned i = 0; i < parts; i++) {
 		if (!translate(vcpu, &element, linear[i], &string->gpa[i])) {

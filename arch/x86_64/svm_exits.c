@@ -250,6 +250,7 @@ static int exit_msr(struct arch_vcpu *vcpu, struct vm_exit *exit, struct vmcb *v
 static __attribute__((noinline)) int exit_string_io(struct arch_vcpu *vcpu, struct vm_exit *exit, struct vmcb *vmcb)
 {
 	uint64_t info = vmcb->control.exit_info1;
+	exit->raw = VMEXIT_IOIO; /* the memory may be refused */
 	int kind = x86_string_io(vcpu, exit, IOIO_PORT(info), IOIO_WIDTH(info), !(info & IOIO_IN));
 	return kind == VM_EXIT_FAILED ? code_is_gone(vcpu, exit, vmcb) : kind;
 }

@@ -13,6 +13,8 @@
 #define TAGS_MAX     64 /* VMs that can exist at a time, and one for the host */
 #define LINEAR_BYTES 6  /* of a linear address with 4 levels, all that guests have */
 
+#define PRED_CMD_IBPB BIT(0)
+
 struct mm_hal *x86_hal;
 
 /* ---- tags ---- */
@@ -54,6 +56,7 @@ const char *arch_virtualization(void)
 
 int arch_vm_init(struct arch_vm *vm, struct addr_space *space, unsigned vcpus)
 {
+	static uint64_t last_number;
 	unsigned tags = x86_ops->tag_count ? x86_ops->tag_count() : TAGS_MAX;
 	*vm = (struct arch_vm){
 		.space = space,
@@ -61,6 +64,7 @@ int arch_vm_init(struct arch_vm *vm, struct addr_space *space, unsigned vcpus)
 		.ops = x86_ops,
 		.vcpus = vcpus,
 		.tag = x86_tag_alloc(tags),
+		.number = ++last_number,
 	};
 	if (vm->tag == 0) {
 		return MM_ENOMEM;
@@ -159,6 +163,9 @@ void arch_vcpu_start(struct arch_vcpu *vcpu, const struct arch_entry *entry)
 
 void arch_vcpu_load(struct arch_vcpu *vcpu)
 {
+	if (x86_branches_foreign(this_cpu(), vcpu->vm)) {
+		wrmsr(MSR_IA32_PRED_CMD, PRED_CMD_IBPB);
+	}
 	x86_lazy_load(vcpu);
 	vcpu->vm->ops->load(vcpu);
 	x86_timer_arm(vcpu);

@@ -17,6 +17,7 @@
 #define COUNT       0x380
 #define DIVIDE      0x3e0
 #define SVR_ON      0x1ff
+#define SVR_OFF     0x0ff
 #define SELF        0x44000
 #define SELF_NMI    0x44400
 #define DIVIDE_BY_1 0xb
@@ -161,6 +162,20 @@ static __attribute__((interrupt)) void on_nesting(struct interrupt_frame *frame)
 	apic_write(EOI, 0);
 }
 
+/* The local APIC is off for a moment while this one is in service. */
+static __attribute__((interrupt)) void on_switching(struct interrupt_frame *frame)
+{
+	(void)frame;
+	note(0x54);
+	apic_write(ICR, SELF | 0x31);
+	apic_write(SVR, SVR_OFF);
+	apic_write(SVR, SVR_ON);
+	interrupts_on();
+	interrupts_off();
+	note(0x55);
+	apic_write(EOI, 0);
+}
+
 static __attribute__((interrupt)) void on_uart(struct interrupt_frame *frame)
 {
 	(void)frame;
@@ -246,6 +261,20 @@ static bool higher_ones_nest(void)
 	interrupts_on();
 	interrupts_off();
 	return CAME(0x40, 0x41, 0x31, 0x40, 0x41, 0xe0, 0x40, 0x41);
+}
+
+static bool ends_are_of_what_is_in_service(void)
+{
+	apic_write(EOI, 0); /* of nothing */
+	apic_write(ICR, SELF | 0x54);
+	interrupts_on();
+	interrupts_off();
+	apic_write(EOI, 0);
+	apic_write(ICR, SELF | 0x53);
+	apic_write(ICR, SELF | 0x52);
+	interrupts_on();
+	interrupts_off();
+	return CAME(0x54, 0x55, 0x31, 0x53, 0x52);
 }
 
 static bool the_task_priority_holds_back(void)
@@ -384,6 +413,7 @@ static const struct {
 } checks[] = {
 	{"vectors come by priority", vectors_come_by_priority},
 	{"higher ones nest", higher_ones_nest},
+	{"ends are of what is in service", ends_are_of_what_is_in_service},
 	{"the task priority holds back", the_task_priority_holds_back},
 	{"a halt ends with what came in the shadow of STI", a_halt_ends_with_what_came_in_the_shadow_of_sti},
 	{"timers interrupt", timers_interrupt},
@@ -416,6 +446,7 @@ unsigned interrupt_checks(void)
 	set_gate(0x40, on_nesting);
 	set_gate(0x52, on_0x52);
 	set_gate(0x53, on_0x53);
+	set_gate(0x54, on_switching);
 	set_gate(0x60, on_uart);
 	set_gate(0x70, on_tick);
 	set_gate(0xe0, on_0xe0);

@@ -22,12 +22,16 @@
 struct x86_features x86_features = {.svm = true, .rdtscp = true, .xcr0_mask = 0x2e7};
 static uint64_t registers[X86_SPEC_CTRL + 1];
 static uint32_t svm_features = UINT32_MAX; /* CPUID 0x8000000a, EDX */
+static uint32_t structured = UINT32_MAX;   /* CPUID 7, EDX */
+static uint32_t amd_features = UINT32_MAX; /* CPUID 0x80000008, EBX */
 
 struct cpuid_result x86_cpuid_leaf(uint32_t leaf, uint32_t subleaf)
 {
 	(void)subleaf;
-	return (struct cpuid_result){UINT32_MAX, UINT32_MAX, UINT32_MAX,
-	                             leaf == 0x8000000a ? svm_features : UINT32_MAX};
+	return (struct cpuid_result){UINT32_MAX, leaf == 0x80000008 ? amd_features : UINT32_MAX, UINT32_MAX,
+	                             leaf == 0x8000000a ? svm_features
+	                             : leaf == 7        ? structured
+	                                                : UINT32_MAX};
 }
 
 bool rdmsr_safe(uint32_t msr, uint64_t *value)
@@ -125,6 +129,7 @@ static int set_up(void **state)
 	memset(memory, 0, sizeof(memory));
 	armed = 0;
 	read_only = false;
+	structured = amd_features = UINT32_MAX;
 	vcpu.eoi = (struct kvm_eoi){0};
 	vcpu.lapic.registers = apic_page;
 	lapic_reset(&vcpu);
@@ -170,6 +175,15 @@ static void machine_checks_are_there_and_have_no_bank(void **state)
 	assert_int_equal(ask(1, 0).edx & (BIT(7) | BIT(14)), BIT(7) | BIT(14)); /* MCE, MCA */
 	assert_true(x86_msr_read(&vcpu, MSR_IA32_MCG_CAP, &value));
 	assert_int_equal(value, 0);
+	assert_true(x86_msr_read(&vcpu, MSR_IA32_MCG_STATUS, &value) && value == 0);
+	assert_true(x86_msr_write(&vcpu, MSR_IA32_MCG_STATUS, 0));
+	assert_false(x86_msr_write(&vcpu, MSR_IA32_MCG_STATUS, 1));
+	/* By that value there is no MCG_CTL, no bank of Intel's or AMD's, and nobody to interrupt at a threshold. */
+	static const uint32_t none[] = {0x17b, 0x280, 0x400, 0x401, 0x402, 0x403, 0x4d0, 0xc0002000, 0xc0000408};
+	for (unsigned i = 0; i < ARRAY_SIZE(none); i++) {
+		assert_false(x86_msr_read(&vcpu, none[i], &value));
+		assert_false(x86_msr_write(&vcpu, none[i], 0));
+	}
 }
 
 static void counters_power_and_sleep_are_hidden(void **state)
@@ -263,11 +277,17 @@ static void each_vendor_has_its_own_msrs(void **state)
 {
 	(void)state;
 	uint64_t value;
-	assert_true(x86_msr_read(&vcpu, 0xc0010015, &value)); /* HWCR */
-	assert_false(x86_msr_read(&vcpu, 0x1a0, &value));     /* IA32_MISC_ENABLE */
+	assert_true(x86_msr_read(&vcpu, 0xc0010015, &value));                  /* HWCR */
+	assert_false(x86_msr_read(&vcpu, 0x1a0, &value));                      /* IA32_MISC_ENABLE */
+	for (uint32_t counter = 0xc0010000; counter < 0xc0010008; counter++) { /* PERF_CTL0 to 3, PERF_CTR0 to 3 */
+		assert_true(x86_msr_write(&vcpu, counter, UINT64_MAX));
+		assert_true(x86_msr_read(&vcpu, counter, &value) && value == 0);
+	}
+	assert_false(x86_msr_write(&vcpu, 0xc0010008, 0));
 	x86_features.svm = false;
 	x86_cpuid_init();
 	assert_false(x86_msr_read(&vcpu, 0xc0010015, &value));
+	assert_false(x86_msr_write(&vcpu, 0xc0010004, 0));
 	assert_true(x86_msr_read(&vcpu, 0x1a0, &value));
 	x86_features.svm = true;
 }
@@ -309,8 +329,34 @@ static void spec_ctrl_is_there_where_it_can_be_kept_apart(void **state)
 	assert_true(x86_msr_write(&vcpu, MSR_IA32_SPEC_CTRL, 7));
 	assert_true(x86_msr_read(&vcpu, MSR_IA32_SPEC_CTRL, &value) && value == 7);
 	assert_false(x86_msr_write(&vcpu, MSR_IA32_SPEC_CTRL, 8));
+	structured = UINT32_MAX & ~BIT(26); /* SSBD without IBRS: the bits are there each by itself */
+	x86_cpuid_init();
+	assert_true(x86_msr_write(&vcpu, MSR_IA32_SPEC_CTRL, 4));
+	assert_false(x86_msr_write(&vcpu, MSR_IA32_SPEC_CTRL, 1));
 	x86_features.svm = true;
 	svm_features = UINT32_MAX;
+}
+
+static void another_vm_finds_nothing_of_the_branches_before(void **state)
+{
+	(void)state;
+	struct x86_cpu cpu = {0};
+	const struct arch_vm one = {.number = 1}, two = {.number = 2};
+	assert_true(x86_branches_foreign(&cpu, &one)); /* the firmware's */
+	assert_false(x86_branches_foreign(&cpu, &one));
+	assert_true(x86_branches_foreign(&cpu, &two));
+	assert_true(x86_branches_foreign(&cpu, &one));
+	/* Where a CPU has no such command, there is none to give. */
+	amd_features = UINT32_MAX & ~BIT(12);
+	x86_cpuid_init();
+	assert_false(x86_branches_foreign(&cpu, &two));
+	x86_features.svm = false;
+	x86_cpuid_init();
+	assert_true(x86_branches_foreign(&cpu, &one));
+	structured = UINT32_MAX & ~BIT(26);
+	x86_cpuid_init();
+	assert_false(x86_branches_foreign(&cpu, &two));
+	x86_features.svm = true;
 }
 
 static void what_the_cpu_is_immune_to_may_be_read(void **state)
@@ -567,6 +613,7 @@ int main(void)
 		cmocka_unit_test_setup(unknown_msrs_are_refused, set_up),
 		cmocka_unit_test_setup(each_vendor_has_its_own_msrs, set_up),
 		cmocka_unit_test_setup(spec_ctrl_is_there_where_it_can_be_kept_apart, set_up),
+		cmocka_unit_test_setup(another_vm_finds_nothing_of_the_branches_before, set_up),
 		cmocka_unit_test_setup(what_the_cpu_is_immune_to_may_be_read, set_up),
 		cmocka_unit_test_setup(efer_takes_no_reserved_bit_and_never_svme, set_up),
 		cmocka_unit_test_setup(long_mode_cannot_be_switched_under_paging, set_up),

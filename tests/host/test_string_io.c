@@ -379,6 +379,24 @@ static void an_element_may_lie_on_two_pages(void **state)
 	assert_int_equal(memory[0x20002], 0);
 }
 
+static void behind_the_last_of_32_bits_comes_the_first(void **state)
+{
+	(void)state;
+	set_32();
+	registers[X86_CR0] = CR0_PE | CR0_PG;
+	registers[X86_CR3] = 0x30000; /* only the last page is mapped, apart from the code's */
+	put64(0x30000 + 1023 * 4, 0x31000 | PAGE_FLAGS);
+	put64(0x31000 + 1023 * 4, DATA | PAGE_FLAGS);
+	put64(0x30000 + 4, 0x32000 | PAGE_FLAGS);
+	put64(0x32000 + 4, CODE | PAGE_FLAGS);
+	segments[X86_CS].base = 0x400000;
+	segments[X86_ES].base = 0x1000;
+	vcpu.gpr[GPR_RDI] = 0xffffeffe;
+	INSTRUCTION(0x6d);
+	expect_fault(4, false, X86_PF, PF_WRITE);
+	assert_int_equal(registers[X86_CR2], 0);
+}
+
 static void pages_that_are_missing_or_forbidden_fault_at_their_address(void **state)
 {
 	(void)state;
@@ -527,6 +545,7 @@ int main(void)
 		TEST(elements_beyond_their_segment_fault),
 		TEST(elements_need_the_right_of_their_segment),
 		TEST(an_element_may_lie_on_two_pages),
+		TEST(behind_the_last_of_32_bits_comes_the_first),
 		TEST(pages_that_are_missing_or_forbidden_fault_at_their_address),
 		TEST(without_a_frame_nothing_is_asked_of_the_device),
 		TEST(stos_writes_rax_and_never_reads),

@@ -8,7 +8,7 @@ from typing import Iterator
 
 from harness import Test, came_back, equal, run, vm
 
-X86_CHECKS = 18  # nine in each mode
+X86_CHECKS = 20  # ten in each mode
 ARM_CHECKS = 11
 # rig, options, checks, seconds. With --icount QEMU stops for a look around in the middle of things, always at the same
 # places.
