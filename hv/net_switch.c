@@ -107,13 +107,17 @@ static void learn(struct net_port *port, const uint8_t *mac)
 	address->port = port;
 }
 
-/* Two that wait for each other would wait in vain. */
-static bool worth_waiting(struct net_port *to, bool again)
+/* Whatever becomes of its next try: since the last one a sender has lost its time for `to`. */
+static void charge(struct net_port *to)
 {
-	uint64_t now = clock_nanoseconds();
-	uint64_t waited = again ? MIN(now - to->refused, NET_PATIENCE_TRY) : 0;
-	to->refused = now;
+	uint64_t waited = MIN(clock_nanoseconds() - to->refused, NET_PATIENCE_TRY);
 	to->patience -= MIN(waited, to->patience);
+}
+
+/* Two that wait for each other would wait in vain. */
+static bool worth_waiting(struct net_port *to)
+{
+	to->refused = clock_nanoseconds();
 	return to->patience > 0 && !to->waits;
 }
 
@@ -145,8 +149,11 @@ static int flood(const struct net_port *from, uint8_t *frame, size_t bytes)
 
 static int send_to(struct net_port *from, struct net_port *to, uint8_t *frame, size_t bytes, bool again)
 {
+	if (again) {
+		charge(to);
+	}
 	enum net_result result = deliver(to, frame, bytes);
-	from->waits = result == NET_FULL && worth_waiting(to, again);
+	from->waits = result == NET_FULL && worth_waiting(to);
 	if (from->waits) {
 		return NET_SEND_AGAIN;
 	}

@@ -82,7 +82,7 @@ struct arm_debug {
 	uint64_t control[2][ARM_DEBUG_REGISTERS];
 	uint64_t mdscr;
 	bool os_lock;
-	bool used; /* any of value and control was ever written */
+	bool used; /* value and control were ever written, or enabled: they are loaded with the vCPU */
 };
 
 struct arm_fp {

@@ -92,6 +92,15 @@ void arm_debug_load(const struct arch_vcpu *vcpu)
 	write_mdscr(debug);
 }
 
+/* From now on what the CPU has is the guest's own; till then it may be another's, which must not match. */
+static void use(struct arch_vcpu *vcpu)
+{
+	if (!vcpu->debug.used) {
+		vcpu->debug.used = true;
+		arm_debug_load(vcpu);
+	}
+}
+
 static bool numbered(struct arch_vcpu *vcpu, uint32_t encoding, bool read, uint64_t *value)
 {
 	struct arm_debug *debug = &vcpu->debug;
@@ -108,12 +117,8 @@ static bool numbered(struct arch_vcpu *vcpu, uint32_t encoding, bool read, uint6
 		return true;
 	}
 	*at = *value;
-	if (debug->used) {
-		write_pair(debug, kind, n);
-	} else {
-		debug->used = true; /* the CPU may hold another guest's */
-		arm_debug_load(vcpu);
-	}
+	use(vcpu);
+	write_pair(debug, kind, n);
 	return true;
 }
 
@@ -128,6 +133,9 @@ bool arm_debug_register(struct arch_vcpu *vcpu, uint32_t encoding, bool read, ui
 			return true;
 		}
 		debug->mdscr = *value & MDSCR_GUEST;
+		if (debug->mdscr & MDSCR_MDE) {
+			use(vcpu);
+		}
 		write_mdscr(debug);
 		return true;
 	case OSLAR_EL1:

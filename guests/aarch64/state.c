@@ -9,6 +9,7 @@
 #define PATTERN    0x5a5a5a5a5a5a5a5aul
 /* Of MDSCR_EL1: KDE and MDE, no step. */
 #define DEBUG_PATTERN 0xa1e6ul
+#define DEBUG_ON      (1ul << 15 | 1ul << 13)       /* MDE, KDE */
 #define BREAK_HERE    (0xful << 5 | 1ul << 1 | 1ul) /* DBGBCR<n>_EL1: all four bytes, EL1, enabled */
 
 static uint64_t vectors_area[64] __attribute__((aligned(16)));
@@ -45,7 +46,7 @@ static unsigned differs(const char *name, uint64_t is)
 /* The fewest that there are: two breakpoints and two watchpoints. */
 #define DEBUG_EACH(do_)                                                                                                \
 	do_(dbgbvr0_el1) do_(dbgbcr0_el1) do_(dbgbvr1_el1) do_(dbgbcr1_el1) do_(dbgwvr0_el1) do_(dbgwcr0_el1)          \
-		do_(dbgwvr1_el1) do_(dbgwcr1_el1) do_(mdscr_el1)
+		do_(dbgwvr1_el1) do_(dbgwcr1_el1)
 #define DIFFERS(name) count += differs(#name, READ(name));
 #define FILL(name)    WRITE(name, DEBUG_PATTERN);
 
@@ -63,7 +64,10 @@ static void call_unmasked(void *argument)
 
 unsigned foreign_state(void)
 {
-	unsigned count = differs("the breakpoint's exception", guarded(call_unmasked, NULL));
+	unsigned count = differs("MDSCR_EL1", READ(mdscr_el1));
+	WRITE(mdscr_el1, DEBUG_ON); /* with no breakpoint of its own */
+	count += differs("the breakpoint's exception", guarded(call_unmasked, NULL));
+	WRITE(mdscr_el1, 0);
 	WRITE(cpacr_el1, CPACR_FPEN);
 	__asm__ volatile("isb");
 	__asm__ volatile(WITH_FP EACH_PAIR("stp") : : "r"(vectors_area) : "memory");
@@ -98,6 +102,7 @@ void leave_state(void)
 	WRITE(contextidr_el1, 1);
 	WRITE(elr_el1, PATTERN);
 	DEBUG_EACH(FILL)
+	FILL(mdscr_el1)
 	WRITE(dbgbvr1_el1, (uintptr_t)breakpoint_here);
 	WRITE(dbgbcr1_el1, BREAK_HERE);
 }

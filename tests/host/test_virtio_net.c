@@ -266,6 +266,23 @@ static void a_receiver_is_waited_for_no_longer_than_it_has_earned(void **state)
 	assert_int_equal(net[1].port.dropped, 2);
 }
 
+static void a_receiver_that_gives_one_buffer_at_a_time_pays_for_the_waits_in_between(void **state)
+{
+	(void)state;
+	introduce();
+	for (unsigned i = 0; i < 2; i++) {
+		offer_frame(0, mac[1], mac[0], 0xb1, 46);
+	}
+	assert_int_equal(notify_once(0), BUS_WAITS);
+	give_buffer(1);
+	clock_now += 10 * NET_PATIENCE_FRAME;
+	assert_int_equal(notify_once(0), BUS_WAITS); /* one taken, and that one it has earned a wait by */
+	assert_int_equal(net[1].port.patience, NET_PATIENCE_FRAME);
+	clock_now += 10 * NET_PATIENCE_FRAME;
+	assert_int_equal(notify_once(0), BUS_DONE);
+	assert_int_equal(net[1].port.dropped, 1);
+}
+
 static void two_that_have_no_buffers_do_not_wait_for_each_other(void **state)
 {
 	(void)state;
@@ -410,6 +427,7 @@ int main(void)
 		TEST(frames_without_a_buffer_are_dropped_and_counted),
 		TEST(a_frame_waits_for_a_receiver_that_has_no_buffer_just_now),
 		TEST(a_receiver_is_waited_for_no_longer_than_it_has_earned),
+		TEST(a_receiver_that_gives_one_buffer_at_a_time_pays_for_the_waits_in_between),
 		TEST(two_that_have_no_buffers_do_not_wait_for_each_other),
 		TEST(nobody_waits_for_a_receiver_that_is_reset_or_gone),
 		TEST(every_copy_of_a_frame_is_charged),
