@@ -65,7 +65,7 @@ Numbers = dict[str, int]  # name -> value
 
 def run(rig: str, *options: str) -> str:
     """The log of a run that ended well."""
-    command = [TOP / "run-qemu.sh", "--rig", rig, "--timeout", str(TIMEOUT), "--icount", *options]
+    command: list[str | Path] = [TOP / "run-qemu.sh", "--rig", rig, "--timeout", str(TIMEOUT), "--icount", *options]
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
     log = done.stdout.decode(errors="replace").replace("\r", "")
     if done.returncode != 0:

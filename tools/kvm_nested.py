@@ -46,6 +46,7 @@ stty raw -echo </dev/console
 poweroff -f
 """
 
+
 class RigError(Exception):
     """The rig cannot be built; the message says why."""
 

@@ -120,8 +120,8 @@ def main() -> int:
     if options.script:
         archive.add("script", FILE, options.script.read_bytes())
     for pair in options.file:
-        source, _, path = pair.partition(":")
-        archive.add(path.lstrip("/"), FILE, Path(source).read_bytes())
+        source, _, to = pair.partition(":")
+        archive.add(to.lstrip("/"), FILE, Path(source).read_bytes())
     archive.add("init", FILE, INIT.format(modules=" ".join(modules)).encode())
     options.output.write_bytes(archive.close())
     return 0

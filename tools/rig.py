@@ -179,7 +179,9 @@ def remake_image(image: Path, options: Options, directory: Path) -> None:
     name = {"x86_64": "BOOTX64.EFI", "aarch64": "BOOTAA64.EFI"}[RIGS[options.rig].isa]
     efi = directory / name
     mtools("mcopy", "-i", f"{image}@@1M", f"::/EFI/BOOT/{name}", str(efi))
-    command = [TOP / "tools/mkimage.sh", "--efi", efi, "--name", name, "--output", image, "--volume", options.volume]
+    assert options.volume
+    command: list[str | Path] = [TOP / "tools/mkimage.sh", "--efi", efi, "--name", name]
+    command += ["--output", image, "--volume", options.volume]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise UsageError(done.stderr.strip())
@@ -304,6 +306,7 @@ def run(launch: Launch, options: Options, directory: Path) -> int:
         stack.callback(emulator.end)
         keyboard = stack.enter_context(terminal_input())
         machine = Run(emulator, options, keyboard)
+        status: "int | None"
         try:
             status = machine.run()
         except EOFError:

@@ -189,7 +189,7 @@ def _common(options: Options) -> list[str]:
 
 def bare_linux(options: Options, kernel: Path, initrd: Path, cmdline: str, serial: Path) -> list[str]:
     """A kernel without us, on the machine that the rig is, its console in a file. For comparison."""
-    machine = {"svm": _x86_machine, "el2": _arm_machine}[options.rig](options)
+    machine = _x86_machine(options) if options.rig == "svm" else _arm_machine(options)
     loaded = ["-kernel", str(kernel), "-initrd", str(initrd), "-append", cmdline]
     return [*machine, "-display", "none", "-serial", f"file:{serial}", *loaded]
 

@@ -57,7 +57,7 @@ class Emulator:
         os.set_blocking(self.input, False)
         os.set_blocking(self.output, False)
 
-    def _accept(self, serial: socket.socket) -> "socket.socket | None":
+    def _accept(self, serial: socket.socket) -> socket.socket:
         serial.settimeout(0.2)
         deadline = time.monotonic() + CONNECT_SECONDS
         while self.process.poll() is None and time.monotonic() < deadline:

@@ -24,7 +24,8 @@ def linux_files(rig: str, script: str = "", flavour: str = "cloud", tools: "dict
     """Kernel and initial RAM disk, which runs `script` and has `tools` at its top, scripts too."""
     infix = "" if flavour == "full" else f"{flavour}-"
     kernel = _package(rig, f"linux-image-{infix}{DEBIAN[isa_of(rig)]}")
-    command = [TOP / "tools/mkinitrd.py", "--busybox", _package(rig, "busybox-static"), "--kernel", kernel]
+    command: list[str | Path] = [TOP / "tools/mkinitrd.py", "--kernel", kernel]
+    command += ["--busybox", _package(rig, "busybox-static")]
     with tempfile.TemporaryDirectory(prefix="caisson-initrd.") as name:
         directory = Path(name)
         (directory / "script").write_text(script)

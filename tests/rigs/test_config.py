@@ -21,7 +21,8 @@ MISTAKES: list[tuple[str, str, Files, str]] = [
         "an unknown key",
         "# a comment\n[vm one]\nkernal = builtin:hello\n",
         {},
-        f'{CONF}:3: unknown key "kernal"; known: kernel initrd cmdline memory backing pages vcpus disk net console cpu-time',
+        f'{CONF}:3: unknown key "kernal"; known: kernel initrd cmdline memory backing pages vcpus disk net console '
+        "cpu-time",
     ),
     (
         "a value that is none",

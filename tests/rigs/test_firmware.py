@@ -84,7 +84,7 @@ def nmis(rig: str, exits: int, total: int, seconds: float) -> None:
 
 def takeover_instructions() -> list[int]:
     """From where the CPU gets the host's GDT to where it gets the IDT: addresses in the image."""
-    command = ["objdump", "-d", "--no-show-raw-insn", BUILD / "x86_64/caisson.elf"]
+    command = ["objdump", "-d", "--no-show-raw-insn", str(BUILD / "x86_64/caisson.elf")]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     match = re.search(r"^.*\tlgdt .*\n(?:.*\n)*?.*\tlidt ", done.stdout, re.MULTILINE)
     if not match:

@@ -47,7 +47,7 @@ def memtest_first_tests() -> None:
 
 
 def u_boot(options: tuple[str, ...]) -> None:
-    files = {"u-boot.bin": fetched("u-boot-qemu", "usr/lib/u-boot/qemu_arm64/u-boot.bin")}
+    files: Files = {"u-boot.bin": fetched("u-boot-qemu", "usr/lib/u-boot/qemu_arm64/u-boot.bin")}
     conf = vm("u-boot", r"\u-boot.bin", memory="64M") + vm("after", "builtin:hello")
     with boot("el2", *options, conf=conf, volume=files, timeout=120) as machine:
         machine.expect(rf"{STAMP}vm u-boot: started: \\u-boot\.bin, 65536 KiB lazy, 1 vCPU")

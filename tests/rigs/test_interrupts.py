@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Interrupts as a guest sees them: priorities, timers, lines; NMIs and deliveries that fault, by both APIC modes; on Arm
-more at once than there are list registers, and debug exceptions."""
+"""Interrupts as a guest sees them: priorities, timers, lines; NMIs and deliveries that fault, by both APIC modes; on
+Arm more at once than there are list registers, and debug exceptions."""
 
 import re
 from functools import partial

@@ -116,8 +116,9 @@ def broken_images() -> None:
 
 def linux_by_pvh() -> None:
     files = linux_files("svm")
-    assert isinstance(files["vmlinuz"], Path)
-    files["vmlinux"] = vmlinux(files.pop("vmlinuz").read_bytes())
+    kernel = files.pop("vmlinuz")
+    assert isinstance(kernel, Path)
+    files["vmlinux"] = vmlinux(kernel.read_bytes())
     conf = vm("linux", r"\vmlinux", initrd=r"\initrd", cmdline="console=ttyS0 panic=-1 by=pvh", memory="160M")
     with boot("svm", conf=conf, volume=files, timeout=300) as machine:
         machine.expect(PROMPT)

@@ -21,4 +21,8 @@ def like_memory(rig: str, seconds: float) -> None:
 
 def tests() -> Iterator[Test]:
     for rig, seconds in RIGS.items():
-        yield Test(f"{rig}: every form of access does to a register what it does to memory", partial(like_memory, rig, seconds), seconds)
+        yield Test(
+            f"{rig}: every form of access does to a register what it does to memory",
+            partial(like_memory, rig, seconds),
+            seconds,
+        )

@@ -187,7 +187,7 @@ def terminal() -> None:
     with tempfile.TemporaryDirectory() as name:
         conf = Path(name) / "spin.conf"
         conf.write_text(vm("one", "builtin:rogue", cmdline="spin"))
-        command = ["setsid", "--ctty", "--wait", RUNNER, "--rig", "el2", "--timeout", "60", "--conf", conf]
+        command = ["setsid", "--ctty", "--wait", str(RUNNER), "--rig", "el2", "--timeout", "60", "--conf", str(conf)]
         with subprocess.Popen(command, stdin=slave, stdout=slave, stderr=slave) as process:
             try:
                 output = read_until(master, rb"rogue: spins for ever")

@@ -23,7 +23,9 @@ def together(rig: str, seconds: float) -> None:
     find(r"two\| touch: 16384 pages, 0 errors, 32 faults, .*", machine.log)
     find(r"three\| state: [0-9]+ are not now", machine.log)
     absent(r"^[a-z]+\| .*[a-z]\| ", machine.log)
-    ends = re.findall(rf"^{STAMP}vm ([a-z]+): (?:ended: turned itself off|stopped: CPU time used up)", machine.log, re.M)
+    ends = re.findall(
+        rf"^{STAMP}vm ([a-z]+): (?:ended: turned itself off|stopped: CPU time used up)", machine.log, re.M
+    )
     equal("who ended", sorted(ends), ["one", "spin", "three", "two"])
     for name in ends:
         find(rf"{STAMP}vm {name}: every frame came back: [0-9]+ free", machine.log)
