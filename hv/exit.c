@@ -192,6 +192,11 @@ static enum vm_outcome leave(struct vcpu *vcpu, enum vm_outcome outcome, uint64_
 	return vm_charge(vcpu->vm, &from) && outcome != VM_ENDED ? stop_for_budget(vcpu) : outcome;
 }
 
+static enum vm_outcome power(struct vcpu *vcpu, bool restart, uint64_t from)
+{
+	return leave(vcpu, restart ? VM_RESTART : VM_ENDED, from);
+}
+
 static enum vm_outcome halt(struct vcpu *vcpu, const struct vm_exit *exit, uint64_t from)
 {
 	if (!arch_vcpu_wakeable(&vcpu->arch)) {
@@ -221,8 +226,7 @@ enum vm_outcome vcpu_run(struct vcpu *vcpu, uint64_t slice_end)
 		case VM_EXIT_PORT:
 			answer_port(vcpu, &exit);
 			if (exit.io.write && unlikely(vm->power.request != ACPI_POWER_NONE)) {
-				outcome = vm->power.request == ACPI_POWER_RESTART ? VM_RESTART : VM_ENDED;
-				return leave(vcpu, outcome, from);
+				return power(vcpu, vm->power.request == ACPI_POWER_RESTART, from);
 			}
 			break;
 		case VM_EXIT_MMIO:
@@ -255,7 +259,7 @@ enum vm_outcome vcpu_run(struct vcpu *vcpu, uint64_t slice_end)
 			set_deadline(vcpu, from, slice_end);
 			break;
 		case VM_EXIT_POWER:
-			return leave(vcpu, exit.power == VM_POWER_OFF ? VM_ENDED : VM_RESTART, from);
+			return power(vcpu, exit.power == VM_POWER_RESET, from);
 		case VM_EXIT_SHUTDOWN:
 			return stop(vcpu, &exit, "the guest shut its CPU down");
 		case VM_EXIT_FAILED:
