@@ -25,6 +25,12 @@ static void spin(void)
 	}
 }
 
+static void restart(void)
+{
+	print("rogue: restarts for ever\n");
+	hypercall(PSCI_SYSTEM_RESET, 0, 0, 0);
+}
+
 /* A number that is near something interesting more often than chance has it. */
 static uint64_t hostile(void)
 {
@@ -88,9 +94,7 @@ static void patchwork(void)
 }
 
 static const struct storm storms[] = {
-	{"spin", spin},
-	{"hypercalls", hypercall_storm},
-	{"memory", write_everything},
+	{"spin", spin},           {"restart", restart}, {"hypercalls", hypercall_storm}, {"memory", write_everything},
 	{"patchwork", patchwork},
 };
 

@@ -144,8 +144,7 @@ static void answer_port(struct vcpu *vcpu, struct vm_exit *exit)
 	arch_vcpu_finish_io(&vcpu->arch, io);
 }
 
-/* Charges the ticks since `from` to the budget; true: it is used up. */
-static bool charge(struct vm *vm, uint64_t *from)
+bool vm_charge(struct vm *vm, uint64_t *from)
 {
 	uint64_t now = arch_counter();
 	uint64_t used = now - *from;
@@ -187,15 +186,23 @@ void host_look_around(void)
 	console_poll();
 }
 
+/* Every way out but a stop goes by here: what ran is charged, or a guest that restarts for ever would never pay. */
+static enum vm_outcome leave(struct vcpu *vcpu, enum vm_outcome outcome, uint64_t from)
+{
+	return vm_charge(vcpu->vm, &from) && outcome != VM_ENDED ? stop_for_budget(vcpu) : outcome;
+}
+
+static enum vm_outcome power(struct vcpu *vcpu, bool restart, uint64_t from)
+{
+	return leave(vcpu, restart ? VM_RESTART : VM_ENDED, from);
+}
+
 static enum vm_outcome halt(struct vcpu *vcpu, const struct vm_exit *exit, uint64_t from)
 {
-	if (charge(vcpu->vm, &from)) {
-		return stop_for_budget(vcpu);
-	}
 	if (!arch_vcpu_wakeable(&vcpu->arch)) {
 		return stop(vcpu, exit, "halted with no interrupt that could wake it");
 	}
-	return VM_WAITING;
+	return leave(vcpu, VM_WAITING, from);
 }
 
 enum vm_outcome vcpu_run(struct vcpu *vcpu, uint64_t slice_end)
@@ -212,14 +219,14 @@ enum vm_outcome vcpu_run(struct vcpu *vcpu, uint64_t slice_end)
 			if (likely(call < CAISSON_CALLS)) {
 				result = caisson_calls[call](vm, exit.call.argument);
 			} else if (!hypercall_psci(&exit.call, &result, &outcome)) {
-				return outcome;
+				return leave(vcpu, outcome, from);
 			}
 			arch_vcpu_finish_hypercall(&vcpu->arch, result);
 			break;
 		case VM_EXIT_PORT:
 			answer_port(vcpu, &exit);
 			if (exit.io.write && unlikely(vm->power.request != ACPI_POWER_NONE)) {
-				return vm->power.request == ACPI_POWER_RESTART ? VM_RESTART : VM_ENDED;
+				return power(vcpu, vm->power.request == ACPI_POWER_RESTART, from);
 			}
 			break;
 		case VM_EXIT_MMIO:
@@ -228,7 +235,7 @@ enum vm_outcome vcpu_run(struct vcpu *vcpu, uint64_t slice_end)
 				break;
 			}
 			if (result == BUS_WAITS) {
-				return charge(vm, &from) ? stop_for_budget(vcpu) : VM_PAUSED;
+				return leave(vcpu, VM_PAUSED, from);
 			}
 			__attribute__((fallthrough));
 		case VM_EXIT_NESTED_FAULT:
@@ -243,7 +250,7 @@ enum vm_outcome vcpu_run(struct vcpu *vcpu, uint64_t slice_end)
 			break;
 		case VM_EXIT_DEADLINE:
 			console_log_at_once();
-			if (charge(vm, &from)) {
+			if (vm_charge(vm, &from)) {
 				return stop_for_budget(vcpu);
 			}
 			if (from >= slice_end) {
@@ -252,7 +259,7 @@ enum vm_outcome vcpu_run(struct vcpu *vcpu, uint64_t slice_end)
 			set_deadline(vcpu, from, slice_end);
 			break;
 		case VM_EXIT_POWER:
-			return exit.power == VM_POWER_OFF ? VM_ENDED : VM_RESTART;
+			return power(vcpu, exit.power == VM_POWER_RESET, from);
 		case VM_EXIT_SHUTDOWN:
 			return stop(vcpu, &exit, "the guest shut its CPU down");
 		case VM_EXIT_FAILED:

@@ -401,12 +401,15 @@ bool vm_start(struct vm *vm, bool alone)
 
 bool vm_restart(struct vm *vm)
 {
+	uint64_t from = arch_counter();
 	console_log_at_once();
 	log_end(vm, VM_RESTART);
 	destroy(vm);
 	check_frames(vm);
 	memset((char *)vm + RESTARTED, 0, sizeof(*vm) - RESTARTED);
-	return begin(vm);
+	bool began = begin(vm);
+	vm_charge(vm, &from); /* it is the guest that wants it */
+	return began;
 }
 
 void vm_finish(struct vm *vm, enum vm_outcome outcome)

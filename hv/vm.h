@@ -97,6 +97,9 @@ void vm_finish(struct vm *vm, enum vm_outcome outcome);
  * (UINT64_MAX: never). */
 enum vm_outcome vcpu_run(struct vcpu *vcpu, uint64_t slice_end);
 
+/* Charges the ticks since *from, which becomes now, to the VM's CPU-time budget; true: it is used up. */
+bool vm_charge(struct vm *vm, uint64_t *from);
+
 /* After something of the host's may have come: input for the consoles, NMIs. */
 void host_look_around(void);
 
