@@ -433,7 +433,7 @@ static __attribute__((noinline)) int fill_anywhere(struct addr_space *space, con
 	                        : backend_alloc_fill_high(space, area, gpa, place.slot, place.level);
 }
 
-/* Under the lock: what `area` does not grant, and all that concerns guards and linear areas. */
+/* Under the lock: areas that do not grant everything, guards, and linear ones. */
 static __attribute__((noinline)) int fault_specially(struct addr_space *space, const struct area *area, gpa_t gpa,
                                                      unsigned access, bool force)
 {
@@ -454,7 +454,7 @@ static inline __attribute__((always_inline)) int fault_in(struct addr_space *spa
 	if (unlikely(area == NULL)) {
 		return MM_EFAULT;
 	}
-	if (force ? area->backend != AREA_ALLOC : ((access | AREA_ANY_ACCESS) & area->denied) != 0) {
+	if (force ? area->backend != AREA_ALLOC : area->special) {
 		return fault_specially(space, area, gpa, access, force);
 	}
 	if (likely(npt_has_gib(&space->npt, gpa))) {

@@ -19,8 +19,6 @@ enum area_pages {
 	AREA_PAGES_2M,   /* 2 MiB, or MM_ENOMEM */
 };
 
-#define AREA_ANY_ACCESS 0x80U /* beside enum mm_permission: no fault there is an ordinary one */
-
 struct area {
 	struct rb_node node;
 	struct gpa_range range;
@@ -30,7 +28,7 @@ struct area {
 	bool populate;      /* alloc only */
 	uint8_t leaf_shift; /* derived: log2 of the size of every leaf; 0: alloc, or a guard, or they differ */
 	bool uneven;        /* linear: leaves may be smaller than they could be; addr_space_compact ends it */
-	uint8_t denied;     /* derived: accesses that a fault may not make; of a guard or linear AREA_ANY_ACCESS too */
+	bool special;       /* derived: its faults are not just filled: linear, or without some right */
 	union {
 		int64_t offset;      /* linear: HPA = GPA - offset */
 		uint64_t page_entry; /* alloc, derived: what a 4 KiB leaf's entry has beside the address */

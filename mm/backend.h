@@ -15,10 +15,7 @@ void backend_alloc_derive(const struct addr_space *space, struct area *area);
 
 static inline void backend_derive(const struct addr_space *space, struct area *area)
 {
-	unsigned permissions = area->attributes.permissions;
-	bool special = permissions == MM_NONE || area->backend == AREA_LINEAR;
-
-	area->denied = (uint8_t)((MM_RWX & ~permissions) | (special ? AREA_ANY_ACCESS : 0));
+	area->special = area->attributes.permissions != MM_RWX || area->backend == AREA_LINEAR;
 	if (area->backend == AREA_LINEAR) {
 		backend_linear_derive(space, area);
 	} else {

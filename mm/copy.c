@@ -15,8 +15,7 @@ static int copy_leaf(struct addr_space *aside, const struct area *area, gpa_t gp
 	if (frame == HPA_NONE) {
 		return MM_ENOMEM;
 	}
-	memcpy(npt_pointer(npt, frame), source, npt_span(level));
-	npt_write_back(npt, frame, npt_span(level));
+	npt_write_back(npt, memcpy(npt_pointer(npt, frame), source, npt_span(level)), npt_span(level));
 	struct npt_place place = npt_walk(npt, gpa);
 	int status = npt_fill_hole(npt, place.slot, place.level, gpa, level,
 	                           npt_new_leaf(npt, &area->range, level, frame, area->attributes));

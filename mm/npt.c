@@ -101,6 +101,7 @@ int npt_init_range(struct npt *npt, const struct npt_format *format, struct mm_h
 	npt->format = *format;
 	npt->hal = hal;
 	npt->virtual_offset = hal->virtual_offset;
+	npt->clean = hal->clean;
 	npt->table_bias = npt->virtual_offset - (uintptr_t)(format->table_bits << format->address_shift);
 	npt->flag_mask = ~format->address_mask;
 	npt->page_flags = npt_leaf(format, 0, 0, (struct npt_attributes){MM_RWX, MM_WRITE_BACK});

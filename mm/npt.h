@@ -96,7 +96,8 @@ struct npt {
 	uint64_t flag_mask;       /* all that is not in address_mask */
 	uint64_t page_flags;      /* what the leaf of a page of ordinary memory has there: all rights, write-back */
 	uintptr_t table_bias;     /* from a table's entry to a pointer: npt_child in npt_private.h */
-	uintptr_t virtual_offset; /* the hal's */
+	uintptr_t virtual_offset; /* the hal's, as is clean */
+	void (*clean)(const void *memory, uint64_t bytes);
 	struct npt_statistics statistics;
 };
 

@@ -68,18 +68,17 @@ static inline uint64_t *npt_pointer(const struct npt *npt, hpa_t address)
 }
 
 /* What was written to a guest's frames is there for it, before it can reach them. */
-static inline void npt_write_back(const struct npt *npt, hpa_t frame, uint64_t bytes)
+static inline void npt_write_back(const struct npt *npt, const void *memory, uint64_t bytes)
 {
-	if (unlikely(npt->hal->clean != NULL)) {
-		npt->hal->clean(npt_pointer(npt, frame), bytes);
+	if (unlikely(npt->clean != NULL)) {
+		npt->clean(memory, bytes);
 	}
 }
 
 /* Zeros for a guest. */
 static inline __attribute__((always_inline)) void npt_zero(const struct npt *npt, hpa_t frame, uint64_t bytes)
 {
-	memset(npt_pointer(npt, frame), 0, bytes);
-	npt_write_back(npt, frame, bytes);
+	npt_write_back(npt, memset(npt_pointer(npt, frame), 0, bytes), bytes);
 }
 
 static inline uint64_t *npt_table(const struct npt *npt, uint64_t entry)
