@@ -16,8 +16,9 @@
 #define IDLE_SLICE_MS 10 /* input is looked for this often while all wait */
 
 struct slot {
-	struct vm *vm; /* NULL: not running, or over */
-	bool waiting;  /* for an interrupt */
+	struct vm *vm;        /* NULL: not running, or over */
+	bool waiting;         /* for an interrupt */
+	uint64_t rests_until; /* after a restart, which no slice ends: until the others have had as much */
 };
 
 static struct slot slots[CONFIG_VMS_MAX];
@@ -82,7 +83,10 @@ static void finish(struct slot *slot, enum vm_outcome outcome)
 	struct vm *vm = slot->vm;
 	load(NULL);
 	if (outcome == VM_RESTART) {
+		uint64_t from = arch_counter();
 		if (vm_restart(vm)) {
+			uint64_t now = arch_counter();
+			slot->rests_until = now + (now - from) * (live - 1);
 			return;
 		}
 	} else {
@@ -99,7 +103,7 @@ static bool is_ready(struct slot *slot)
 	if (slot->waiting && (arch_vcpu_interrupt_pending(vcpu) || arch_counter() >= arch_vcpu_wake_time(vcpu))) {
 		slot->waiting = false;
 	}
-	return !slot->waiting;
+	return !slot->waiting && arch_counter() >= slot->rests_until;
 }
 
 /* The next slot after `last` whose VM can run; sleeps until there is one. */

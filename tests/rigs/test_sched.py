@@ -5,11 +5,11 @@ import re
 from functools import partial
 from typing import Iterator
 
-from harness import STAMP, Test, absent, equal, find, run, vm
-
-SLICES = 5  # at least so many, of the endless loop's
+from harness import STAMP, Failure, Test, absent, equal, find, run, vm
 
 TOGETHER = "[caisson]\nrun = together\n"
+BUDGET = 0.6  # seconds
+
 
 def together(rig: str, seconds: float) -> None:
     conf = TOGETHER + vm("spin", "builtin:rogue", cmdline="spin", memory="16M", cpu_time="300ms")
@@ -29,6 +29,23 @@ def together(rig: str, seconds: float) -> None:
         find(rf"{STAMP}vm {name}: every frame came back: [0-9]+ free", machine.log)
     find(rf"{STAMP}caisson: 4 guests ended: 3 by themselves, 1 stopped", machine.log)
 
+
+def restarts(rig: str, seconds: float) -> None:
+    """Each restart clears 128 MiB, which lasts longer than a slice; the other guest is to have half of the time."""
+    conf = TOGETHER + vm("spin", "builtin:rogue", cmdline="spin", memory="4M", cpu_time="1s")
+    conf += vm("restart", "builtin:rogue", cmdline="restart", memory="128M", backing="populate", cpu_time="600ms")
+    machine = run(rig, conf=conf, timeout=60 + 5 * seconds)
+    equal("the exit status", machine.status, 1)
+    times = [
+        float(find(rf"\[ *([0-9.]+)\] vm restart: {what}", machine.log)[1])
+        for what in ("started: .*", "stopped: CPU time used up: 600 ms")
+    ]
+    lasted = times[1] - times[0]
+    if lasted < 1.5 * BUDGET:
+        raise Failure(f"{BUDGET} seconds of restarts were over after {lasted:.3f}: the other guest had too little")
+
+
 def tests() -> Iterator[Test]:
     for rig, seconds in (("svm", 8), ("vmx", 20), ("el2", 5)):
         yield Test(f"{rig}: VMs run together, an endless loop harms none", partial(together, rig, seconds), seconds)
+    yield Test("svm: a VM that restarts for ever leaves the others their time", partial(restarts, "svm", 6), 6)
