@@ -23,11 +23,12 @@ static void seed_from_jitter(void)
 	}
 }
 
-void entropy_init(const struct boot_info *info)
+void entropy_init(struct boot_info *info)
 {
 	uint8_t seed[RANDOM_SEED_BYTES];
 	if (info->has_random_seed) {
 		random_seed(&generator, info->random_seed);
+		random_wipe(info->random_seed, sizeof(info->random_seed));
 	}
 	if (arch_entropy(seed, sizeof(seed))) {
 		random_seed(&generator, seed);

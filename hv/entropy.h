@@ -8,5 +8,5 @@
 
 /* Seeds it: from the CPU, from the firmware, and where the CPU has no generator from the counter's jitter, which the
  * log then tells. */
-void entropy_init(const struct boot_info *info);
+void entropy_init(struct boot_info *info);
 void entropy_get(void *to, size_t bytes);

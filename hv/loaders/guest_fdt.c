@@ -32,6 +32,7 @@ static void write_seeds(struct fdt_writer *fdt)
 	fdt_write_bytes(fdt, "kaslr-seed", seed, sizeof(uint64_t));
 	entropy_get(seed, sizeof(seed));
 	fdt_write_bytes(fdt, "rng-seed", seed, sizeof(seed));
+	random_wipe(seed, sizeof(seed));
 }
 
 static void write_chosen(struct fdt_writer *fdt, const struct loader *loader, gpa_t initrd)
@@ -193,5 +194,7 @@ bool load_guest_fdt(struct loader *loader, gpa_t address, gpa_t initrd_start)
 	if (bytes == 0 || bytes > GUEST_FDT_MAX) {
 		return loader_fail(loader, "the device tree does not fit into %zu bytes", sizeof(buffer));
 	}
-	return loader_write(loader, address, buffer, bytes, "device tree");
+	bool written = loader_write(loader, address, buffer, bytes, "device tree");
+	random_wipe(buffer, bytes); /* the seeds are the guest's alone */
+	return written;
 }

@@ -192,7 +192,9 @@ static bool write_seed(struct loader *loader)
 {
 	struct setup_seed seed = {.type = SETUP_RNG_SEED, .bytes = sizeof(seed.data)};
 	entropy_get(seed.data, sizeof(seed.data));
-	return loader_write(loader, SETUP_DATA_AT, &seed, sizeof(seed), "setup data");
+	bool written = loader_write(loader, SETUP_DATA_AT, &seed, sizeof(seed), "setup data");
+	random_wipe(&seed, sizeof(seed));
+	return written;
 }
 
 static bool write_zero_page(struct loader *loader, const struct bzimage *image, gpa_t initrd)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-// sources: hv/loaders/*.c tests/host/mm_arena.c mm/*.c mm/formats/*.c lib/rbtree.c
+// sources: hv/loaders/*.c tests/host/mm_arena.c mm/*.c mm/formats/*.c lib/rbtree.c lib/random.c
 /*
  * libFuzzer target: any bytes as a kernel, on both ISAs. The first byte chooses the ISA, whether there is an initrd,
  * and a format whose magic is put in place, for no fuzzer guesses four bytes. Nothing may be read outside the file,
