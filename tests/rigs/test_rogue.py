@@ -22,7 +22,6 @@ USED_UP = "CPU time used up: 300 ms"
 
 SPIN = Storm("spin", "rogue: spins for ever", USED_UP, BUDGET)
 COMMON = [
-    Storm("restart", "rogue: restarts for ever", USED_UP, BUDGET),
     Storm("hypercalls", "rogue: 20000 hypercalls, most refused"),
     Storm("patchwork", "rogue: patchwork of [0-9]+ pages, 0 errors"),
 ]

@@ -31,7 +31,7 @@ def together(rig: str, seconds: float) -> None:
 
 
 def restarts(rig: str, seconds: float) -> None:
-    """Each restart clears 128 MiB, which lasts longer than a slice; the other guest is to have half of the time."""
+    """Each restart clears 128 MiB, longer than a slice, and costs it that time; the other guest is to have half."""
     conf = TOGETHER + vm("spin", "builtin:rogue", cmdline="spin", memory="4M", cpu_time="1s")
     conf += vm("restart", "builtin:rogue", cmdline="restart", memory="128M", backing="populate", cpu_time="600ms")
     machine = run(rig, conf=conf, timeout=60 + 5 * seconds)
@@ -41,8 +41,8 @@ def restarts(rig: str, seconds: float) -> None:
         for what in ("started: .*", "stopped: CPU time used up: 600 ms")
     ]
     lasted = times[1] - times[0]
-    if lasted < 1.5 * BUDGET:
-        raise Failure(f"{BUDGET} seconds of restarts were over after {lasted:.3f}: the other guest had too little")
+    if not 1.5 * BUDGET < lasted < 4 * BUDGET:
+        raise Failure(f"{BUDGET} seconds of runs and restarts, beside another guest, were over after {lasted:.3f}")
 
 
 def tests() -> Iterator[Test]:
