@@ -16,8 +16,8 @@ MAKEFLAGS += --no-builtin-rules --no-builtin-variables
 .SUFFIXES:
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: all usb run test bench coverage-mm lib demo bench-linux bench-mm lint check-layers host-tests host-test-programs \
-	fuzz-programs race-programs firmware guests deps clean help FORCE
+.PHONY: all usb run test bench coverage-mm lib demo bench-linux bench-mm lint check-layers host-tests \
+	host-test-programs bench-linux-programs fuzz-programs race-programs firmware guests deps clean help FORCE
 
 all: $(ISAS:%=$(BUILD)/%/caisson.efi) usb ## both EFI files and both disk images (the default); DEBUG=1 for debug builds
 
@@ -292,7 +292,7 @@ $(BUILD)/host/mm_bench: tests/bench/mm_bench.c $(MM_BENCH)
 
 # What Linux costs as a guest, counted by tools/bench_linux.py: a plugin of QEMU's, and a program for that Linux.
 LINUX_FLAGS := -std=gnu11 -O2 $(WARNINGS) -I.
-LINUX_BENCH := $(BUILD)/host/count_plugin.so $(ISAS:%=$(BUILD)/linux/%/work)
+bench-linux-programs: all firmware $(BUILD)/host/count_plugin.so $(ISAS:%=$(BUILD)/linux/%/work)
 $(BUILD)/host/count_plugin.so: tests/bench/count_plugin.c tests/linux/mark.h
 	@mkdir -p $(@D)
 	$(call say,HOSTLD,$@)
@@ -342,7 +342,8 @@ run: deps ## boot the demo on the best rig of this machine; RIG=vmx|svm|svm-boch
 	@./run-qemu.sh $(if $(RIG),--rig $(RIG))
 
 test: deps ## everything on all rigs; T=PATTERN runs some
-	@$(MAKE) --no-print-directory QUIET=1 -j$(JOBS) all host-test-programs fuzz-programs race-programs firmware $(BUILD)/host/mm_bench $(LINUX_BENCH)
+	@$(MAKE) --no-print-directory QUIET=1 -j$(JOBS) host-test-programs fuzz-programs race-programs \
+		$(BUILD)/host/mm_bench bench-linux-programs
 	@tests/run.py $(if $(T),'$(T)')
 
 bench: deps ## instruction counts on the rigs: a table and build/bench.json; see also bench-linux and bench-mm
@@ -350,7 +351,6 @@ bench: deps ## instruction counts on the rigs: a table and build/bench.json; see
 	@tools/bench.py
 
 bench-linux: deps ## what Debian's kernel costs as a guest, beside the same one bare: a table and build/bench.json
-	@$(MAKE) --no-print-directory QUIET=1 -j$(JOBS) all firmware $(LINUX_BENCH)
 	@tools/bench_linux.py
 
 bench-mm: deps ## what mm/ costs in instructions, beside its model: a table and build/bench.json
