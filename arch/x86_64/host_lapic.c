@@ -64,6 +64,8 @@ static uintptr_t mmio_base;
 /* One-shot mode: timer ticks per TSC tick, 32.32 fixed point, and the longest wait in TSC ticks. */
 static uint64_t ratio, longest_wait;
 static char mode_text[64];
+/* The EOI register for traps_asm.S, 0 in x2APIC mode. */
+uintptr_t x86_lapic_eoi;
 
 static uint32_t lapic_read(uint32_t offset)
 {
@@ -82,16 +84,11 @@ static void lapic_write(uint32_t offset, uint32_t value)
 	}
 }
 
-void x86_host_lapic_eoi(void)
-{
-	lapic_write(LAPIC_EOI, 0);
-}
-
 void x86_host_lapic_stray(unsigned vector)
 {
 	/* One that the 8259 or INT made is not in service at the local APIC, which wants no EOI for it. */
 	if (lapic_read(LAPIC_ISR + vector / 32 * 16) & BIT(vector % 32)) {
-		x86_host_lapic_eoi();
+		lapic_write(LAPIC_EOI, 0);
 	}
 }
 
@@ -102,7 +99,7 @@ const char *x86_host_lapic_mode(void)
 
 /* ---- the timer ---- */
 
-void x86_host_timer_set(uint64_t counter)
+void x86_host_timer_set(uint64_t counter, uint64_t now)
 {
 	struct x86_cpu *cpu = this_cpu();
 	if (cpu->armed_deadline == counter) {
@@ -118,11 +115,9 @@ void x86_host_timer_set(uint64_t counter)
 		lapic_write(LAPIC_INITIAL_COUNT, 0);
 		return;
 	}
-	uint64_t now = rdtsc();
 	uint64_t wait = counter > now ? MIN(counter - now, longest_wait) : 0;
-	uint32_t ticks = (uint32_t)(((unsigned __int128)wait * ratio) >> 32);
 	/* Rounded up: an interrupt that comes too early would have to be waited for again. */
-	lapic_write(LAPIC_INITIAL_COUNT, ticks < UINT32_MAX ? ticks + 1 : ticks);
+	lapic_write(LAPIC_INITIAL_COUNT, (uint32_t)(wait * ratio >> 32) + 1);
 }
 
 struct sample {
@@ -165,8 +160,8 @@ static bool calibrate(void)
 	if (ratio == 0) {
 		return false;
 	}
-	/* Half of what the 32-bit counter can hold. */
-	longest_wait = ratio < BIT(31) ? UINT64_MAX / ratio / 2 : UINT32_MAX / (ratio >> 31);
+	/* Half of what the 32-bit counter can hold: the product with `ratio` fits 64 bits. */
+	longest_wait = UINT64_MAX / 2 / ratio;
 	return true;
 }
 
@@ -243,6 +238,7 @@ bool x86_host_lapic_init(char *message, size_t size)
 	x2apic_mode = base & APIC_BASE_X2APIC;
 	deadline_mode = x86_features.tsc_deadline;
 	mmio_base = base & APIC_BASE_ADDRESS;
+	x86_lapic_eoi = x2apic_mode ? 0 : mmio_base + LAPIC_EOI;
 	if (!x2apic_mode && !arch_map_device(mmio_base, FRAME_SIZE)) {
 		snprintf(message, size, "the local APIC at 0x%lx cannot be mapped", mmio_base);
 		return false;

@@ -14,19 +14,20 @@
 
 /* ---- the timer ---- */
 
-void x86_timer_arm(struct arch_vcpu *vcpu)
+void x86_timer_arm(struct arch_vcpu *vcpu, uint64_t now)
 {
-	x86_host_timer_set(MIN(vcpu->deadline, vcpu->lapic.due));
+	x86_host_timer_set(MIN(vcpu->deadline, vcpu->lapic.due), now);
 }
 
-int x86_host_interrupt(struct arch_vcpu *vcpu)
+int x86_host_interrupt(struct arch_vcpu *vcpu, uint64_t now)
 {
-	uint64_t now = rdtsc();
-	lapic_timer_expire(vcpu, now);
+	if (unlikely(now >= vcpu->lapic.due)) {
+		lapic_timer_expire(vcpu, now);
+	}
 	if (unlikely(now >= vcpu->deadline)) {
 		return VM_EXIT_DEADLINE;
 	}
-	x86_timer_arm(vcpu); /* it may have been this timer, for the guest or before its time */
+	x86_timer_arm(vcpu, now); /* it may have been this timer, for the guest or before its time */
 	if (likely(now < vcpu->look_around)) {
 		return X86_RUN_ON;
 	}
@@ -38,8 +39,9 @@ int x86_host_interrupt(struct arch_vcpu *vcpu)
 static void look_at_timer(struct arch_vcpu *vcpu, uint64_t due_before)
 {
 	if (vcpu->lapic.due != due_before) {
-		lapic_timer_expire(vcpu, rdtsc());
-		x86_timer_arm(vcpu);
+		uint64_t now = rdtsc();
+		lapic_timer_expire(vcpu, now);
+		x86_timer_arm(vcpu, now);
 	}
 }
 
@@ -53,8 +55,9 @@ static void expire_before(struct arch_vcpu *vcpu, unsigned offset)
 
 void x86_deadline_write(struct arch_vcpu *vcpu, uint64_t value)
 {
-	lapic_deadline_write(vcpu, value, rdtsc());
-	x86_timer_arm(vcpu);
+	uint64_t now = rdtsc();
+	lapic_deadline_write(vcpu, value, now);
+	x86_timer_arm(vcpu, now);
 }
 
 /* ---- the guest's accesses ---- */

@@ -20,10 +20,10 @@ bool x86_apic_base_write(struct arch_vcpu *vcpu, uint64_t value);
 void x86_deadline_write(struct arch_vcpu *vcpu, uint64_t value);
 
 /*
- * A host interrupt has made the guest exit and was served: X86_RUN_ON, VM_EXIT_DEADLINE, or VM_EXIT_INTERRUPT when hv
+ * A host interrupt has made the guest exit and was served by `now`: X86_RUN_ON, VM_EXIT_DEADLINE, or VM_EXIT_INTERRUPT when hv
  * has not been told of one for a while.
  */
-int x86_host_interrupt(struct arch_vcpu *vcpu);
+int x86_host_interrupt(struct arch_vcpu *vcpu, uint64_t now);
 
-/* Sets the host's timer for the loaded vCPU's deadline and its guest's timer. */
-void x86_timer_arm(struct arch_vcpu *vcpu);
+/* Sets the host's timer for the loaded vCPU's deadline and its guest's timer; `now` is the counter's value. */
+void x86_timer_arm(struct arch_vcpu *vcpu, uint64_t now);

@@ -45,7 +45,7 @@ int svm_prepare(struct arch_vcpu *vcpu)
 	vcpu->svm.dirty = 0;
 	vcpu->request = next;
 	if (request & SVM_REQUEST_CLOSE) {
-		x86_timer_arm(vcpu);
+		x86_timer_arm(vcpu, rdtsc());
 		svm_close(vcpu);
 	}
 	return X86_RUN_ON;
@@ -335,7 +335,7 @@ static int exit_intr(struct arch_vcpu *vcpu, struct vm_exit *exit, struct vmcb *
 {
 	requeue_event(vmcb);
 	__asm__ volatile("stgi; nop; clgi" : : : "memory");
-	int kind = x86_host_interrupt(vcpu);
+	int kind = x86_host_interrupt(vcpu, rdtsc());
 	return likely(kind == X86_RUN_ON) ? kind : leave(vcpu, exit, vmcb, (enum vm_exit_kind)kind);
 }
 

@@ -49,8 +49,9 @@ uint64_t arch_counter(void)
 
 static uint64_t armed; /* what the host's timer is set to */
 
-void x86_host_timer_set(uint64_t counter)
+void x86_host_timer_set(uint64_t counter, uint64_t now)
 {
+	(void)now;
 	armed = counter;
 }
 
