@@ -157,6 +157,7 @@ struct arch_vcpu {
 	uint64_t exits[X86_EXIT_COUNTERS];
 	struct code_page code;
 	struct x86_mmio_page mmio;
+	uint64_t deadline_rip; /* where a bare WRMSR to the deadline stood last; SVM_NO_CALL: nowhere */
 	struct lapic lapic;
 	struct kvm_eoi eoi;
 	struct x86_lazy_state lazy;

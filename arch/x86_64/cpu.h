@@ -183,8 +183,8 @@ struct x86_cpu {
 	struct x86_cpu *self; /* %gs:0 */
 	unsigned index;
 	uint32_t apic_id;
-	struct arch_vcpu *loaded; /* whose lazy state this CPU holds */
-	uint64_t armed_deadline;  /* what the host timer is set to, UINT64_MAX: off */
+	struct arch_vcpu *loaded;             /* whose lazy state this CPU holds */
+	uint64_t armed_deadline;              /* what the host timer is set to, UINT64_MAX: off */
 	const struct x86_trap_frame *trapped; /* what the panic handler prints; NULL: panic() was called */
 	uint64_t gdt[X86_GDT_ENTRIES];
 	struct __attribute__((packed)) x86_tss {

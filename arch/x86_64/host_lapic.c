@@ -66,6 +66,8 @@ static uint64_t ratio, longest_wait;
 static char mode_text[64];
 /* The EOI register for traps_asm.S, 0 in x2APIC mode. */
 uintptr_t x86_lapic_eoi;
+/* The initial count's register, NULL where setting the timer takes another way. */
+static volatile uint32_t *count_register;
 
 static uint32_t lapic_read(uint32_t offset)
 {
@@ -99,13 +101,14 @@ const char *x86_host_lapic_mode(void)
 
 /* ---- the timer ---- */
 
-void x86_host_timer_set(uint64_t counter, uint64_t now)
+/* Rounded up: an interrupt that comes too early would have to be waited for again. */
+static inline uint32_t ticks_of(uint64_t wait)
 {
-	struct x86_cpu *cpu = this_cpu();
-	if (cpu->armed_deadline == counter) {
-		return;
-	}
-	cpu->armed_deadline = counter;
+	return (uint32_t)(wait * ratio >> 32) + 1;
+}
+
+static __attribute__((noinline)) void set_otherwise(uint64_t counter, uint64_t now)
+{
 	if (deadline_mode) {
 		/* 0 stops it. */
 		wrmsr(MSR_IA32_TSC_DEADLINE, counter == UINT64_MAX ? 0 : MAX(counter, 1));
@@ -115,9 +118,22 @@ void x86_host_timer_set(uint64_t counter, uint64_t now)
 		lapic_write(LAPIC_INITIAL_COUNT, 0);
 		return;
 	}
-	uint64_t wait = counter > now ? MIN(counter - now, longest_wait) : 0;
-	/* Rounded up: an interrupt that comes too early would have to be waited for again. */
-	lapic_write(LAPIC_INITIAL_COUNT, (uint32_t)(wait * ratio >> 32) + 1);
+	lapic_write(LAPIC_INITIAL_COUNT, ticks_of(counter > now ? MIN(counter - now, longest_wait) : 0));
+}
+
+void x86_host_timer_set(uint64_t counter, uint64_t now)
+{
+	struct x86_cpu *cpu = this_cpu();
+	uint64_t wait = counter - now;
+	if (cpu->armed_deadline == counter) {
+		return;
+	}
+	cpu->armed_deadline = counter;
+	if (likely(count_register && wait <= longest_wait)) { /* and not over: that would be long */
+		*count_register = ticks_of(wait);
+	} else {
+		set_otherwise(counter, now);
+	}
 }
 
 struct sample {
@@ -239,6 +255,9 @@ bool x86_host_lapic_init(char *message, size_t size)
 	deadline_mode = x86_features.tsc_deadline;
 	mmio_base = base & APIC_BASE_ADDRESS;
 	x86_lapic_eoi = x2apic_mode ? 0 : mmio_base + LAPIC_EOI;
+	if (!x2apic_mode && !deadline_mode) {
+		count_register = (volatile uint32_t *)(mmio_base + LAPIC_INITIAL_COUNT);
+	}
 	if (!x2apic_mode && !arch_map_device(mmio_base, FRAME_SIZE)) {
 		snprintf(message, size, "the local APIC at 0x%lx cannot be mapped", mmio_base);
 		return false;

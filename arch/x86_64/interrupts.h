@@ -20,8 +20,8 @@ bool x86_apic_base_write(struct arch_vcpu *vcpu, uint64_t value);
 void x86_deadline_write(struct arch_vcpu *vcpu, uint64_t value);
 
 /*
- * A host interrupt has made the guest exit and was served by `now`: X86_RUN_ON, VM_EXIT_DEADLINE, or VM_EXIT_INTERRUPT when hv
- * has not been told of one for a while.
+ * A host interrupt has made the guest exit and was served by `now`: X86_RUN_ON, VM_EXIT_DEADLINE, or VM_EXIT_INTERRUPT
+ * when hv has not been told of one for a while.
  */
 int x86_host_interrupt(struct arch_vcpu *vcpu, uint64_t now);
 

@@ -93,6 +93,8 @@ static inline void svm_open(struct arch_vcpu *vcpu)
 void svm_sync_apic(struct arch_vcpu *vcpu);
 /* Gives the next entry what waits in the local APIC. */
 void svm_inject_interrupts(struct arch_vcpu *vcpu);
+/* The short way for a guest's timer that is due. False: nothing was done. */
+bool svm_timer_again(struct arch_vcpu *vcpu);
 /* The guest's CR8, written where it may let something through. */
 void svm_put_cr8(struct arch_vcpu *vcpu, uint64_t value);
 /* The exit of the IRET that ends an NMI's handler. */

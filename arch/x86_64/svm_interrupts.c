@@ -152,6 +152,34 @@ static void try_interrupt(struct arch_vcpu *vcpu)
 	}
 }
 
+/*
+ * A tick like the one before: that was the last interrupt, KVM's way tells that it has ended, and nothing has been
+ * raised since then. What the local APIC's registers say of it, in service, is true again once the guest has the
+ * vector anew.
+ */
+bool svm_timer_again(struct arch_vcpu *vcpu)
+{
+	struct vmcb *vmcb = vcpu->svm.vmcb;
+	struct vmcb_control *control = &vmcb->control;
+	struct kvm_eoi *eoi = &vcpu->eoi;
+	unsigned vector = eoi->vector;
+	uint64_t virtual = control->virtual_interrupt;
+	if (vcpu->interrupts || lapic_get(&vcpu->lapic, LAPIC_LVT_TIMER) != (LAPIC_LVT_DEADLINE | vector) ||
+	    (virtual & V_IRQ) || LAPIC_CLASS(vector) <= (virtual & VIRTUAL_TPR)) {
+		return false;
+	}
+	if (!(vmcb->save.rflags & RFLAGS_IF) || !can_take_event(control) || !kvm_eoi_again(eoi, vcpu->vm->space)) {
+		return false;
+	}
+	if (svm_features.virtual_interrupts) {
+		control->virtual_interrupt = virtual | WINDOW; /* with the vector that it has */
+	} else {
+		inject(vcpu, EVENT_TYPE_INTERRUPT, vector);
+	}
+	lapic_deadline_over(&vcpu->lapic);
+	return true;
+}
+
 void svm_inject_interrupts(struct arch_vcpu *vcpu)
 {
 	svm_sync_apic(vcpu);
