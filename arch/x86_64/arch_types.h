@@ -153,7 +153,7 @@ struct arch_vcpu {
 	struct arch_vcpu *next; /* of the same VM */
 	unsigned index;
 	uint64_t deadline;    /* arch_counter() value, UINT64_MAX: none */
-	uint64_t look_around; /* from when on an interrupt is a VM_EXIT_INTERRUPT */
+	uint64_t look_around; /* from when on an interrupt is a VM_EXIT_INTERRUPT; no later than the deadline */
 	uint64_t exits[X86_EXIT_COUNTERS];
 	struct code_page code;
 	struct x86_mmio_page mmio;

@@ -8,6 +8,7 @@
 #include "arch/x86_64/cpu.h"
 
 #include "arch/arch.h"
+#include "arch/x86_64/vcpu.h"
 #include "lib/io.h"
 #include "lib/printf.h"
 #include "lib/spinlock.h"
@@ -41,6 +42,7 @@
 #define VERSION_LAST_LVT(v)  ((unsigned)field(v, 23, 16))
 #define SPURIOUS_ENABLE      0x100
 #define LVT_MASKED           0x10000
+#define LVT_PERIODIC         0x20000
 #define LVT_TSC_DEADLINE     0x40000
 #define DIVIDE_BY_1          0x0b
 
@@ -57,17 +59,17 @@
 
 #define CALIBRATIONS_PER_SECOND 2000 /* it takes half a millisecond */
 #define SAMPLES                 5
+#define REPEATS_PER_SECOND_MAX  10000
 
 /* The same on every CPU, so that deadlines can be handed round. */
 static bool x2apic_mode, deadline_mode;
 static uintptr_t mmio_base;
-/* One-shot mode: timer ticks per TSC tick, 32.32 fixed point, and the longest wait in TSC ticks. */
-static uint64_t ratio, longest_wait;
+/* Without deadlines: timer ticks per TSC tick, 32.32 fixed point, the longest wait in TSC ticks, and the shortest
+ * that may repeat: the window that lets the interrupt in must be over before the next one. */
+static uint64_t ratio, longest_wait, shortest_repeat;
 static char mode_text[64];
 /* The EOI register for traps_asm.S, 0 in x2APIC mode. */
 uintptr_t x86_lapic_eoi;
-/* The initial count's register, NULL where setting the timer takes another way. */
-static volatile uint32_t *count_register;
 
 static uint32_t lapic_read(uint32_t offset)
 {
@@ -107,33 +109,50 @@ static inline uint32_t ticks_of(uint64_t wait)
 	return (uint32_t)(wait * ratio >> 32) + 1;
 }
 
-static __attribute__((noinline)) void set_otherwise(uint64_t counter, uint64_t now)
+/*
+ * A guest mostly sets its timer anew as soon as it has come. Periodic mode lets the host leave its own alone until
+ * then: if the guest does not, it comes again, and is set for whoever else wants it.
+ */
+static void set_repeating(struct x86_cpu *cpu, bool on)
+{
+	if ((cpu->timer_repeats != UINT64_MAX) == on) {
+		return;
+	}
+	lapic_write(LAPIC_LVT_TIMER, on ? LVT_PERIODIC | VECTOR_TIMER : VECTOR_TIMER);
+	cpu->timer_repeats = on ? longest_wait : UINT64_MAX;
+	cpu->timer_span = on && !x2apic_mode ? longest_wait - shortest_repeat : 0;
+}
+
+static __attribute__((noinline)) int set_otherwise(uint64_t counter, uint64_t now)
 {
 	if (deadline_mode) {
 		/* 0 stops it. */
 		wrmsr(MSR_IA32_TSC_DEADLINE, counter == UINT64_MAX ? 0 : MAX(counter, 1));
-		return;
+		return X86_RUN_ON;
 	}
 	if (counter == UINT64_MAX) {
 		lapic_write(LAPIC_INITIAL_COUNT, 0);
-		return;
+		return X86_RUN_ON;
 	}
-	lapic_write(LAPIC_INITIAL_COUNT, ticks_of(counter > now ? MIN(counter - now, longest_wait) : 0));
+	uint64_t wait = counter > now ? MIN(counter - now, longest_wait) : 0;
+	set_repeating(this_cpu(), wait >= shortest_repeat);
+	lapic_write(LAPIC_INITIAL_COUNT, ticks_of(wait));
+	return X86_RUN_ON;
 }
 
-void x86_host_timer_set(uint64_t counter, uint64_t now)
+int x86_host_timer_set(uint64_t counter, uint64_t now)
 {
 	struct x86_cpu *cpu = this_cpu();
 	uint64_t wait = counter - now;
 	if (cpu->armed_deadline == counter) {
-		return;
+		return X86_RUN_ON;
 	}
 	cpu->armed_deadline = counter;
-	if (likely(count_register && wait <= longest_wait)) { /* and not over: that would be long */
-		*count_register = ticks_of(wait);
-	} else {
-		set_otherwise(counter, now);
+	if (likely(wait - shortest_repeat < cpu->timer_span)) {
+		mmio_write32(mmio_base + LAPIC_INITIAL_COUNT, ticks_of(wait));
+		return X86_RUN_ON;
 	}
+	return set_otherwise(counter, now);
 }
 
 struct sample {
@@ -178,6 +197,7 @@ static bool calibrate(void)
 	}
 	/* Half of what the 32-bit counter can hold: the product with `ratio` fits 64 bits. */
 	longest_wait = UINT64_MAX / 2 / ratio;
+	shortest_repeat = arch_counter_hz() / REPEATS_PER_SECOND_MAX;
 	return true;
 }
 
@@ -255,9 +275,6 @@ bool x86_host_lapic_init(char *message, size_t size)
 	deadline_mode = x86_features.tsc_deadline;
 	mmio_base = base & APIC_BASE_ADDRESS;
 	x86_lapic_eoi = x2apic_mode ? 0 : mmio_base + LAPIC_EOI;
-	if (!x2apic_mode && !deadline_mode) {
-		count_register = (volatile uint32_t *)(mmio_base + LAPIC_INITIAL_COUNT);
-	}
 	if (!x2apic_mode && !arch_map_device(mmio_base, FRAME_SIZE)) {
 		snprintf(message, size, "the local APIC at 0x%lx cannot be mapped", mmio_base);
 		return false;

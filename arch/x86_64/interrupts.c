@@ -11,13 +11,13 @@
 
 /* How often hv hears of interrupts that were the guest's own timer: it looks at the console's input then. Who types to
  * a busy guest notices nothing, and a guest that waits is looked after by hv itself. */
-#define LOOKS_PER_SECOND 25
+#define LOOKS_PER_SECOND 20
 
 /* ---- the timer ---- */
 
-void x86_timer_arm(struct arch_vcpu *vcpu, uint64_t now)
+int x86_timer_arm(struct arch_vcpu *vcpu, uint64_t now)
 {
-	x86_host_timer_set(MIN(vcpu->deadline, vcpu->lapic.due), now);
+	return x86_host_timer_set(MIN(vcpu->deadline, vcpu->lapic.due), now);
 }
 
 int x86_host_interrupt(struct arch_vcpu *vcpu, uint64_t now)
@@ -28,11 +28,11 @@ int x86_host_interrupt(struct arch_vcpu *vcpu, uint64_t now)
 	if (unlikely(now >= vcpu->deadline)) {
 		return VM_EXIT_DEADLINE;
 	}
-	x86_timer_arm(vcpu, now); /* it may have been this timer, for the guest or before its time */
+	(void)x86_timer_arm(vcpu, now); /* it may have been this timer, for the guest or before its time */
 	if (likely(now < vcpu->look_around)) {
 		return X86_RUN_ON;
 	}
-	vcpu->look_around = now + arch_counter_hz() / LOOKS_PER_SECOND;
+	vcpu->look_around = MIN(now + arch_counter_hz() / LOOKS_PER_SECOND, vcpu->deadline);
 	return VM_EXIT_INTERRUPT;
 }
 
@@ -42,7 +42,7 @@ static void look_at_timer(struct arch_vcpu *vcpu, uint64_t due_before)
 	if (vcpu->lapic.due != due_before) {
 		uint64_t now = rdtsc();
 		lapic_timer_expire(vcpu, now);
-		x86_timer_arm(vcpu, now);
+		(void)x86_timer_arm(vcpu, now);
 	}
 }
 
@@ -54,20 +54,19 @@ static void expire_before(struct arch_vcpu *vcpu, unsigned offset)
 	}
 }
 
-static __attribute__((noinline)) void write_odd_deadline(struct arch_vcpu *vcpu, uint64_t value, uint64_t now)
+static __attribute__((noinline)) int write_odd_deadline(struct arch_vcpu *vcpu, uint64_t value, uint64_t now)
 {
 	lapic_deadline_write(vcpu, value, now);
-	x86_timer_arm(vcpu, now);
+	return x86_timer_arm(vcpu, now);
 }
 
-void x86_deadline_write(struct arch_vcpu *vcpu, uint64_t value)
+int x86_deadline_write(struct arch_vcpu *vcpu, uint64_t value)
 {
 	uint64_t now = rdtsc();
 	if (likely(lapic_deadline_next(&vcpu->lapic, value, now))) {
-		x86_host_timer_set(MIN(vcpu->deadline, value), now);
-	} else {
-		write_odd_deadline(vcpu, value, now);
+		return x86_host_timer_set(MIN(vcpu->deadline, value), now);
 	}
+	return write_odd_deadline(vcpu, value, now);
 }
 
 /* ---- the guest's accesses ---- */

@@ -52,10 +52,11 @@ void kvm_eoi_offer(struct arch_vcpu *vcpu, unsigned vector);
  */
 static inline bool kvm_eoi_again(struct kvm_eoi *eoi, const struct addr_space *space)
 {
-	if (eoi->generation != space->generation || (__atomic_load_n(eoi->word, __ATOMIC_ACQUIRE) & KVM_EOI_PENDING)) {
+	uint32_t *word = eoi->word;
+	if (eoi->generation != space->generation || (__atomic_load_n(word, __ATOMIC_ACQUIRE) & KVM_EOI_PENDING)) {
 		return false;
 	}
-	__atomic_store_n(eoi->word, KVM_EOI_PENDING, __ATOMIC_RELAXED);
+	__atomic_store_n(word, KVM_EOI_PENDING, __ATOMIC_RELAXED);
 	return true;
 }
 /* Before anyone looks at the local APIC, while eoi.vector is not 0: the interrupt has ended, or will by an EOI. */

@@ -45,7 +45,7 @@ int svm_prepare(struct arch_vcpu *vcpu)
 	vcpu->svm.dirty = 0;
 	vcpu->request = next;
 	if (request & SVM_REQUEST_CLOSE) {
-		x86_timer_arm(vcpu, rdtsc());
+		(void)x86_timer_arm(vcpu, rdtsc());
 		svm_close(vcpu);
 	}
 	return X86_RUN_ON;
@@ -235,7 +235,8 @@ static __attribute__((noinline)) int exit_wrmsr(struct arch_vcpu *vcpu, struct v
 	}
 	if (msr == MSR_IA32_TSC_DEADLINE) {
 		int kind = skip_slowly(vcpu, exit, vmcb, opcode_wrmsr);
-		vcpu->deadline_rip = vmcb->save.rip - rip == sizeof(opcode_wrmsr.first) ? rip : SVM_NO_CALL;
+		bool bare = vmcb->save.rip - rip == sizeof(opcode_wrmsr.first) && is_plain_step(vmcb, vmcb->save.rip);
+		vcpu->deadline_rip = bare ? rip : SVM_NO_CALL;
 		return kind;
 	}
 	return likely(skip(vcpu, vmcb, opcode_wrmsr)) ? X86_RUN_ON : skip_slowly(vcpu, exit, vmcb, opcode_wrmsr);
@@ -258,11 +259,10 @@ static int exit_msr(struct arch_vcpu *vcpu, struct vm_exit *exit, struct vmcb *v
 {
 	uint64_t rip = vmcb->save.rip, next = rip + sizeof(opcode_wrmsr.first);
 	if (rip == vcpu->deadline_rip && (uint32_t)vcpu->gpr[GPR_RCX] == MSR_IA32_TSC_DEADLINE &&
-	    (vmcb->control.exit_info1 & MSR_WRITE) && is_plain_step(vmcb, next)) {
+	    (vmcb->control.exit_info1 & MSR_WRITE) && !(vmcb->save.rflags & RFLAGS_TF)) {
 		vmcb->save.rip = next;
 		vmcb->control.interrupt_shadow = 0;
-		x86_deadline_write(vcpu, edx_eax(vcpu));
-		return X86_RUN_ON;
+		return x86_deadline_write(vcpu, edx_eax(vcpu));
 	}
 	return vmcb->control.exit_info1 & MSR_WRITE ? exit_wrmsr(vcpu, exit, vmcb) : exit_rdmsr(vcpu, exit, vmcb);
 }
@@ -363,10 +363,9 @@ static int exit_intr(struct arch_vcpu *vcpu, struct vm_exit *exit, struct vmcb *
 	requeue_event(vmcb);
 	__asm__ volatile("stgi; nop; clgi" : : : "memory");
 	uint64_t now = rdtsc();
-	if (likely(now >= vcpu->lapic.due && svm_timer_again(vcpu)) &&
-	    likely(now < vcpu->deadline && now < vcpu->look_around)) {
-		x86_host_timer_set(vcpu->deadline, now);
-		return X86_RUN_ON;
+	if (likely(now >= vcpu->lapic.due && svm_timer_again(vcpu, vmcb)) && likely(now < vcpu->look_around)) {
+		/* The guest will set its timer anew, and if not, the host's comes again before hv wants it. */
+		return likely(vcpu->deadline - now > this_cpu()->timer_repeats) ? X86_RUN_ON : x86_timer_arm(vcpu, now);
 	}
 	return interrupted(vcpu, now);
 }

@@ -297,6 +297,7 @@ void x86_traps_init(struct x86_cpu *cpu)
 {
 	cpu->self = cpu;
 	cpu->armed_deadline = UINT64_MAX;
+	cpu->timer_repeats = UINT64_MAX;
 	if (idt[0].type == 0) { /* the first CPU */
 		for (unsigned vector = 0; vector < VECTORS; vector++) {
 			set_gate(vector, (uintptr_t)x86_trap_stubs + (uintptr_t)vector * STUB_BYTES);

@@ -89,7 +89,7 @@ x86_trap_common:
 	.type	x86_timer_stub, @function
 x86_timer_stub:
 	pushq	%rax
-	movq	$-1, %gs:CPU_ARMED_DEADLINE
+	movq	$0, %gs:CPU_ARMED_DEADLINE
 	movq	x86_lapic_eoi(%rip), %rax
 	testq	%rax, %rax
 	jz	1f
