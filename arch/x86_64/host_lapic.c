@@ -118,6 +118,7 @@ static void set_repeating(struct x86_cpu *cpu, bool on)
 	if ((cpu->timer_repeats != UINT64_MAX) == on) {
 		return;
 	}
+	lapic_write(LAPIC_INITIAL_COUNT, 0); /* what counts still may be too short to repeat */
 	lapic_write(LAPIC_LVT_TIMER, on ? LVT_PERIODIC | VECTOR_TIMER : VECTOR_TIMER);
 	cpu->timer_repeats = on ? longest_wait : UINT64_MAX;
 	cpu->timer_span = on && !x2apic_mode ? longest_wait - shortest_repeat : 0;
