@@ -174,7 +174,7 @@ void arch_call_firmware(void (*function)(void *argument), void *argument)
 	if (this_cpu()->loaded != NULL) {
 		arch_vcpu_put(this_cpu()->loaded);
 	}
-	x86_host_timer_set(UINT64_MAX);
+	(void)x86_host_timer_set(UINT64_MAX, 0);
 	x86_ops->disable();
 	if (x86_paging_firmware(true)) {
 		function(argument);
@@ -197,10 +197,11 @@ _Noreturn void arch_halt(void)
 
 void arch_idle(uint64_t counter)
 {
-	if (rdtsc() >= counter) {
+	uint64_t now = rdtsc();
+	if (now >= counter) {
 		return;
 	}
-	x86_host_timer_set(counter);
+	(void)x86_host_timer_set(counter, now);
 	/* An interrupt is let in only after the instruction that follows STI: it cannot slip in before HLT. */
 	__asm__ volatile("sti; hlt; cli" : : : "memory");
 }

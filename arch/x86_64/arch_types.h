@@ -154,10 +154,11 @@ struct arch_vcpu {
 	struct arch_vcpu *next; /* of the same VM */
 	unsigned index;
 	uint64_t deadline;    /* arch_counter() value, UINT64_MAX: none */
-	uint64_t look_around; /* from when on an interrupt is a VM_EXIT_INTERRUPT */
+	uint64_t look_around; /* from when on an interrupt is a VM_EXIT_INTERRUPT; no later than the deadline */
 	uint64_t exits[X86_EXIT_COUNTERS];
 	struct code_page code;
 	struct x86_mmio_page mmio;
+	uint64_t deadline_rip; /* where a bare WRMSR to the deadline stood last; SVM_NO_CALL: nowhere */
 	struct lapic lapic;
 	struct kvm_eoi eoi;
 	struct x86_lazy_state lazy;

@@ -185,8 +185,11 @@ struct x86_cpu {
 	unsigned index;
 	uint32_t apic_id;
 	struct arch_vcpu *loaded; /* whose lazy state this CPU holds */
-	uint64_t armed_deadline;  /* what the host timer is set to, UINT64_MAX: off */
-	volatile bool timer_fired;
+	uint64_t armed_deadline;  /* what the host timer is set to, UINT64_MAX: off, 0: it has come */
+	/* Once it has come, the timer comes again within so many TSC ticks unless it is set anew. UINT64_MAX: it does
+	 * not. */
+	uint64_t timer_repeats;
+	uint64_t timer_span; /* host_lapic.c: how much longer than the shortest a wait may be that takes only a store */
 	const struct x86_trap_frame *trapped; /* what the panic handler prints; NULL: panic() was called */
 	uint64_t gdt[X86_GDT_ENTRIES];
 	struct __attribute__((packed)) x86_tss {
@@ -251,9 +254,9 @@ const char *x86_time_source(void);
 
 /* This CPU's: all sources masked, the timer ready. False, with one line in message: it has none that works. */
 bool x86_host_lapic_init(char *message, size_t size);
-/* Arms the timer for an arch_counter() value (UINT64_MAX: off); cheap when it is armed for that already. */
-void x86_host_timer_set(uint64_t counter);
-void x86_host_lapic_eoi(void);
+/* Arms the timer for an arch_counter() value (UINT64_MAX: off), `now` is another; cheap when it is armed for that
+ * already. Always X86_RUN_ON: exits end with it. */
+int x86_host_timer_set(uint64_t counter, uint64_t now);
 /* An interrupt at a vector that nobody claims: counted, ended where the APIC waits for it. */
 void x86_host_lapic_stray(unsigned vector);
 /* "xAPIC, TSC-deadline timer", for the log. */

@@ -8,6 +8,7 @@
 #include "arch/x86_64/cpu.h"
 
 #include "arch/arch.h"
+#include "arch/x86_64/vcpu.h"
 #include "lib/io.h"
 #include "lib/printf.h"
 #include "lib/spinlock.h"
@@ -41,6 +42,7 @@
 #define VERSION_LAST_LVT(v)  ((unsigned)field(v, 23, 16))
 #define SPURIOUS_ENABLE      0x100
 #define LVT_MASKED           0x10000
+#define LVT_PERIODIC         0x20000
 #define LVT_TSC_DEADLINE     0x40000
 #define DIVIDE_BY_1          0x0b
 
@@ -57,13 +59,17 @@
 
 #define CALIBRATIONS_PER_SECOND 2000 /* it takes half a millisecond */
 #define SAMPLES                 5
+#define REPEATS_PER_SECOND_MAX  10000
 
 /* The same on every CPU, so that deadlines can be handed round. */
 static bool x2apic_mode, deadline_mode;
 static uintptr_t mmio_base;
-/* One-shot mode: timer ticks per TSC tick, 32.32 fixed point, and the longest wait in TSC ticks. */
-static uint64_t ratio, longest_wait;
+/* Without deadlines: timer ticks per TSC tick, 32.32 fixed point, the longest wait in TSC ticks, and the shortest
+ * that may repeat: the window that lets the interrupt in must be over before the next one. */
+static uint64_t ratio, longest_wait, shortest_repeat;
 static char mode_text[64];
+/* The EOI register for traps_asm.S, 0 in x2APIC mode. */
+uintptr_t x86_lapic_eoi;
 
 static uint32_t lapic_read(uint32_t offset)
 {
@@ -82,16 +88,11 @@ static void lapic_write(uint32_t offset, uint32_t value)
 	}
 }
 
-void x86_host_lapic_eoi(void)
-{
-	lapic_write(LAPIC_EOI, 0);
-}
-
 void x86_host_lapic_stray(unsigned vector)
 {
 	/* One that the 8259 or INT made is not in service at the local APIC, which wants no EOI for it. */
 	if (lapic_read(LAPIC_ISR + vector / 32 * 16) & BIT(vector % 32)) {
-		x86_host_lapic_eoi();
+		lapic_write(LAPIC_EOI, 0);
 	}
 }
 
@@ -102,27 +103,57 @@ const char *x86_host_lapic_mode(void)
 
 /* ---- the timer ---- */
 
-void x86_host_timer_set(uint64_t counter)
+/* Rounded up: an interrupt that comes too early would have to be waited for again. */
+static inline uint32_t ticks_of(uint64_t wait)
 {
-	struct x86_cpu *cpu = this_cpu();
-	if (cpu->armed_deadline == counter) {
+	return (uint32_t)(wait * ratio >> 32) + 1;
+}
+
+/*
+ * A guest mostly sets its timer anew as soon as it has come. Periodic mode lets the host leave its own alone until
+ * then: if the guest does not, it comes again, and is set for whoever else wants it.
+ */
+static void set_repeating(struct x86_cpu *cpu, bool on)
+{
+	if ((cpu->timer_repeats != UINT64_MAX) == on) {
 		return;
 	}
-	cpu->armed_deadline = counter;
+	lapic_write(LAPIC_INITIAL_COUNT, 0); /* what counts still may be too short to repeat */
+	lapic_write(LAPIC_LVT_TIMER, on ? LVT_PERIODIC | VECTOR_TIMER : VECTOR_TIMER);
+	cpu->timer_repeats = on ? longest_wait : UINT64_MAX;
+	cpu->timer_span = on && !x2apic_mode ? longest_wait - shortest_repeat : 0;
+}
+
+static __attribute__((noinline)) int set_otherwise(uint64_t counter, uint64_t now)
+{
 	if (deadline_mode) {
 		/* 0 stops it. */
 		wrmsr(MSR_IA32_TSC_DEADLINE, counter == UINT64_MAX ? 0 : MAX(counter, 1));
-		return;
+		return X86_RUN_ON;
 	}
 	if (counter == UINT64_MAX) {
 		lapic_write(LAPIC_INITIAL_COUNT, 0);
-		return;
+		return X86_RUN_ON;
 	}
-	uint64_t now = rdtsc();
 	uint64_t wait = counter > now ? MIN(counter - now, longest_wait) : 0;
-	uint32_t ticks = (uint32_t)(((unsigned __int128)wait * ratio) >> 32);
-	/* Rounded up: an interrupt that comes too early would have to be waited for again. */
-	lapic_write(LAPIC_INITIAL_COUNT, ticks < UINT32_MAX ? ticks + 1 : ticks);
+	set_repeating(this_cpu(), wait >= shortest_repeat);
+	lapic_write(LAPIC_INITIAL_COUNT, ticks_of(wait));
+	return X86_RUN_ON;
+}
+
+int x86_host_timer_set(uint64_t counter, uint64_t now)
+{
+	struct x86_cpu *cpu = this_cpu();
+	uint64_t wait = counter - now;
+	if (cpu->armed_deadline == counter) {
+		return X86_RUN_ON;
+	}
+	cpu->armed_deadline = counter;
+	if (likely(wait - shortest_repeat < cpu->timer_span)) {
+		mmio_write32(mmio_base + LAPIC_INITIAL_COUNT, ticks_of(wait));
+		return X86_RUN_ON;
+	}
+	return set_otherwise(counter, now);
 }
 
 struct sample {
@@ -165,8 +196,9 @@ static bool calibrate(void)
 	if (ratio == 0) {
 		return false;
 	}
-	/* Half of what the 32-bit counter can hold. */
-	longest_wait = ratio < BIT(31) ? UINT64_MAX / ratio / 2 : UINT32_MAX / (ratio >> 31);
+	/* Half of what the 32-bit counter can hold: the product with `ratio` fits 64 bits. */
+	longest_wait = UINT64_MAX / 2 / ratio;
+	shortest_repeat = arch_counter_hz() / REPEATS_PER_SECOND_MAX;
 	return true;
 }
 
@@ -243,6 +275,7 @@ bool x86_host_lapic_init(char *message, size_t size)
 	x2apic_mode = base & APIC_BASE_X2APIC;
 	deadline_mode = x86_features.tsc_deadline;
 	mmio_base = base & APIC_BASE_ADDRESS;
+	x86_lapic_eoi = x2apic_mode ? 0 : mmio_base + LAPIC_EOI;
 	if (!x2apic_mode && !arch_map_device(mmio_base, FRAME_SIZE)) {
 		snprintf(message, size, "the local APIC at 0x%lx cannot be mapped", mmio_base);
 		return false;

@@ -9,28 +9,30 @@
 #include "cpu.h"
 #include "vcpu.h"
 
-/* How often hv hears of interrupts that were the guest's own timer: it looks at the console's input then. */
-#define LOOKS_PER_SECOND 100
+/* How often hv hears of interrupts that were the guest's own timer: it looks at the console's input then. Who types to
+ * a busy guest notices nothing, and a guest that waits is looked after by hv itself. */
+#define LOOKS_PER_SECOND 20
 
 /* ---- the timer ---- */
 
-void x86_timer_arm(struct arch_vcpu *vcpu)
+int x86_timer_arm(struct arch_vcpu *vcpu, uint64_t now)
 {
-	x86_host_timer_set(MIN(vcpu->deadline, vcpu->lapic.due));
+	return x86_host_timer_set(MIN(vcpu->deadline, vcpu->lapic.due), now);
 }
 
-int x86_host_interrupt(struct arch_vcpu *vcpu)
+int x86_host_interrupt(struct arch_vcpu *vcpu, uint64_t now)
 {
-	uint64_t now = rdtsc();
-	lapic_timer_expire(vcpu, now);
+	if (unlikely(now >= vcpu->lapic.due)) {
+		lapic_timer_expire(vcpu, now);
+	}
 	if (unlikely(now >= vcpu->deadline)) {
 		return VM_EXIT_DEADLINE;
 	}
-	x86_timer_arm(vcpu); /* it may have been this timer, for the guest or before its time */
+	(void)x86_timer_arm(vcpu, now); /* it may have been this timer, for the guest or before its time */
 	if (likely(now < vcpu->look_around)) {
 		return X86_RUN_ON;
 	}
-	vcpu->look_around = now + arch_counter_hz() / LOOKS_PER_SECOND;
+	vcpu->look_around = MIN(now + arch_counter_hz() / LOOKS_PER_SECOND, vcpu->deadline);
 	return VM_EXIT_INTERRUPT;
 }
 
@@ -38,8 +40,9 @@ int x86_host_interrupt(struct arch_vcpu *vcpu)
 static void look_at_timer(struct arch_vcpu *vcpu, uint64_t due_before)
 {
 	if (vcpu->lapic.due != due_before) {
-		lapic_timer_expire(vcpu, rdtsc());
-		x86_timer_arm(vcpu);
+		uint64_t now = rdtsc();
+		lapic_timer_expire(vcpu, now);
+		(void)x86_timer_arm(vcpu, now);
 	}
 }
 
@@ -51,10 +54,19 @@ static void expire_before(struct arch_vcpu *vcpu, unsigned offset)
 	}
 }
 
-void x86_deadline_write(struct arch_vcpu *vcpu, uint64_t value)
+static __attribute__((noinline)) int write_odd_deadline(struct arch_vcpu *vcpu, uint64_t value, uint64_t now)
 {
-	lapic_deadline_write(vcpu, value, rdtsc());
-	x86_timer_arm(vcpu);
+	lapic_deadline_write(vcpu, value, now);
+	return x86_timer_arm(vcpu, now);
+}
+
+int x86_deadline_write(struct arch_vcpu *vcpu, uint64_t value)
+{
+	uint64_t now = rdtsc();
+	if (likely(lapic_deadline_next(&vcpu->lapic, value, now))) {
+		return x86_host_timer_set(MIN(vcpu->deadline, value), now);
+	}
+	return write_odd_deadline(vcpu, value, now);
 }
 
 /* ---- the guest's accesses ---- */

@@ -16,14 +16,15 @@ bool x86_apic_mmio(struct arch_vcpu *vcpu, struct io_access *io);
 bool x86_apic_msr_read(struct arch_vcpu *vcpu, uint32_t msr, uint64_t *value);
 bool x86_apic_msr_write(struct arch_vcpu *vcpu, uint32_t msr, uint64_t value);
 bool x86_apic_base_write(struct arch_vcpu *vcpu, uint64_t value);
-/* IA32_TSC_DEADLINE. */
-void x86_deadline_write(struct arch_vcpu *vcpu, uint64_t value);
+/* IA32_TSC_DEADLINE. Always X86_RUN_ON. */
+int x86_deadline_write(struct arch_vcpu *vcpu, uint64_t value);
 
 /*
- * A host interrupt has made the guest exit and was served: X86_RUN_ON, VM_EXIT_DEADLINE, or VM_EXIT_INTERRUPT when hv
- * has not been told of one for a while.
+ * A host interrupt has made the guest exit and was served by `now`: X86_RUN_ON, VM_EXIT_DEADLINE, or VM_EXIT_INTERRUPT
+ * when hv has not been told of one for a while.
  */
-int x86_host_interrupt(struct arch_vcpu *vcpu);
+int x86_host_interrupt(struct arch_vcpu *vcpu, uint64_t now);
 
-/* Sets the host's timer for the loaded vCPU's deadline and its guest's timer. */
-void x86_timer_arm(struct arch_vcpu *vcpu);
+/* Sets the host's timer for the loaded vCPU's deadline and its guest's timer; `now` is the counter's value. Always
+ * X86_RUN_ON. */
+int x86_timer_arm(struct arch_vcpu *vcpu, uint64_t now);

@@ -71,7 +71,6 @@ bool kvm_system_time_write(struct arch_vcpu *vcpu, uint64_t value)
 
 #define EOI_ENABLED BIT(0)
 #define EOI_ODD     BIT(1)
-#define EOI_PENDING UINT32_C(1)
 
 /* Read-only memory is none of it, and a word that is moved away may say what it likes when it is back. */
 static __attribute__((noinline)) bool find_word(struct kvm_eoi *eoi, struct addr_space *space)
@@ -108,7 +107,7 @@ bool kvm_eoi_write(struct arch_vcpu *vcpu, uint64_t value)
 void kvm_eoi_offer(struct arch_vcpu *vcpu, unsigned vector)
 {
 	if (vcpu->eoi.address != 0 && lapic_is_alone(&vcpu->lapic, vector) && has_word(vcpu)) {
-		__atomic_store_n(vcpu->eoi.word, EOI_PENDING, __ATOMIC_RELAXED);
+		__atomic_store_n(vcpu->eoi.word, KVM_EOI_PENDING, __ATOMIC_RELAXED);
 		vcpu->eoi.vector = (uint8_t)vector;
 	}
 }
@@ -117,7 +116,8 @@ void kvm_eoi_settle(struct arch_vcpu *vcpu)
 {
 	unsigned vector = vcpu->eoi.vector;
 	vcpu->eoi.vector = 0;
-	if (has_word(vcpu) && !(__atomic_fetch_and(vcpu->eoi.word, ~EOI_PENDING, __ATOMIC_ACQ_REL) & EOI_PENDING)) {
+	if (has_word(vcpu) &&
+	    !(__atomic_fetch_and(vcpu->eoi.word, ~KVM_EOI_PENDING, __ATOMIC_ACQ_REL) & KVM_EOI_PENDING)) {
 		lapic_end(&vcpu->lapic, vector);
 	}
 }

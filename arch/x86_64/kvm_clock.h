@@ -8,6 +8,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "mm/addr_space.h"
+
 struct arch_vcpu;
 
 #define KVM_CPUID_BASE UINT32_C(0x40000100)
@@ -22,6 +24,8 @@ struct arch_vcpu;
 #define MSR_KVM_WALL_CLOCK  0x4b564d00
 #define MSR_KVM_SYSTEM_TIME 0x4b564d01
 #define MSR_KVM_PV_EOI      0x4b564d04
+
+#define KVM_EOI_PENDING UINT32_C(1)
 
 /*
  * A word of the guest's memory in place of EOIs: while its bit 0 is set, clearing that ends the interrupt, without an
@@ -44,5 +48,16 @@ bool kvm_system_time_write(struct arch_vcpu *vcpu, uint64_t value);
 bool kvm_eoi_write(struct arch_vcpu *vcpu, uint64_t value);
 /* The guest is about to take `vector`, which still waits. Sets the bit if it may. */
 void kvm_eoi_offer(struct arch_vcpu *vcpu, unsigned vector);
+/* Whether the interrupt that the bit stood for has ended; sets the bit for the same one once more. `vector` is not 0.
+ */
+static inline bool kvm_eoi_again(struct kvm_eoi *eoi, const struct addr_space *space)
+{
+	uint32_t *word = eoi->word;
+	if (eoi->generation != space->generation || (__atomic_load_n(word, __ATOMIC_ACQUIRE) & KVM_EOI_PENDING)) {
+		return false;
+	}
+	__atomic_store_n(word, KVM_EOI_PENDING, __ATOMIC_RELAXED);
+	return true;
+}
 /* Before anyone looks at the local APIC, while eoi.vector is not 0: the interrupt has ended, or will by an EOI. */
 void kvm_eoi_settle(struct arch_vcpu *vcpu);

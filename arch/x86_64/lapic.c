@@ -25,11 +25,8 @@
 #define DFR_FLAT             UINT32_C(0xffffffff)
 #define DFR_MODEL(dfr)       ((dfr) >> 28)
 #define DFR_MODEL_FLAT       0xfU
-#define LVT_MASKED           BIT(16)
 #define LVT_VECTOR(lvt)      ((lvt)&UINT8_MAX)
-#define LVT_TIMER_MODE       BITS(18, 17)
 #define LVT_PERIODIC         (UINT64_C(1) << 17)
-#define LVT_TSC_DEADLINE     (UINT64_C(2) << 17)
 #define BEATS_PER_SECOND_MAX 5000
 #define XAPIC_ID_SHIFT       24
 #define XAPIC_EVERYONE       UINT8_MAX
@@ -242,7 +239,7 @@ static void report_error(struct arch_vcpu *vcpu, uint64_t error)
 	uint32_t lvt = lapic_get(lapic, LAPIC_LVT_ERROR);
 	bool news = !(lapic->errors & error);
 	lapic->errors |= (uint32_t)error;
-	if (news && !(lvt & LVT_MASKED) && lapic_enabled(lapic) && LVT_VECTOR(lvt) >= FIRST_VECTOR) {
+	if (news && !(lvt & LAPIC_LVT_MASKED) && lapic_enabled(lapic) && LVT_VECTOR(lvt) >= FIRST_VECTOR) {
 		raise(vcpu, LVT_VECTOR(lvt), false);
 	}
 }
@@ -427,7 +424,7 @@ static unsigned divider_shift(const struct lapic *lapic)
 
 static uint64_t timer_mode(const struct lapic *lapic)
 {
-	return lapic_get(lapic, LAPIC_LVT_TIMER) & LVT_TIMER_MODE;
+	return lapic_get(lapic, LAPIC_LVT_TIMER) & LAPIC_LVT_MODE;
 }
 
 /* The initial count in ticks of the counter; 0: nothing counts. */
@@ -440,7 +437,7 @@ static uint32_t current_count(const struct lapic *lapic, uint64_t now)
 {
 	uint64_t period = timer_period(lapic), passed = now - lapic->count_start;
 	uint64_t mode = timer_mode(lapic);
-	if (period == 0 || mode == LVT_TSC_DEADLINE) {
+	if (period == 0 || mode == LAPIC_LVT_DEADLINE) {
 		return 0;
 	}
 	if (passed >= period) {
@@ -478,10 +475,10 @@ static inline void find_due(struct lapic *lapic, uint64_t now)
 {
 	uint32_t lvt = lapic_get(lapic, LAPIC_LVT_TIMER);
 	lapic->due = LAPIC_TIMER_OFF;
-	if (lvt & LVT_MASKED) {
+	if (lvt & LAPIC_LVT_MASKED) {
 		return;
 	}
-	if (likely((lvt & LVT_TIMER_MODE) == LVT_TSC_DEADLINE)) {
+	if (likely((lvt & LAPIC_LVT_MODE) == LAPIC_LVT_DEADLINE)) {
 		lapic->due = lapic->deadline ? lapic->deadline : LAPIC_TIMER_OFF;
 	} else {
 		find_count_due(lapic, now);
@@ -506,10 +503,10 @@ void lapic_timer_expire(struct arch_vcpu *vcpu, uint64_t now)
 
 static void write_lvt_timer(struct lapic *lapic, uint32_t value, uint64_t now)
 {
-	bool was_deadline = timer_mode(lapic) == LVT_TSC_DEADLINE;
+	bool was_deadline = timer_mode(lapic) == LAPIC_LVT_DEADLINE;
 	lapic_put(lapic, LAPIC_LVT_TIMER, value);
 	/* Between the deadline and the counting modes it is disarmed: 10.5.4.1. */
-	if ((timer_mode(lapic) == LVT_TSC_DEADLINE) != was_deadline) {
+	if ((timer_mode(lapic) == LAPIC_LVT_DEADLINE) != was_deadline) {
 		lapic->deadline = 0;
 		lapic_put(lapic, LAPIC_INITIAL_COUNT, 0);
 	}
@@ -521,7 +518,7 @@ static void write_lvt_timer(struct lapic *lapic, uint32_t value, uint64_t now)
 
 static void write_initial_count(struct lapic *lapic, uint32_t value, uint64_t now)
 {
-	if (timer_mode(lapic) == LVT_TSC_DEADLINE) {
+	if (timer_mode(lapic) == LAPIC_LVT_DEADLINE) {
 		return;
 	}
 	lapic_put(lapic, LAPIC_INITIAL_COUNT, value);
@@ -545,7 +542,7 @@ void lapic_deadline_write(struct arch_vcpu *vcpu, uint64_t value, uint64_t now)
 	if (unlikely(now >= lapic->due)) {
 		lapic_timer_expire(vcpu, now);
 	}
-	if (timer_mode(lapic) == LVT_TSC_DEADLINE) {
+	if (timer_mode(lapic) == LAPIC_LVT_DEADLINE) {
 		lapic->deadline = value;
 		find_due(lapic, now);
 		if (unlikely(now >= lapic->due)) {
@@ -576,7 +573,7 @@ static void write_svr(struct lapic *lapic, uint32_t value)
 		return;
 	}
 	for (unsigned offset = LAPIC_LVT_TIMER; offset <= LAPIC_LVT_ERROR; offset += REGISTER_BYTES) {
-		lapic_put(lapic, offset, lapic_get(lapic, offset) | (uint32_t)LVT_MASKED);
+		lapic_put(lapic, offset, lapic_get(lapic, offset) | LAPIC_LVT_MASKED);
 	}
 	lapic->due = LAPIC_TIMER_OFF;
 }
@@ -584,7 +581,7 @@ static void write_svr(struct lapic *lapic, uint32_t value)
 static void write_lvt(struct lapic *lapic, unsigned offset, uint32_t value)
 {
 	if (!lapic_enabled(lapic)) {
-		value |= (uint32_t)LVT_MASKED;
+		value |= LAPIC_LVT_MASKED;
 	}
 	if (offset == LAPIC_LVT_TIMER) {
 		write_lvt_timer(lapic, value, arch_counter());
@@ -718,7 +715,7 @@ static void reset_registers(struct arch_vcpu *vcpu)
 		lapic_put(lapic, offset, 0);
 	}
 	for (unsigned offset = LAPIC_LVT_TIMER; offset <= LAPIC_LVT_ERROR; offset += REGISTER_BYTES) {
-		lapic_put(lapic, offset, (uint32_t)LVT_MASKED);
+		lapic_put(lapic, offset, LAPIC_LVT_MASKED);
 	}
 	lapic_put(lapic, LAPIC_ID, vcpu->index << XAPIC_ID_SHIFT);
 	lapic_put(lapic, LAPIC_VERSION, VERSION_VALUE);

@@ -90,6 +90,11 @@ struct apic_message {
 	bool level;
 };
 
+/* The timer's LVT entry: TSC-deadline mode, and masked. With the vector in the lowest byte. SDM 10.5.1, 10.5.4. */
+#define LAPIC_LVT_DEADLINE UINT32_C(0x40000)
+#define LAPIC_LVT_MODE     UINT32_C(0x60000)
+#define LAPIC_LVT_MASKED   UINT32_C(0x10000)
+
 static inline uint32_t lapic_get(const struct lapic *lapic, unsigned offset)
 {
 	return __atomic_load_n(&lapic->registers[offset / sizeof(uint32_t)], __ATOMIC_RELAXED);
@@ -137,6 +142,25 @@ bool lapic_end_matters(const struct lapic *lapic, unsigned vector);
 void lapic_end(struct lapic *lapic, unsigned vector);
 /* `vector` is out of ISR: those who wait hear of it. */
 void lapic_ended(struct arch_vcpu *vcpu, unsigned vector);
+/* A deadline to come, for a timer that has none to account for by `now`. False: lapic_deadline_write. */
+static inline bool lapic_deadline_next(struct lapic *lapic, uint64_t value, uint64_t now)
+{
+	uint32_t lvt = lapic_get(lapic, LAPIC_LVT_TIMER) & (LAPIC_LVT_MODE | LAPIC_LVT_MASKED);
+	if (lvt != LAPIC_LVT_DEADLINE || now >= lapic->due || now >= value) {
+		return false;
+	}
+	lapic->deadline = value;
+	lapic->due = value;
+	return true;
+}
+
+/* The deadline is over: the timer is off until it is written again. */
+static inline void lapic_deadline_over(struct lapic *lapic)
+{
+	lapic->deadline = 0;
+	lapic->due = LAPIC_TIMER_OFF;
+}
+
 /* Raises what the timer owes by `now`. */
 void lapic_timer_expire(struct arch_vcpu *vcpu, uint64_t now);
 /* Sends it to all vCPUs that it names; by IOAPIC pins, MSIs and ICRs. True: one of them at least took it. */

@@ -249,6 +249,7 @@ static void svm_start(struct arch_vcpu *vcpu, const struct arch_entry *entry)
 	*save = (struct vmcb_save){.dr6 = DR6_RESET, .dr7 = DR7_RESET, .pat = PAT_RESET, .efer = EFER_SVME};
 	x86_reset_state(vcpu, entry);
 	vcpu->svm.call_rip = SVM_NO_CALL;
+	vcpu->deadline_rip = SVM_NO_CALL;
 	vcpu->svm.nmi_blocked = false;
 	vcpu->svm.iret_rip = SVM_NO_CALL;
 	vcpu->svm.offered = 0;

@@ -98,6 +98,42 @@ void svm_put_cr8(struct arch_vcpu *vcpu, uint64_t value);
 /* The exit of the IRET that ends an NMI's handler. */
 void svm_end_of_nmi(struct arch_vcpu *vcpu);
 
+/* Opens the window, closed: IF and the interrupt shadow alone decide, the priorities are compared by svm_interrupts.c.
+ */
+#define SVM_WINDOW (V_IRQ | V_IGN_TPR)
+
+static inline bool svm_can_take_event(const struct vmcb_control *control)
+{
+	return !(control->event_injection & EVENT_VALID) && !(control->interrupt_shadow & INTERRUPT_SHADOW);
+}
+
+/*
+ * The short way for a guest's timer that is due; false: nothing was done. A tick like the one before: that was the last
+ * interrupt, KVM's way tells that it has ended, and nothing has been raised since then. What the local APIC's registers
+ * say of it, in service, is true again once the guest has the vector anew.
+ */
+static inline bool svm_timer_again(struct arch_vcpu *vcpu, struct vmcb *vmcb)
+{
+	struct vmcb_control *control = &vmcb->control;
+	unsigned vector = vcpu->eoi.vector;
+	uint64_t virtual = control->virtual_interrupt;
+	if (vcpu->interrupts || lapic_get(&vcpu->lapic, LAPIC_LVT_TIMER) != (LAPIC_LVT_DEADLINE | vector) ||
+	    (virtual & V_IRQ) || LAPIC_CLASS(vector) <= (virtual & VIRTUAL_TPR)) {
+		return false;
+	}
+	if (!(vmcb->save.rflags & RFLAGS_IF) || !svm_can_take_event(control) ||
+	    !kvm_eoi_again(&vcpu->eoi, vcpu->vm->space)) {
+		return false;
+	}
+	if (svm_features.virtual_interrupts) {
+		control->virtual_interrupt = virtual | SVM_WINDOW; /* with the vector that it has */
+	} else {
+		control->event_injection = EVENT_VALID | EVENT_TYPE_INTERRUPT << EVENT_TYPE_SHIFT | vector;
+	}
+	lapic_deadline_over(&vcpu->lapic);
+	return true;
+}
+
 /* ---- svm_control_registers.c ---- */
 
 /* CR4 as the guest sees it. */

@@ -45,7 +45,7 @@ int svm_prepare(struct arch_vcpu *vcpu)
 	vcpu->svm.dirty = 0;
 	vcpu->request = next;
 	if (request & SVM_REQUEST_CLOSE) {
-		x86_timer_arm(vcpu);
+		(void)x86_timer_arm(vcpu, rdtsc());
 		svm_close(vcpu);
 	}
 	return X86_RUN_ON;
@@ -220,12 +220,24 @@ static int exit_cpuid(struct arch_vcpu *vcpu, struct vm_exit *exit, struct vmcb 
 	return x86_cpuid_cr4(vcpu, vmcb->save.cr4);
 }
 
+static inline uint64_t edx_eax(const struct arch_vcpu *vcpu)
+{
+	return vcpu->gpr[GPR_RDX] << 32 | (uint32_t)vcpu->gpr[GPR_RAX];
+}
+
 static __attribute__((noinline)) int exit_wrmsr(struct arch_vcpu *vcpu, struct vm_exit *exit, struct vmcb *vmcb)
 {
-	uint64_t value = vcpu->gpr[GPR_RDX] << 32 | (uint32_t)vcpu->gpr[GPR_RAX];
-	if (unlikely(!x86_msr_write(vcpu, (uint32_t)vcpu->gpr[GPR_RCX], value))) {
+	uint32_t msr = (uint32_t)vcpu->gpr[GPR_RCX];
+	uint64_t rip = vmcb->save.rip;
+	if (unlikely(!x86_msr_write(vcpu, msr, edx_eax(vcpu)))) {
 		svm_inject(vmcb, X86_GP, 0);
 		return X86_RUN_ON;
+	}
+	if (msr == MSR_IA32_TSC_DEADLINE) {
+		int kind = skip_slowly(vcpu, exit, vmcb, opcode_wrmsr);
+		bool bare = vmcb->save.rip - rip == sizeof(opcode_wrmsr.first) && is_plain_step(vmcb, vmcb->save.rip);
+		vcpu->deadline_rip = bare ? rip : SVM_NO_CALL;
+		return kind;
 	}
 	return likely(skip(vcpu, vmcb, opcode_wrmsr)) ? X86_RUN_ON : skip_slowly(vcpu, exit, vmcb, opcode_wrmsr);
 }
@@ -242,9 +254,20 @@ static __attribute__((noinline)) int exit_rdmsr(struct arch_vcpu *vcpu, struct v
 	return likely(skip(vcpu, vmcb, opcode_rdmsr)) ? X86_RUN_ON : skip_slowly(vcpu, exit, vmcb, opcode_rdmsr);
 }
 
+/* A guest's clock sets its timer anew at each tick, at one place: the same instruction once more. */
 static int exit_msr(struct arch_vcpu *vcpu, struct vm_exit *exit, struct vmcb *vmcb)
 {
-	return vmcb->control.exit_info1 & MSR_WRITE ? exit_wrmsr(vcpu, exit, vmcb) : exit_rdmsr(vcpu, exit, vmcb);
+	uint64_t rip = vmcb->save.rip;
+	if (!(vmcb->control.exit_info1 & MSR_WRITE)) {
+		return exit_rdmsr(vcpu, exit, vmcb);
+	}
+	if (rip != vcpu->deadline_rip || (uint32_t)vcpu->gpr[GPR_RCX] != MSR_IA32_TSC_DEADLINE ||
+	    (vmcb->save.rflags & RFLAGS_TF)) {
+		return exit_wrmsr(vcpu, exit, vmcb);
+	}
+	vmcb->save.rip = rip + sizeof(opcode_wrmsr.first);
+	vmcb->control.interrupt_shadow = 0;
+	return x86_deadline_write(vcpu, edx_eax(vcpu));
 }
 
 static __attribute__((noinline)) int exit_string_io(struct arch_vcpu *vcpu, struct vm_exit *exit, struct vmcb *vmcb)
@@ -331,13 +354,24 @@ static int exit_npf(struct arch_vcpu *vcpu, struct vm_exit *exit, struct vmcb *v
 	return x86_fault_exit(vcpu, exit);
 }
 
+static __attribute__((noinline)) int interrupted(struct arch_vcpu *vcpu, uint64_t now)
+{
+	int kind = x86_host_interrupt(vcpu, now);
+	return kind == X86_RUN_ON ? kind : leave(vcpu, vcpu->svm.exit, vcpu->svm.vmcb, (enum vm_exit_kind)kind);
+}
+
 /* An interrupt, SMI or INIT for the host. It still waits, and comes in right here through our own IDT. */
 static int exit_intr(struct arch_vcpu *vcpu, struct vm_exit *exit, struct vmcb *vmcb)
 {
+	(void)exit;
 	requeue_event(vmcb);
 	__asm__ volatile("stgi; nop; clgi" : : : "memory");
-	int kind = x86_host_interrupt(vcpu);
-	return likely(kind == X86_RUN_ON) ? kind : leave(vcpu, exit, vmcb, (enum vm_exit_kind)kind);
+	uint64_t now = rdtsc();
+	if (likely(now >= vcpu->lapic.due && svm_timer_again(vcpu, vmcb)) && likely(now < vcpu->look_around)) {
+		/* The guest will set its timer anew, and if not, the host's comes again before hv wants it. */
+		return likely(vcpu->deadline - now > this_cpu()->timer_repeats) ? X86_RUN_ON : x86_timer_arm(vcpu, now);
+	}
+	return interrupted(vcpu, now);
 }
 
 /* NMIs are counted where they come in, and hv is to hear of them at once. */

@@ -12,9 +12,6 @@
  */
 #include "svm.h"
 
-/* Opens the window, closed: IF and the interrupt shadow alone decide, the priorities are compared here. */
-#define WINDOW (V_IRQ | V_IGN_TPR)
-
 static void set_bit(struct arch_vcpu *vcpu, uint32_t *intercepts, uint64_t bit, bool on)
 {
 	uint32_t value = (*intercepts & ~(uint32_t)bit) | (uint32_t)(on ? bit : 0);
@@ -27,7 +24,7 @@ static void set_bit(struct arch_vcpu *vcpu, uint32_t *intercepts, uint64_t bit, 
 static void set_window(struct arch_vcpu *vcpu, bool open)
 {
 	struct vmcb_control *control = &vcpu->svm.vmcb->control;
-	uint64_t value = (control->virtual_interrupt & ~WINDOW) | (open ? WINDOW : 0);
+	uint64_t value = (control->virtual_interrupt & ~SVM_WINDOW) | (open ? SVM_WINDOW : 0);
 	set_bit(vcpu, &control->intercept_misc1, INTERCEPT_VINTR, open);
 	if (value != control->virtual_interrupt) {
 		control->virtual_interrupt = value;
@@ -71,11 +68,6 @@ void svm_put_cr8(struct arch_vcpu *vcpu, uint64_t value)
 	vcpu->interrupts = 1;
 }
 
-static bool can_take_event(const struct vmcb_control *control)
-{
-	return !(control->event_injection & EVENT_VALID) && !(control->interrupt_shadow & INTERRUPT_SHADOW);
-}
-
 static void inject(struct arch_vcpu *vcpu, uint64_t type, unsigned vector)
 {
 	vcpu->svm.vmcb->control.event_injection = EVENT_VALID | type << EVENT_TYPE_SHIFT | vector;
@@ -94,7 +86,7 @@ static void try_nmi(struct arch_vcpu *vcpu)
 		return;
 	}
 	vcpu->svm.iret_rip = SVM_NO_CALL;
-	if (!can_take_event(control)) {
+	if (!svm_can_take_event(control)) {
 		vcpu->interrupts = 1; /* at the next entry */
 		return;
 	}
@@ -129,7 +121,7 @@ static void try_interrupt(struct arch_vcpu *vcpu)
 	struct vmcb *vmcb = vcpu->svm.vmcb;
 	int vector = lapic_pending(&vcpu->lapic);
 	bool held_back = vector == LAPIC_NO_VECTOR && lapic_candidate(&vcpu->lapic) != LAPIC_NO_VECTOR;
-	bool now = (vmcb->save.rflags & RFLAGS_IF) && can_take_event(&vmcb->control);
+	bool now = (vmcb->save.rflags & RFLAGS_IF) && svm_can_take_event(&vmcb->control);
 	bool waits = vector != LAPIC_NO_VECTOR && !now;
 
 	if (svm_features.virtual_interrupts) {

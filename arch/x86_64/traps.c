@@ -63,7 +63,7 @@ struct __attribute__((packed)) descriptor_table {
 	uint64_t base;
 };
 
-extern const char x86_trap_stubs[];
+extern const char x86_trap_stubs[], x86_timer_stub[];
 extern const char x86_rdmsr_may_fault[], x86_rdmsr_faulted[];
 void x86_trap(struct x86_trap_frame *frame);
 
@@ -220,11 +220,6 @@ uint64_t arch_nmi_count(void)
 void x86_trap(struct x86_trap_frame *frame)
 {
 	switch (frame->vector) {
-	case VECTOR_TIMER:
-		this_cpu()->timer_fired = true;
-		this_cpu()->armed_deadline = UINT64_MAX;
-		x86_host_lapic_eoi();
-		return;
 	case X86_NMI:
 		__atomic_fetch_add(&nmi_count, 1, __ATOMIC_RELAXED);
 		return;
@@ -246,9 +241,10 @@ void x86_trap(struct x86_trap_frame *frame)
 
 /* ---- tables ---- */
 
-static void set_gate(unsigned vector)
+_Static_assert(offsetof(struct x86_cpu, armed_deadline) == 24, "traps_asm.S: CPU_ARMED_DEADLINE");
+
+static void set_gate(unsigned vector, uintptr_t entry)
 {
-	uintptr_t entry = (uintptr_t)x86_trap_stubs + (uintptr_t)vector * STUB_BYTES;
 	idt[vector] = (struct idt_gate){
 		.offset_low = (uint16_t)entry,
 		.selector = HOST_CS,
@@ -301,10 +297,12 @@ void x86_traps_init(struct x86_cpu *cpu)
 {
 	cpu->self = cpu;
 	cpu->armed_deadline = UINT64_MAX;
+	cpu->timer_repeats = UINT64_MAX;
 	if (idt[0].type == 0) { /* the first CPU */
 		for (unsigned vector = 0; vector < VECTORS; vector++) {
-			set_gate(vector);
+			set_gate(vector, (uintptr_t)x86_trap_stubs + (uintptr_t)vector * STUB_BYTES);
 		}
+		set_gate(VECTOR_TIMER, (uintptr_t)x86_timer_stub);
 		panic_set_handler(panic_handler);
 	}
 	fill_gdt(cpu);

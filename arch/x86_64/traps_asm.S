@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The entry stubs of all 256 vectors, and the one instruction that may fault. traps.c points the IDT at
- * x86_trap_stubs, STUB_BYTES apart, and gets every trap in x86_trap. Nothing here may touch FPU or SSE
+ * x86_trap_stubs, STUB_BYTES apart, and gets every trap but the timer's in x86_trap. Nothing here may touch FPU or SSE
  * registers: they hold a guest's state.
  *
  * The stack that x86_trap sees as struct x86_trap_frame, RSP at the left:
@@ -10,7 +10,9 @@
  *      x86_trap_common                       | stub   | CPU, or 0 from stub | CPU, RSP aligned to 16 before
  */
 
-#define STUB_BYTES 16 /* as in traps.c */
+#define STUB_BYTES         16 /* as in traps.c */
+#define CPU_ARMED_DEADLINE 24 /* in struct x86_cpu */
+#define MSR_X2APIC_EOI     0x80b
 
 	.text
 	.altmacro
@@ -76,6 +78,35 @@ x86_trap_common:
 	addq	$16, %rsp /* vector, error code */
 	iretq
 	.size	x86_trap_common, . - x86_trap_common
+
+/*
+ * The host timer's gate. It comes in windows of the world switch, at every tick of a guest's clock: nothing is saved
+ * that is not needed to write down that it came and to end it. In xAPIC mode by a write to x86_lapic_eoi, else by MSR.
+ */
+	.balign	STUB_BYTES
+	.globl	x86_timer_stub
+	.hidden	x86_timer_stub
+	.type	x86_timer_stub, @function
+x86_timer_stub:
+	pushq	%rax
+	movq	$0, %gs:CPU_ARMED_DEADLINE
+	movq	x86_lapic_eoi(%rip), %rax
+	testq	%rax, %rax
+	jz	1f
+	movl	$0, (%rax)
+	popq	%rax
+	iretq
+1:	pushq	%rcx
+	pushq	%rdx
+	movl	$MSR_X2APIC_EOI, %ecx
+	xorl	%eax, %eax
+	xorl	%edx, %edx
+	wrmsr
+	popq	%rdx
+	popq	%rcx
+	popq	%rax
+	iretq
+	.size	x86_timer_stub, . - x86_timer_stub
 
 /*
  * bool rdmsr_safe(uint32_t msr, uint64_t *value). x86_trap sends a #GP at x86_rdmsr_may_fault on to

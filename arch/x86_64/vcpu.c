@@ -168,7 +168,7 @@ void arch_vcpu_load(struct arch_vcpu *vcpu)
 	}
 	x86_lazy_load(vcpu);
 	vcpu->vm->ops->load(vcpu);
-	x86_timer_arm(vcpu);
+	(void)x86_timer_arm(vcpu, rdtsc());
 }
 
 void arch_vcpu_put(struct arch_vcpu *vcpu)
@@ -176,7 +176,7 @@ void arch_vcpu_put(struct arch_vcpu *vcpu)
 	if (this_cpu()->loaded != vcpu) {
 		return; /* a call into the firmware has done it */
 	}
-	x86_host_timer_set(UINT64_MAX);
+	(void)x86_host_timer_set(UINT64_MAX, 0);
 	vcpu->vm->ops->put(vcpu);
 	x86_lazy_put(vcpu);
 }
@@ -206,8 +206,9 @@ bool arch_vcpu_resume_at(struct arch_vcpu *vcpu, uint64_t pc, uint64_t result)
 void arch_vcpu_set_deadline(struct arch_vcpu *vcpu, uint64_t counter)
 {
 	vcpu->deadline = counter;
+	vcpu->look_around = MIN(vcpu->look_around, counter);
 	if (this_cpu()->loaded == vcpu) {
-		x86_timer_arm(vcpu);
+		(void)x86_timer_arm(vcpu, rdtsc());
 	}
 }
 

@@ -191,7 +191,7 @@ static int exit_external_interrupt(struct arch_vcpu *vcpu, struct vm_exit *exit)
 	(void)requeue_event();
 	/* The interrupt is still in the local APIC: it comes in through our own IDT right here. */
 	__asm__ volatile("sti; nop; cli" : : : "memory");
-	return x86_host_interrupt(vcpu);
+	return x86_host_interrupt(vcpu, rdtsc());
 }
 
 void vmx_arm_timer(const struct arch_vcpu *vcpu)

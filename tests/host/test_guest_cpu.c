@@ -53,9 +53,11 @@ uint64_t arch_counter(void)
 
 static uint64_t armed; /* what the host's timer is set to */
 
-void x86_host_timer_set(uint64_t counter)
+int x86_host_timer_set(uint64_t counter, uint64_t now)
 {
+	(void)now;
 	armed = counter;
+	return X86_RUN_ON;
 }
 
 static _Alignas(8) uint8_t memory[64]; /* the guest's, at 0x1000 */

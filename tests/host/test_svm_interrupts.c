@@ -21,6 +21,8 @@ struct svm_features svm_features;
 static struct vmcb vmcb;
 static uint32_t page[LAPIC_BYTES / sizeof(uint32_t)];
 static struct arch_vm vm;
+static struct addr_space space;
+static uint32_t eoi_word;
 static struct arch_vcpu vcpu;
 
 uint64_t arch_counter(void)
@@ -62,6 +64,7 @@ static int start(void **state)
 	memset(&vmcb, 0, sizeof(vmcb));
 	memset(&vcpu, 0, sizeof(vcpu));
 	vcpu.vm = &vm;
+	vm.space = &space;
 	vm.first_vcpu = &vcpu;
 	vcpu.lapic.registers = page;
 	vcpu.svm.vmcb = &vmcb;
@@ -234,6 +237,102 @@ static void a_virtual_interrupt_is_taken_back_for_a_higher_task_priority(void **
 	assert_int_equal(offered(), 0x40);
 }
 
+/* ---- a tick like the one before ---- */
+
+#define TICK 0xec
+
+/* The guest has taken a tick and ended it by KVM's way; its next deadline is over. */
+static void tick_once(bool virtual_interrupts)
+{
+	svm_features.virtual_interrupts = virtual_interrupts;
+	lapic_put(&vcpu.lapic, LAPIC_LVT_TIMER, LAPIC_LVT_DEADLINE | TICK);
+	send(APIC_FIXED, TICK);
+	(void)enter();
+	vmcb.control.virtual_interrupt &= ~V_IRQ;
+	vcpu.eoi = (struct kvm_eoi){.address = 0x1000, .word = &eoi_word, .vector = TICK};
+	eoi_word = 0;
+	vcpu.lapic.deadline = vcpu.lapic.due = 1000;
+}
+
+static void assert_refused(void)
+{
+	uint64_t virtual = vmcb.control.virtual_interrupt, event = vmcb.control.event_injection;
+	assert_false(svm_timer_again(&vcpu, &vmcb));
+	assert_int_equal(vmcb.control.virtual_interrupt, virtual);
+	assert_int_equal(vmcb.control.event_injection, event);
+	assert_int_equal(vcpu.lapic.due, 1000);
+}
+
+static void a_tick_like_the_one_before_takes_the_short_way(void **state)
+{
+	(void)state;
+	tick_once(true);
+	assert_true(svm_timer_again(&vcpu, &vmcb));
+	assert_int_equal(offered(), TICK);
+	assert_int_equal(eoi_word, KVM_EOI_PENDING);
+	assert_int_equal(vcpu.lapic.deadline, 0);
+	assert_int_equal(vcpu.lapic.due, LAPIC_TIMER_OFF);
+	assert_true(in_bank(LAPIC_ISR, TICK));
+	assert_false(in_bank(LAPIC_IRR, TICK));
+	svm_sync_apic(&vcpu); /* somebody looks before the guest has taken it */
+	assert_true(in_bank(LAPIC_IRR, TICK));
+	assert_int_equal(offered(), 0);
+}
+
+static void a_tick_like_the_one_before_is_injected_where_that_is_the_way(void **state)
+{
+	(void)state;
+	tick_once(false);
+	assert_true(svm_timer_again(&vcpu, &vmcb));
+	assert_int_equal(vmcb.control.event_injection, EVENT_VALID | EVENT_TYPE_INTERRUPT << EVENT_TYPE_SHIFT | TICK);
+	assert_int_equal(offered(), 0);
+	vcpu.lapic.due = 1000;
+	eoi_word = 0;
+	assert_refused(); /* the event is still to be delivered */
+}
+
+static void a_tick_takes_the_long_way_where_the_guest_cannot_take_it(void **state)
+{
+	(void)state;
+	tick_once(true);
+	vmcb.save.rflags = 0;
+	assert_refused();
+	vmcb.save.rflags = RFLAGS_IF;
+	vmcb.control.interrupt_shadow = INTERRUPT_SHADOW;
+	assert_refused();
+	vmcb.control.interrupt_shadow = 0;
+	vmcb.control.virtual_interrupt |= LAPIC_CLASS(TICK);
+	assert_refused();
+	vmcb.control.virtual_interrupt -= 1;
+	assert_true(svm_timer_again(&vcpu, &vmcb));
+}
+
+static void a_tick_takes_the_long_way_where_the_last_one_is_not_over_or_not_alone(void **state)
+{
+	(void)state;
+	tick_once(true);
+	eoi_word = KVM_EOI_PENDING;
+	assert_refused();
+	eoi_word = 0;
+	vmcb.control.virtual_interrupt |= V_IRQ;
+	assert_refused();
+	vmcb.control.virtual_interrupt &= ~V_IRQ;
+	space.generation++; /* the word may be elsewhere */
+	assert_refused();
+	space.generation--;
+	lapic_put(&vcpu.lapic, LAPIC_LVT_TIMER, LAPIC_LVT_DEADLINE | (TICK + 1));
+	assert_refused();
+	lapic_put(&vcpu.lapic, LAPIC_LVT_TIMER, TICK); /* one-shot */
+	assert_refused();
+	lapic_put(&vcpu.lapic, LAPIC_LVT_TIMER, LAPIC_LVT_DEADLINE | TICK);
+	send(APIC_FIXED, 0x40);
+	assert_refused();
+	vcpu.interrupts = 0;
+	vcpu.eoi.vector = 0;
+	lapic_put(&vcpu.lapic, LAPIC_LVT_TIMER, LAPIC_LVT_DEADLINE); /* a vector that is none */
+	assert_refused();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -245,6 +344,10 @@ int main(void)
 		cmocka_unit_test_setup(a_virtual_interrupt_is_in_service_once_the_guest_has_taken_it, start),
 		cmocka_unit_test_setup(a_virtual_interrupt_gives_way_to_a_higher_one, start),
 		cmocka_unit_test_setup(a_virtual_interrupt_is_taken_back_for_a_higher_task_priority, start),
+		cmocka_unit_test_setup(a_tick_like_the_one_before_takes_the_short_way, start),
+		cmocka_unit_test_setup(a_tick_like_the_one_before_is_injected_where_that_is_the_way, start),
+		cmocka_unit_test_setup(a_tick_takes_the_long_way_where_the_guest_cannot_take_it, start),
+		cmocka_unit_test_setup(a_tick_takes_the_long_way_where_the_last_one_is_not_over_or_not_alone, start),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
