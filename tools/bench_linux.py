@@ -47,10 +47,6 @@ TIMES = {"virtio.blk.read": 2000, "virtio.net.roundtrip": 200}
 LIMITS = {"linux": 1.03, "work.sha256": 1.005, "work.fork": 1.03, "work.touch": 1.10, "work.pipe": 1.02}
 KNOWN = {  # rig and name -> ratio
     ("svm", "linux.x86"): 1.10,
-    ("svm", "work.sha256"): 1.13,
-    ("svm", "work.fork"): 1.13,
-    ("svm", "work.touch"): 1.12,
-    ("svm", "work.pipe"): 1.05,
 }
 
 # Run by mkinitrd.py's init, where the machine has devices that need modules.

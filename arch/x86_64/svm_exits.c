@@ -257,14 +257,17 @@ static __attribute__((noinline)) int exit_rdmsr(struct arch_vcpu *vcpu, struct v
 /* A guest's clock sets its timer anew at each tick, at one place: the same instruction once more. */
 static int exit_msr(struct arch_vcpu *vcpu, struct vm_exit *exit, struct vmcb *vmcb)
 {
-	uint64_t rip = vmcb->save.rip, next = rip + sizeof(opcode_wrmsr.first);
-	if (rip == vcpu->deadline_rip && (uint32_t)vcpu->gpr[GPR_RCX] == MSR_IA32_TSC_DEADLINE &&
-	    (vmcb->control.exit_info1 & MSR_WRITE) && !(vmcb->save.rflags & RFLAGS_TF)) {
-		vmcb->save.rip = next;
-		vmcb->control.interrupt_shadow = 0;
-		return x86_deadline_write(vcpu, edx_eax(vcpu));
+	uint64_t rip = vmcb->save.rip;
+	if (!(vmcb->control.exit_info1 & MSR_WRITE)) {
+		return exit_rdmsr(vcpu, exit, vmcb);
 	}
-	return vmcb->control.exit_info1 & MSR_WRITE ? exit_wrmsr(vcpu, exit, vmcb) : exit_rdmsr(vcpu, exit, vmcb);
+	if (rip != vcpu->deadline_rip || (uint32_t)vcpu->gpr[GPR_RCX] != MSR_IA32_TSC_DEADLINE ||
+	    (vmcb->save.rflags & RFLAGS_TF)) {
+		return exit_wrmsr(vcpu, exit, vmcb);
+	}
+	vmcb->save.rip = rip + sizeof(opcode_wrmsr.first);
+	vmcb->control.interrupt_shadow = 0;
+	return x86_deadline_write(vcpu, edx_eax(vcpu));
 }
 
 static __attribute__((noinline)) int exit_string_io(struct arch_vcpu *vcpu, struct vm_exit *exit, struct vmcb *vmcb)
