@@ -24,6 +24,7 @@ from typing import Callable, Iterator
 TOP = Path(__file__).resolve().parents[2]
 BUILD = TOP / "build"
 STAMP = r"\[ *[0-9]+\.[0-9]{6}\] "
+TOGETHER = "[caisson]\nrun = together\n"  # for the head of a configuration
 KILL_SECONDS = 15  # that run-qemu.sh has for ending after its timeout
 GDB_SECONDS = 60
 

@@ -10,7 +10,6 @@ from harness import TOP, Boot, Failure, Files, fetched, isa_of, run_logged, vm
 PROMPT = "^guest# "
 DEBIAN = {"x86_64": "amd64", "aarch64": "arm64"}
 UART = {"x86_64": "ttyS0", "aarch64": "ttyAMA0"}
-TOGETHER = "[caisson]\nrun = together\n"
 # What the kernel says of trouble; it shows warnings on the console.
 WRONG = r"Call [Tt]race|WARNING:|BUG:|Oops|unchecked MSR access|clocksource.*unstable|needs a reset|cannot be loaded"
 QUIET = "panic=-1 loglevel=5"

@@ -7,8 +7,8 @@ import time
 from functools import partial
 from typing import Iterator
 
-from harness import STAMP, Boot, Failure, Files, Test, absent, boot, came_back, equal, find, isa_of, run
-from linux_guest import PROMPT, TOGETHER, WRONG, answer, linux, linux_files, sha256, type_line
+from harness import STAMP, TOGETHER, Boot, Failure, Files, Test, absent, boot, came_back, equal, find, isa_of, run
+from linux_guest import PROMPT, WRONG, answer, linux, linux_files, sha256, type_line
 
 IMAGE_BYTES = (4 << 20) + 1000  # no whole number of sectors
 SECTOR = 512

@@ -53,6 +53,12 @@ def multiboot(rig: str) -> None:
     check_multiboot(machine.log)
 
 
+def check_refused(log: str, *messages: tuple[str, str]) -> None:
+    for name, message in messages:
+        find(rf"{STAMP}vm {name}: not started: {message}", log)
+        came_back(name, log)
+
+
 def others() -> None:
     """Debian's Xen comes by multiboot, the 32-bit memtest86+ by the 32-bit entry; broken images do not come at all."""
     memtest = fetched("memtest86+", "boot/memtest86+ia32.bin").read_bytes()
@@ -79,14 +85,13 @@ def others() -> None:
         machine.expect(r"Memtest86\+ v6\.10 ")
         machine.expect(r"#[0-9]+ +\[")
     check_multiboot(machine.log)
-    for name, message in (
+    check_refused(
+        machine.log,
         ("cut", r"\\cut\.bin: bzImage is cut off: it has 137712 bytes, its header says [0-9]+; copy it again"),
         ("overlap", r"\\overlap\.mb: segment of [0-9]+ bytes at GPA 0x100800 overlaps another: link it anew"),
         ("packed", r"\\xen\.gz: packed with gzip: unpack it with zcat, and name what comes out"),
         ("small", r"\\hello\.mb: initrd \\xen\.elf: [0-9]+ bytes do not fit between .*: give the VM more memory"),
-    ):
-        find(rf"{STAMP}vm {name}: not started: {message}", machine.log)
-        came_back(name, machine.log)
+    )
     find(r"\(XEN\) Bootloader: caisson", machine.log)
     find(rf"\(XEN\) Command line: {words}", machine.log)
     find(r"\(XEN\) Multiboot-e820 RAM map:", machine.log)
@@ -103,14 +108,13 @@ def broken_images() -> None:
     conf += vm("cut", r"\cut") + vm("small", r"\Image", memory="16M") + vm("good", "builtin:hello")
     machine = run("el2", conf=conf, volume=files)
     equal("the exit status", machine.status, 1)
-    for name, message in (
+    check_refused(
+        machine.log,
         ("packed", r"\\Image\.gz: packed with gzip: unpack it with zcat, and name what comes out"),
         ("zboot", r"\\zboot: an EFI zboot image: unpack its 100 bytes from 64 on, and name the Image in there"),
         ("cut", r"\\cut: Image is cut off: it has 1048576 bytes, its header says [0-9]{8}; copy it again"),
         ("small", r"\\Image: Image wants [0-9]+ bytes at GPA 0x40200000: give the VM more memory"),
-    ):
-        find(rf"{STAMP}vm {name}: not started: {message}", machine.log)
-        came_back(name, machine.log)
+    )
     find(rf"{STAMP}vm good: ended: turned itself off; .*", machine.log)
 
 

@@ -5,9 +5,8 @@ import re
 from functools import partial
 from typing import Iterator
 
-from harness import STAMP, Failure, Test, absent, equal, find, run, vm
+from harness import STAMP, TOGETHER, Failure, Test, absent, equal, find, run, vm
 
-TOGETHER = "[caisson]\nrun = together\n"
 BUDGET = 0.6  # seconds
 
 

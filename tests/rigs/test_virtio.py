@@ -8,8 +8,8 @@ import re
 from functools import partial
 from typing import Iterator
 
-from harness import STAMP, Failure, Test, absent, boot, came_back, equal, find
-from linux_guest import PROMPT, TOGETHER, WRONG, linux, linux_files, sha256, type_line
+from harness import STAMP, TOGETHER, Failure, Test, absent, boot, came_back, equal, find
+from linux_guest import PROMPT, WRONG, linux, linux_files, sha256, type_line
 
 
 def console(rig: str) -> None:
