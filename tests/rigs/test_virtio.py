@@ -26,6 +26,7 @@ def console(rig: str) -> None:
         told = machine.expect("^([0-9a-f]{64})  -$")[1]
         machine.expect("^10000$")
         machine.expect("^12000$")
+        machine.expect(PROMPT)  # or the echo of what is typed next may come before the end of the last line
         machine.send("poweroff -f\n")
         equal("the exit status", machine.end(), 0)
     shown = "".join(f"{number}\n" for number in range(10000, 12001))
