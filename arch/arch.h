@@ -126,8 +126,14 @@ extern const struct arch_platform arch_platform;
 
 #include "arch_types.h" /* struct arch_vm, struct arch_vcpu */
 
-/* The nested table's format on this CPU. Valid after arch_init. */
-const struct npt_format *arch_nested_format(void);
+/* How many bits the guest-physical addresses of a VM may have on this CPU. Valid after arch_init, as is the next. */
+unsigned arch_gpa_bits(void);
+
+/*
+ * The nested table's format for a VM whose addresses all lie below `end` (at most 1 << arch_gpa_bits()) or below 4 GiB,
+ * where the platform's devices are: on Arm a small VM's tables have fewer levels.
+ */
+void arch_nested_format(struct npt_format *format, gpa_t end);
 
 /* The memory type that the host's own rules (MTRRs) give [base, base + bytes); the strictest where they differ. */
 enum mm_memory_type arch_memory_type(hpa_t base, uint64_t bytes);

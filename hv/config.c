@@ -14,7 +14,7 @@
 
 #define MEMORY_DEFAULT MIB(64)
 #define MEMORY_MIN     MIB(1)
-#define MEMORY_MAX     (UINT64_C(1) << 46) /* beyond every machine's RAM, and far from any overflow */
+#define MEMORY_MAX     BIT(48) /* beyond every machine's RAM, and far from any overflow */
 #define MEMORY_GRANULE KIB(4)
 #define VCPUS_MAX      64
 #define CPU_TIME_MAX   (UINT64_C(1000) * 3600 * 24 * 365) /* milliseconds */

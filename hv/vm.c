@@ -43,13 +43,16 @@ static void flush(struct mm_hal *hal, struct npt *npt, const struct gpa_range *r
 
 /* ---- memory ---- */
 
-static void lay_out_ram(struct vm *vm)
+/* Returns where RAM ends. */
+static gpa_t lay_out_ram(struct vm *vm)
 {
 	uint64_t memory = vm->config->memory;
 	uint64_t hole = arch_platform.ram_hole_end - arch_platform.ram_hole_start;
 	uint64_t below = hole ? arch_platform.ram_hole_start - arch_platform.ram_base : memory;
 	vm->ram[0] = (struct vm_ram){arch_platform.ram_base, MIN(memory, below)};
 	vm->ram[1] = (struct vm_ram){arch_platform.ram_hole_end, memory - vm->ram[0].bytes};
+	const struct vm_ram *last = &vm->ram[vm->ram[1].bytes > 0];
+	return last->start + last->bytes;
 }
 
 /*
@@ -259,14 +262,20 @@ static void destroy(struct vm *vm)
 
 static bool create(struct vm *vm, char *message)
 {
-	uint64_t size = UINT64_C(1) << arch_nested_format()->input_bits;
+	struct npt_format format;
 	vm->linear_base = HPA_NONE;
-	lay_out_ram(vm);
+	gpa_t end = lay_out_ram(vm);
 	if (vm->config->vcpus > 1) {
 		snprintf(message, MESSAGE_MAX, "vcpus = %u: this version runs one vCPU a VM", vm->config->vcpus);
 		return false;
 	}
-	if (addr_space_init(&vm->space, 0, size, arch_nested_format(), &vm->quota.hal) != MM_OK) {
+	if (end > BIT(arch_gpa_bits())) {
+		snprintf(message, MESSAGE_MAX, "memory up to GPA 0x%llx: on this CPU a guest's have %u bits; take less",
+		         (unsigned long long)end - 1, arch_gpa_bits());
+		return false;
+	}
+	arch_nested_format(&format, end);
+	if (addr_space_init(&vm->space, 0, BIT(format.input_bits), &format, &vm->quota.hal) != MM_OK) {
 		snprintf(message, MESSAGE_MAX, "no frame for the nested page table's root");
 		return false;
 	}

@@ -48,17 +48,18 @@ bool arch_init(const struct arch_host *host, char *message, size_t size)
 	if (!arm_paging_init(host, message, size)) {
 		return false;
 	}
-	if (!arm_cpu_init() || !arm_stage2_init()) {
+	if (!arm_cpu_init()) {
 		snprintf(message, size, "no frames for the stack of fatal exceptions");
 		return false;
 	}
+	arm_stage2_init();
 	arm_timer_init();
 	arm_firmware_init(host);
 	if (!gic_host_init(host, message, size)) {
 		return false;
 	}
-	log_line("cpu", "EL2%s, %u-bit physical addresses, %u-bit guest addresses, %s, counter at %llu kHz",
-	         vhe ? " (entered with VHE, now off)" : "", arm_features.physical_bits, arm_features.ipa_bits,
+	log_line("cpu", "EL2%s, %u-bit physical addresses, %s, counter at %llu kHz",
+	         vhe ? " (entered with VHE, now off)" : "", arm_features.physical_bits,
 	         arm_features.force_write_back ? "stage 2 forces write-back" : "guest memory cleaned by address",
 	         (unsigned long long)(arch_counter_hz() / 1000));
 	return true;

@@ -62,7 +62,8 @@ struct arch_vm {
 	struct arch_vcpu *vcpu[ARM_VCPUS_MAX];
 	unsigned vcpus;
 	uint16_t vmid;  /* never 0 */
-	uint64_t vttbr; /* root and VMID */
+	uint64_t vttbr; /* VTTBR_EL2: root and VMID */
+	uint64_t vtcr;  /* VTCR_EL2: how that root is walked */
 	struct vgic vgic;
 };
 

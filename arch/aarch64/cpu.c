@@ -12,7 +12,6 @@
 #define CTR_DMINLINE_LOW   16
 #define STAGE2_BITS_MAX    48 /* no LPA2 */
 #define CRASH_STACK_FRAMES 2
-#define IPA_BITS           40 /* what a guest gets where the CPU has more: 1 TiB, walked from level 1 */
 
 _Static_assert(offsetof(struct arch_vcpu, x) == VCPU_X && offsetof(struct arch_vcpu, host_sp) == VCPU_HOST_SP &&
                        offsetof(struct arch_vcpu, work) == VCPU_WORK && offsetof(struct arch_vcpu, exits) == VCPU_EXITS,
@@ -64,7 +63,6 @@ static void probe(void)
 		.trace_filter = ID_FIELD(dfr0, DFR0_TRACEFILT_LOW) != 0,
 		.cache_line = 4U << field(sysreg_read(ctr_el0), CTR_DMINLINE_HIGH, CTR_DMINLINE_LOW),
 	};
-	arm_features.ipa_bits = MIN(arm_features.physical_bits, IPA_BITS);
 }
 
 /* Stage 1 and stage 2 by 4 KiB pages. */

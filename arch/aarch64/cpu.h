@@ -29,7 +29,6 @@ static inline struct arm_cpu *this_cpu(void)
 /* What arch_check found; the same on every CPU that the hypervisor uses. */
 struct arm_features {
 	uint8_t physical_bits; /* at most 48 */
-	uint8_t ipa_bits;
 	bool force_write_back; /* FEAT_S2FWB */
 	bool hardware_dirty;   /* FEAT_HAFDBS, with dirty state */
 	bool pan, ssbs, ras, lor, fine_grained_traps, hcx, statistical_profiling, trace_filter, activity_monitors;

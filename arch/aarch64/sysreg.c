@@ -74,7 +74,7 @@ static bool identification(struct arch_vcpu *vcpu, uint32_t encoding, bool read,
 {
 	struct id_machine machine = {
 		.gic_version = vcpu->vm->vgic.version,
-		.pa_range = arm_guest_pa_range(),
+		.pa_range = arm_guest_pa_range(vcpu->vm),
 	};
 	if (!read) {
 		return false;

@@ -162,6 +162,7 @@ void arch_vcpu_load(struct arch_vcpu *vcpu)
 	}
 	sysreg_write(elr_el2, vcpu->pc);
 	sysreg_write(spsr_el2, vcpu->pstate);
+	sysreg_write(vtcr_el2, vcpu->vm->vtcr);
 	sysreg_write(vttbr_el2, vcpu->vm->vttbr);
 	sysreg_write(hcr_el2, vcpu->hcr);
 	isb();

@@ -18,8 +18,8 @@
 
 /* ---- vm.c ---- */
 
-/* ID_AA64MMFR0_EL1.PARange of a guest's physical addresses. */
-uint64_t arm_guest_pa_range(void);
+/* ID_AA64MMFR0_EL1.PARange for the VM's physical addresses. */
+uint64_t arm_guest_pa_range(const struct arch_vm *vm);
 /* Writes all of the guest's memory that is there back to the point of coherency, and drops it from the caches. */
 void arm_clean_guest(struct arch_vm *vm);
 void arm_empty_instruction_caches(void);

@@ -24,47 +24,58 @@
 #define VMIDS           256 /* 8 bits: every CPU has those. 0 stands for no guest. */
 #define FLUSH_PAGES_MAX 64  /* more than so many one by one: all at once */
 
-static struct npt_format stage2;
+/*
+ * VMs of ordinary size: one frame of root, walked from level 1. Larger ones get a root of up to 16 frames, and from 44
+ * bits on a level more.
+ */
+#define GPA_BITS_MIN 39
+
 static uint64_t vmids[VMIDS / 64] = {1};
 
 /* ---- the format ---- */
 
-/* VTCR_EL2, D19.2.160. The start level is two less than the number of levels, with the 4 KiB granule. */
-bool arm_stage2_init(void)
+void arm_stage2_init(void)
 {
-	struct arm_stage2_capabilities capabilities = {
-		.ipa_bits = arm_features.ipa_bits,
-		.physical_bits = arm_features.physical_bits,
-		.force_write_back = arm_features.force_write_back,
-		.hardware_dirty = arm_features.hardware_dirty,
-	};
-	if (npt_format_arm_stage2(&stage2, &capabilities) != MM_OK) {
-		return false;
-	}
-	sysreg_write(vtcr_el2,
-	             VTCR_RES1 | TCR_T0SZ(stage2.input_bits) | (uint64_t)(stage2.levels - 2U) << VTCR_SL0_LOW |
-	                     TCR_IRGN0_WRITE_BACK | TCR_ORGN0_WRITE_BACK | TCR_SH0_INNER | TCR_TG0_4K |
-	                     arm_physical_size() << TCR_PS_LOW | (arm_features.hardware_dirty ? VTCR_HA | VTCR_HD : 0));
 	sysreg_write(vttbr_el2, 0);
 	arm_hal->clean = arm_features.force_write_back ? NULL : arm_clean_invalidate;
 	isb();
 	tlbi(alle1is);
 	dsb(ish);
 	isb();
-	return true;
 }
 
-const struct npt_format *arch_nested_format(void)
+unsigned arch_gpa_bits(void)
 {
-	return &stage2;
+	return arm_features.physical_bits;
 }
 
-/* PARange tells sizes from 32 bits on in steps that IPA_BITS and the CPU's own sizes both are. */
-uint64_t arm_guest_pa_range(void)
+void arch_nested_format(struct npt_format *format, gpa_t end)
+{
+	unsigned needed = end > 1 ? 64U - (unsigned)__builtin_clzll(end - 1) : 0;
+	struct arm_stage2_capabilities capabilities = {
+		.ipa_bits = (uint8_t)MIN(MAX(needed, GPA_BITS_MIN), arm_features.physical_bits),
+		.physical_bits = arm_features.physical_bits,
+		.force_write_back = arm_features.force_write_back,
+		.hardware_dirty = arm_features.hardware_dirty,
+	};
+	/* No CPU has fewer than 32 bits, and none is asked for more than it has: this cannot fail. */
+	(void)npt_format_arm_stage2(format, &capabilities);
+}
+
+/* VTCR_EL2, D19.2.160. The start level is two less than the number of levels, with the 4 KiB granule. */
+static uint64_t translation_control(const struct npt_format *stage2)
+{
+	return VTCR_RES1 | TCR_T0SZ(stage2->input_bits) | (uint64_t)(stage2->levels - 2U) << VTCR_SL0_LOW |
+	       TCR_IRGN0_WRITE_BACK | TCR_ORGN0_WRITE_BACK | TCR_SH0_INNER | TCR_TG0_4K |
+	       arm_physical_size() << TCR_PS_LOW | (arm_features.hardware_dirty ? VTCR_HA | VTCR_HD : 0);
+}
+
+/* The smallest PARange that has all of the VM's addresses: its VTCR_EL2.T0SZ need not be one of those sizes. */
+uint64_t arm_guest_pa_range(const struct arch_vm *vm)
 {
 	static const uint8_t bits[] = {32, 36, 40, 42, 44, 48};
 	uint64_t range = 0;
-	while (range + 1 < ARRAY_SIZE(bits) && bits[range + 1] <= arm_features.ipa_bits) {
+	while (range + 1 < ARRAY_SIZE(bits) && bits[range] < vm->space->npt.format.input_bits) {
 		range++;
 	}
 	return range;
@@ -126,6 +137,7 @@ int arch_vm_init(struct arch_vm *vm, struct addr_space *space, unsigned vcpus)
 	if (vm->vmid == 0) {
 		return MM_ENOMEM;
 	}
+	vm->vtcr = translation_control(&space->npt.format);
 	vm->vttbr = addr_space_root(space) | (uint64_t)vm->vmid << VTTBR_VMID_LOW;
 	return MM_OK;
 }

@@ -4,7 +4,5 @@
  */
 #pragma once
 
-#include <stdbool.h>
-
-/* Chooses the stage-2 format and sets VTCR_EL2. */
-bool arm_stage2_init(void);
+/* Before the first VM: no translation of an earlier hypervisor's is left, and frames are cleaned if they must be. */
+void arm_stage2_init(void);

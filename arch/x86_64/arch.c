@@ -146,8 +146,9 @@ bool arch_init(const struct arch_host *host, char *message, size_t size)
 	if (!x86_ops->enable(x86_hal, message, size)) {
 		return false;
 	}
-	const struct npt_format *format = arch_nested_format();
-	log_line("virt", "%s, nested tables %s of %u levels", x86_ops->name, format->name, format->levels);
+	struct npt_format format;
+	arch_nested_format(&format, 0);
+	log_line("virt", "%s, nested tables %s of %u levels", x86_ops->name, format.name, format.levels);
 	return true;
 }
 

@@ -40,13 +40,17 @@ void x86_tag_free(uint16_t tag)
 
 /* ---- virtual machines ---- */
 
-const struct npt_format *arch_nested_format(void)
+unsigned arch_gpa_bits(void)
 {
-	static struct npt_format format;
-	if (!format.name) {
-		x86_ops->nested_format(&format);
-	}
-	return &format;
+	struct npt_format format;
+	x86_ops->nested_format(&format);
+	return MIN(format.input_bits, x86_features.physical_bits);
+}
+
+void arch_nested_format(struct npt_format *format, gpa_t end)
+{
+	(void)end;
+	x86_ops->nested_format(format);
 }
 
 const char *arch_virtualization(void)

@@ -136,7 +136,7 @@ static void sizes_take_k_m_g_and_t(void **state)
 		uint64_t bytes;
 	} sizes[] = {
 		{VM "memory = 4096K", MIB(4)}, {VM "memory = 1024K", MIB(1)}, {VM "memory = 1M", MIB(1)},
-		{VM "memory = 3G", GIB(3)},    {VM "memory = 1T", GIB(1024)}, {VM "memory = 64T", GIB(65536)},
+		{VM "memory = 3G", GIB(3)},    {VM "memory = 1T", GIB(1024)}, {VM "memory = 256T", BIT(48)},
 	};
 	for (size_t i = 0; i < ARRAY_SIZE(sizes); i++) {
 		assert_parses(sizes[i].text);
@@ -159,7 +159,7 @@ static void what_is_no_size_is_refused_with_the_remedy(void **state)
 		"+1M",
 		"0x100M",
 		"6 4 M",
-		"65T",
+		"257T",
 		"1.5G",
 		"18446744073709551616M",
 		"99999999999999999999999999G",

@@ -4,10 +4,16 @@
 from functools import partial
 from typing import Iterator
 
-from harness import STAMP, Failure, Test, came_back, equal, find, run, vm
+from harness import STAMP, TOGETHER, Failure, Test, came_back, equal, find, run, vm
 
 MACHINE = "256M"
 NUMBER = "([0-9]+)"
+# GiB, and the CPU's address bits: stage 2 of 39 to 44 bits has a root of 1 to 16 frames, of more bits a level more
+FAR: list[tuple[str, tuple[str, ...], list[int], int]] = [
+    ("svm", (), [], 40),
+    ("el2", (), [500, 900, 3000, 15000, 60000], 48),
+    ("el2", ("--cpu", "cortex-a72", "--gic", "2"), [500, 900, 3000, 15000], 44),
+]
 RESERVE = 64 + 32 * 3  # frames, for the host and three VMs (hv/host_memory.c)
 
 
@@ -57,11 +63,38 @@ def quota_runs_out() -> None:
     equal("the free frames", came_back("after", machine.log), came_back("patchwork", machine.log))
 
 
+def far_memory(rig: str, options: tuple[str, ...], sizes: list[int], bits: int) -> None:
+    """Lazy memory of so many GiB each, up to the last page; together, so that the CPU goes from one size to another."""
+    conf = TOGETHER
+    for size in sizes:
+        conf += vm(f"of-{size}", "builtin:touch", memory=f"{size}G", cmdline="far", pages="4K")
+    conf += vm("too-large", "builtin:touch", memory=f"{1 << (bits - 30)}G", cmdline="far")
+    machine = run(rig, *options, conf=conf)
+    equal("the exit status", machine.status, 1)
+    for size in sizes:
+        last = (1 + size) << 30  # RAM starts at 1 GiB, or has a hole of that size
+        find(rf"of-{size}\| touch: [0-9]+ pages, 0 errors, [0-9]+ faults, 0 on reading back", machine.log)
+        find(rf"of-{size}\| touch: the last one at GPA 0x{last - 4096:x}$", machine.log)
+    end = (1 << bits) + (1 << 30) - 1
+    find(
+        rf"{STAMP}vm too-large: not started: memory up to GPA 0x{end:x}: on this CPU a guest's have {bits} bits; "
+        "take less",
+        machine.log,
+    )
+
+
 def tests() -> Iterator[Test]:
     for rig, seconds in (("svm", 8), ("el2", 4)):
         yield Test(
             f"{rig}: a guest that finds no frame is stopped with a report, and the next one runs",
             partial(machine_runs_out, rig),
             seconds,
+        )
+    for rig, options, sizes, bits in FAR:
+        name = " ".join([rig, *(option.removeprefix("--") for option in options)])
+        yield Test(
+            f"{name}: memory may reach to the end of the CPU's physical addresses, and is refused beyond it",
+            partial(far_memory, rig, options, sizes, bits),
+            4,
         )
     yield Test("svm: a VM gets no more frames than its quota, and lives on", quota_runs_out, 8)
