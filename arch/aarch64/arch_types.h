@@ -98,6 +98,13 @@ struct arm_mmio_page {
 	uint64_t layout;
 };
 
+/* An instruction that asks for all of the guest's memory to be cleaned is executed until that is done: sysreg.c. */
+struct arm_cleaning {
+	bool unfinished;
+	uint64_t pc; /* of the instruction */
+	gpa_t next;
+};
+
 struct arch_vcpu {
 	uint64_t x[31];   /* layout.h knows the places of the first four */
 	uint64_t host_sp; /* while the guest runs */
@@ -114,6 +121,7 @@ struct arch_vcpu {
 	struct arm_el1 el1;
 	struct vgic_cpu vgic;
 	struct arm_mmio_page mmio;
+	struct arm_cleaning cleaning;
 	struct arm_debug debug;
 	bool fp_loaded; /* while loaded: the CPU holds `fp`, and the guest may use it */
 	struct arm_fp fp;

@@ -59,9 +59,24 @@ static uint64_t host_id(uint32_t encoding)
 	}
 }
 
-static bool caches_on(void)
+static bool caches_on(uint64_t sctlr)
 {
-	return (sysreg_read(sctlr_el1) & (SCTLR_M | SCTLR_C)) == (SCTLR_M | SCTLR_C);
+	return (sctlr & (SCTLR_M | SCTLR_C)) == (SCTLR_M | SCTLR_C);
+}
+
+/*
+ * Cleans all of the guest's memory, a part at each execution of the instruction that asks for it, so that interrupts
+ * and other guests need not wait for the whole. True: it is done. An instruction that another one, such as an interrupt
+ * handler's, takes over from loses its place.
+ */
+static bool clean_guest(struct arch_vcpu *vcpu)
+{
+	struct arm_cleaning *cleaning = &vcpu->cleaning;
+	if (!cleaning->unfinished) {
+		*cleaning = (struct arm_cleaning){.pc = sysreg_read(elr_el2)};
+	}
+	cleaning->unfinished = !arm_clean_guest_part(vcpu->vm, &cleaning->next);
+	return !cleaning->unfinished;
 }
 
 static void set_virtual_memory_trap(struct arch_vcpu *vcpu, bool on)
@@ -149,13 +164,13 @@ static bool set_way(struct arch_vcpu *vcpu, uint32_t encoding, bool read, uint64
 {
 	(void)encoding;
 	(void)value;
-	if (!read && !arm_features.force_write_back && !(vcpu->hcr & HCR_TVM)) {
-		arm_clean_guest(vcpu->vm);
+	if (!read && !arm_features.force_write_back && !(vcpu->hcr & HCR_TVM) && clean_guest(vcpu)) {
 		set_virtual_memory_trap(vcpu, true);
 	}
 	return !read;
 }
 
+#define SCTLR_EL1 SYSTEM_REGISTER(3, 0, 1, 0, 0)
 #define WRITE_EL1(op0, op1, crn, crm, op2)                                                                             \
 	case SYSTEM_REGISTER(op0, op1, crn, crm, op2):                                                                 \
 		sysreg_write(S##op0##_##op1##_C##crn##_C##crm##_##op2, value);                                         \
@@ -183,13 +198,16 @@ static bool write_memory_control(uint32_t encoding, uint64_t value)
 /* Trapped by HCR_EL2.TVM, writes only: done for the guest, watching whether its caches go on or off. */
 static bool memory_control(struct arch_vcpu *vcpu, uint32_t encoding, bool read, uint64_t *value)
 {
-	bool before = caches_on();
-	if (read || !write_memory_control(encoding, *value)) {
+	bool before = caches_on(sysreg_read(sctlr_el1));
+	bool after = encoding == SCTLR_EL1 ? caches_on(*value) : before;
+	if (read) {
 		return false;
 	}
-	bool after = caches_on();
-	if (before != after) {
-		arm_clean_guest(vcpu->vm);
+	if (before != after && !clean_guest(vcpu)) {
+		return true;
+	}
+	if (!write_memory_control(encoding, *value)) {
+		return false;
 	}
 	if (after) {
 		set_virtual_memory_trap(vcpu, false);
@@ -239,6 +257,9 @@ bool arm_system_register(struct arch_vcpu *vcpu, uint64_t esr)
 	bool read = esr & ESR_SYS_READ;
 	uint64_t value = read || rt == REGISTER_ZERO ? 0 : vcpu->x[rt];
 
+	if (unlikely(vcpu->cleaning.unfinished) && sysreg_read(elr_el2) != vcpu->cleaning.pc) {
+		vcpu->cleaning.unfinished = false;
+	}
 	for (unsigned i = 0; i < ARRAY_SIZE(table); i++) {
 		if ((encoding & table[i].mask) != table[i].match) {
 			continue;

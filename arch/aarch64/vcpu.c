@@ -64,6 +64,7 @@ void arch_vcpu_start(struct arch_vcpu *vcpu, const struct arch_entry *entry)
 	memset(&vcpu->el1, 0, sizeof(vcpu->el1));
 	memset(&vcpu->fp, 0, sizeof(vcpu->fp));
 	memset(&vcpu->debug, 0, sizeof(vcpu->debug));
+	vcpu->cleaning.unfinished = false;
 	for (unsigned i = 0; i < ARRAY_SIZE(entry->argument); i++) {
 		vcpu->x[i] = entry->argument[i];
 	}
@@ -74,8 +75,8 @@ void arch_vcpu_start(struct arch_vcpu *vcpu, const struct arch_entry *entry)
 	vcpu->cntp_cval = 0;
 	vcpu->hcr = guest_hcr();
 	vgic_reset(vcpu);
-	if (!arm_features.force_write_back) {
-		arm_clean_guest(vcpu->vm);
+	gpa_t from = 0;
+	while (!arm_features.force_write_back && !arm_clean_guest_part(vcpu->vm, &from)) {
 	}
 	arm_empty_instruction_caches();
 	if (loaded) {
@@ -338,10 +339,10 @@ static int use_fp(struct arch_vcpu *vcpu)
 
 static int system_register(struct arch_vcpu *vcpu, uint64_t esr)
 {
-	if (arm_system_register(vcpu, esr)) {
-		arm_skip_instruction();
-	} else {
+	if (!arm_system_register(vcpu, esr)) {
 		arm_inject_undefined();
+	} else if (likely(!vcpu->cleaning.unfinished)) {
+		arm_skip_instruction();
 	}
 	return ARM_RUN_ON;
 }

@@ -20,13 +20,19 @@
 
 /* ID_AA64MMFR0_EL1.PARange for the VM's physical addresses. */
 uint64_t arm_guest_pa_range(const struct arch_vm *vm);
-/* Writes all of the guest's memory that is there back to the point of coherency, and drops it from the caches. */
-void arm_clean_guest(struct arch_vm *vm);
+/*
+ * Writes a part of the guest's memory, as far as it is there, back to the point of coherency, and drops it from the
+ * caches. It starts at *from, 0 at first, and moves that on; true: there is no more.
+ */
+bool arm_clean_guest_part(struct arch_vm *vm, gpa_t *from);
 void arm_empty_instruction_caches(void);
 
 /* ---- sysreg.c ---- */
 
-/* Answers a trapped MSR, MRS or SYS; false: it is undefined for the guest. The caller moves PC. */
+/*
+ * Answers a trapped MSR, MRS or SYS; false: it is undefined for the guest. The caller moves PC, unless vcpu->cleaning
+ * has not come to its end: then the guest executes the same again.
+ */
 bool arm_system_register(struct arch_vcpu *vcpu, uint64_t esr);
 
 /* ---- debug.c ---- */

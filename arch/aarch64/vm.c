@@ -21,8 +21,9 @@
 #include "lib/string.h"
 #include "vcpu.h"
 
-#define VMIDS           256 /* 8 bits: every CPU has those. 0 stands for no guest. */
-#define FLUSH_PAGES_MAX 64  /* more than so many one by one: all at once */
+#define VMIDS           256    /* 8 bits: every CPU has those. 0 stands for no guest. */
+#define FLUSH_PAGES_MAX 64     /* more than so many one by one: all at once */
+#define CLEAN_PART      MIB(1) /* of a guest's memory, at one exit: less than a millisecond on slow machines */
 
 /*
  * VMs of ordinary size: one frame of root, walked from level 1. Larger ones get a root of up to 16 frames, and from 44
@@ -197,16 +198,23 @@ void arch_clean_guest_memory(const void *memory, size_t bytes)
 	arm_clean_invalidate(memory, bytes);
 }
 
-void arm_clean_guest(struct arch_vm *vm)
+bool arm_clean_guest_part(struct arch_vm *vm, gpa_t *from)
 {
 	const struct npt *npt = &vm->space->npt;
-	uint64_t end = UINT64_C(1) << npt->format.input_bits;
-	for (gpa_t gpa = 0; gpa < end;) {
+	gpa_t end = BIT(npt->format.input_bits);
+	gpa_t gpa = *from;
+	/* To look where nothing is costs about what a page costs. */
+	for (uint64_t left = CLEAN_PART; left > 0 && gpa < end; left -= MIN(left, FRAME_SIZE)) {
 		struct npt_entry entry = npt_lookup(npt, gpa);
 		uint64_t span = UINT64_C(1) << npt->format.level[entry.level].shift;
+		uint64_t rest = span - (gpa & (span - 1));
 		if (entry.kind == NPT_LEAF && entry.attributes.type == MM_WRITE_BACK) {
-			arm_clean_invalidate(mm_pointer(arm_hal, entry.address), span);
+			rest = MIN(rest, left);
+			arm_clean_invalidate(mm_pointer(arm_hal, entry.address), rest);
+			left -= MIN(left, rest - FRAME_SIZE);
 		}
-		gpa += span;
+		gpa += rest;
 	}
+	*from = gpa;
+	return gpa >= end;
 }

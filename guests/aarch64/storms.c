@@ -167,7 +167,52 @@ static void halt(void)
 	}
 }
 
+/* ---- caches ---- */
+
+/* MAIR_EL1's two kinds, and TCR_EL1: 39 bits by TTBR0_EL1, write-back walks, no TTBR1_EL1, 40-bit addresses. */
+#define MAIR_DEVICE_NORMAL 0xff00ul
+#define TCR_39_BITS        (25ul | 1ul << 8 | 1ul << 10 | 3ul << 12 | 1ul << 23 | 2ul << 32)
+#define BLOCK              (1ul | 1ul << 10) /* valid, access flag */
+#define BLOCK_NORMAL       (1ul << 2 | 3ul << 8)
+#define SCTLR_M            (1ul << 0)
+#define SCTLR_C            (1ul << 2)
+
+/* Every GiB where it is, the first one device memory; then its caches off and on again without end. */
+static void caches(void)
+{
+	static uint64_t table[512] __attribute__((aligned(PAGE_SIZE)));
+	uint64_t sctlr;
+	for (uint64_t i = 0; i < 512; i++) {
+		table[i] = i << 30 | BLOCK | (i > 0 ? BLOCK_NORMAL : 0);
+	}
+	WRITE_REGISTER(mair_el1, MAIR_DEVICE_NORMAL);
+	WRITE_REGISTER(tcr_el1, TCR_39_BITS);
+	WRITE_REGISTER(ttbr0_el1, (uintptr_t)table);
+	__asm__ volatile("dsb sy; isb; mrs %0, sctlr_el1" : "=r"(sctlr)::"memory");
+	print("rogue: turns its caches off and on\n");
+	for (;;) {
+		WRITE_REGISTER(sctlr_el1, sctlr | SCTLR_M | SCTLR_C);
+		__asm__ volatile("isb; dc cisw, xzr" ::: "memory");
+		WRITE_REGISTER(sctlr_el1, sctlr | SCTLR_M);
+		__asm__ volatile("isb" ::: "memory");
+	}
+}
+
+/* For how long it does not have the CPU. */
+static void watch(void)
+{
+	uint64_t hz, now, before = counter(), longest = 0;
+	__asm__ volatile("mrs %0, cntfrq_el0" : "=r"(hz));
+	for (uint64_t end = before + hz / 2; before < end; before = now) {
+		now = counter();
+		longest = now - before > longest ? now - before : longest;
+	}
+	print("rogue: was away for %lu us at most\n", (unsigned long)(longest * 1000000 / hz));
+}
+
 const struct storm isa_storms[] = {
+	{"caches", caches},
+	{"watch", watch},
 	{"smc", smc_storm},
 	{"hvc", hvc_storm},
 	{"registers", register_storm},
