@@ -25,6 +25,16 @@ static void spin(void)
 	}
 }
 
+/* A line that takes longer than a slice. */
+static void slow(void)
+{
+	for (const char *at = "rogue: takes its time for each byte of this line\n"; *at; at++) {
+		for (volatile unsigned i = 0; i < 20000; i++) {
+		}
+		console_putc(*at);
+	}
+}
+
 static void restart(void)
 {
 	print("rogue: restarts for ever\n");
@@ -94,7 +104,11 @@ static void patchwork(void)
 }
 
 static const struct storm storms[] = {
-	{"spin", spin},           {"restart", restart}, {"hypercalls", hypercall_storm}, {"memory", write_everything},
+	{"spin", spin},
+	{"slow", slow},
+	{"restart", restart},
+	{"hypercalls", hypercall_storm},
+	{"memory", write_everything},
 	{"patchwork", patchwork},
 };
 

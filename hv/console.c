@@ -23,7 +23,6 @@ static bool have_uart;
 static struct console *focus;  /* has the input; NULL: none is attached */
 static struct console *writer; /* wrote last */
 static bool several;           /* there were two at once: lines tell whose they are, to the end */
-static bool line_open;         /* its last byte was no newline */
 static unsigned switch_keys;   /* held back */
 static int waiting = -1;       /* a byte read ahead, -1: none */
 
@@ -119,28 +118,40 @@ static int take_byte(void)
 	return byte;
 }
 
-/* Lines of several guests would be one: each begins with its VM's name then. */
-static void name_line(struct console *console)
+/* What is held goes out. Lines of several guests would be one: each begins with its VM's name then. */
+static void show(struct console *console)
 {
-	if (writer != console && line_open) {
-		log_raw("\n", 1);
-		line_open = false;
+	if (console->held == 0) {
+		return;
 	}
-	if (!line_open) {
+	if (several && writer != console && log_line_open()) {
+		log_raw("\n", 1);
+	}
+	if (several && !log_line_open()) {
 		log_raw(console->name, strlen(console->name));
 		log_raw("| ", 2);
 	}
+	log_raw(console->line, console->held);
+	writer = console;
+	console->held = 0;
 }
 
 static void backend_write(struct serial_backend *backend, uint8_t byte)
 {
 	struct console *console = container_of(backend, struct console, backend);
-	if (several) {
-		name_line(console);
+	console->line[console->held++] = (char)byte;
+	console->grew = true;
+	if (byte == '\n' || console->held == sizeof(console->line) || !several) {
+		show(console);
 	}
-	writer = console;
-	line_open = byte != '\n';
-	log_raw((const char *)&byte, 1);
+}
+
+void console_slice_over(struct console *console, bool waits)
+{
+	if (waits || !console->grew) {
+		show(console);
+	}
+	console->grew = false;
 }
 
 static int backend_read(struct serial_backend *backend)
@@ -169,6 +180,7 @@ void console_detach(struct console *console)
 	if (!console->next) {
 		return;
 	}
+	show(console);
 	while (before->next != console) {
 		before = before->next;
 	}

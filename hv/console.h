@@ -18,19 +18,30 @@ void console_init(struct boot_info *info);
  */
 void console_log_at_once(void);
 
-/* A guest's console. Several can be attached at once: one of them has the input, and each line tells whose it is. */
+/*
+ * A guest's console. Several can be attached at once: one of them has the input, and each line tells whose it is. So
+ * that no other line comes between, a line is then held until it is whole, or its guest leaves it as it is.
+ */
+#define CONSOLE_LINE_MAX 256
 struct console {
 	struct serial_backend backend; /* for the guest's UART model */
 	const char *name;              /* the VM's */
 	void (*poll)(void *context);   /* called when input waits for it */
 	void *context;
-	struct console *next; /* console.c's own: a ring of those that are attached */
+	/* console.c's own */
+	struct console *next; /* a ring of those that are attached */
+	char line[CONSOLE_LINE_MAX];
+	unsigned held; /* bytes of it */
+	bool grew;     /* in this slice of its VM's */
 };
 
 /* The first one gets the input; three times Ctrl-A gives it to the next one. */
 void console_attach(struct console *console, const char *name, void (*poll)(void *context), void *context);
 /* Does nothing for one that is not attached. */
 void console_detach(struct console *console);
+
+/* Its VM has left the CPU to others, and `waits` for something: a prompt is shown then, or when it stays as it is. */
+void console_slice_over(struct console *console, bool waits);
 
 /* Looks for input and tells the model of the VM that has it. */
 void console_poll(void);

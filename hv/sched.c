@@ -137,8 +137,11 @@ static unsigned run_live(const struct boot_info *info)
 		if (vm->first_entry == 0) {
 			vm->first_entry = clock_since_start();
 		}
-		uint64_t slice_end = live > 1 ? arch_counter() + clock_ticks(SLICE_MS) : UINT64_MAX;
+		/* The last one of several still has slices: console.c shows begun lines at their ends. */
+		bool sliced = info->config.run == CONFIG_RUN_TOGETHER && info->config.vm_count > 1;
+		uint64_t slice_end = sliced ? arch_counter() + clock_ticks(SLICE_MS) : UINT64_MAX;
 		enum vm_outcome outcome = vcpu_run(&vm->vcpu, slice_end);
+		console_slice_over(&vm->console, outcome != VM_PAUSED);
 		if (outcome == VM_WAITING) {
 			slots[index].waiting = true;
 		} else if (outcome != VM_PAUSED) {

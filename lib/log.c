@@ -142,6 +142,11 @@ void log_raw(const char *text, size_t bytes)
 	spin_unlock(&log_state.lock);
 }
 
+bool log_line_open(void)
+{
+	return log_state.line_open;
+}
+
 void log_flush(void)
 {
 	spin_lock(&log_state.lock);

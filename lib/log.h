@@ -33,6 +33,8 @@ void log_line(const char *subsystem, const char *format, ...) __attribute__((for
  * not end a line, the next log_line starts a fresh one.
  */
 void log_raw(const char *text, size_t bytes);
+/* Whether raw bytes are the last that was logged, and they ended no line. */
+bool log_line_open(void);
 
 /* Something was written that only log_flush is sure to send. */
 extern bool log_pending;

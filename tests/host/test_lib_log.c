@@ -124,7 +124,9 @@ static void raw_text_stays_out_of_the_ring_and_a_line_starts_afresh_after_it(voi
 	(void)state;
 	log_add_sink(&first.sink);
 	log_raw("prompt> ", 8);
+	assert_true(log_line_open());
 	log_line("a", "one");
+	assert_false(log_line_open());
 	log_raw("whole\n", 6);
 	log_line("a", "two");
 	log_raw("", 0);

@@ -16,20 +16,22 @@ def together(rig: str, seconds: float) -> None:
     conf += vm("one", "builtin:touch", memory="72M", pages="4K")
     conf += vm("two", "builtin:touch", memory="72M")
     conf += vm("three", "builtin:state")
+    conf += vm("slow", "builtin:rogue", cmdline="slow", memory="4M")
     machine = run(rig, conf=conf, timeout=60 + 5 * seconds)
     equal("the exit status", machine.status, 1)
     find(r"spin\| rogue: spins for ever", machine.log)
     find(r"one\| touch: 16384 pages, 0 errors, 16384 faults, .*", machine.log)
     find(r"two\| touch: 16384 pages, 0 errors, 32 faults, .*", machine.log)
     find(r"three\| state: [0-9]+ are not now", machine.log)
+    find(r"^slow\| rogue: takes its time for each byte of this line$", machine.log)
     absent(r"^[a-z]+\| .*[a-z]\| ", machine.log)
     ends = re.findall(
         rf"^{STAMP}vm ([a-z]+): (?:ended: turned itself off|stopped: CPU time used up)", machine.log, re.M
     )
-    equal("who ended", sorted(ends), ["one", "spin", "three", "two"])
+    equal("who ended", sorted(ends), ["one", "slow", "spin", "three", "two"])
     for name in ends:
         find(rf"{STAMP}vm {name}: every frame came back: [0-9]+ free", machine.log)
-    find(rf"{STAMP}caisson: 4 guests ended: 3 by themselves, 1 stopped", machine.log)
+    find(rf"{STAMP}caisson: 5 guests ended: 4 by themselves, 1 stopped", machine.log)
 
 
 def restarts(rig: str, seconds: float) -> None:
