@@ -361,6 +361,7 @@ bench-mm: deps ## what mm/ costs in instructions, beside its model: a table and 
 
 OURS := boot hv arch mm drivers lib guests tests tools examples
 OUR_C = $(shell find $(OURS) -name '*.[ch]' 2>/dev/null | sort)
+OUR_PYTHON = $(shell find $(OURS) -name '*.py' 2>/dev/null | sort)
 OUR_SHELL = $(shell grep -rlE '^\#!/(usr/)?bin/(env )?(ba)?sh' $(OURS) run-qemu.sh .ci 2>/dev/null | sort)
 
 TIDY_FLAGS := -std=gnu11 -ffreestanding -fshort-wchar -I. -DMM_DEBUG
@@ -373,10 +374,10 @@ CPPCHECK := cppcheck --quiet --error-exitcode=1 --inline-suppr --std=c11 --enabl
 	--suppressions-list=tools/cppcheck.suppressions -I. -DMM_DEBUG
 
 LINTS := lint-format lint-tidy-x86_64 lint-tidy-aarch64 lint-tidy-boot lint-cppcheck-x86_64 lint-cppcheck-aarch64 \
-	lint-cppcheck-guests lint-shell
+	lint-cppcheck-guests lint-shell lint-python
 .PHONY: $(LINTS) format
 
-lint: ## clang-format, clang-tidy, cppcheck and shellcheck over our files
+lint: ## clang-format, clang-tidy, cppcheck, shellcheck, black and mypy over our files
 	@$(MAKE) --no-print-directory -k $(LINTS)
 
 lint-format:
@@ -405,8 +406,13 @@ lint-cppcheck-guests:
 lint-shell:
 	@shellcheck $(OUR_SHELL)
 
-format: ## clang-format over our files, in place
+lint-python:
+	@black -q -l 120 --diff --check $(OUR_PYTHON)
+	@mypy --strict --no-error-summary --cache-dir $(BUILD)/mypy $(OUR_PYTHON)
+
+format: ## clang-format and black over our files, in place
 	@clang-format -i $(OUR_C)
+	@black -q -l 120 $(OUR_PYTHON)
 
 check-layers: ## the floors' table of includes: calls go down only
 	tools/check-layers.sh

@@ -72,7 +72,7 @@ def host_tests() -> Iterator[Test]:
     yield Test("host/coverage-mm: the tests reach 97 % of the lines of mm/", coverage, 30)
     yield Test("host/mm-demo: libmm.a does in a program of its own what examples/mm_demo.c says", mm_demo, 10)
     lint = partial(make, "lint", 900)
-    yield Test("source/lint: clang-format, clang-tidy, cppcheck and shellcheck find nothing", lint, 120)
+    yield Test("source/lint: clang-format, clang-tidy, cppcheck, shellcheck, black and mypy find nothing", lint, 120)
     yield Test("source/layers: no floor includes what is above it", partial(make, "check-layers", 60), 1)
 
 

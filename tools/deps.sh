@@ -7,7 +7,7 @@ set -eu
 
 build="gcc libc6-dev binutils gnu-efi gcc-aarch64-linux-gnu binutils-aarch64-linux-gnu libc6-dev-arm64-cross mtools dosfstools fdisk"
 run="qemu-system-x86 qemu-system-arm ovmf qemu-efi-aarch64 bochs bochs-term vgabios python3 cpio"
-test="libcmocka-dev gdb-multiarch clang libclang-rt-14-dev clang-format clang-tidy cppcheck shellcheck valgrind lz4"
+test="libcmocka-dev gdb-multiarch clang libclang-rt-14-dev clang-format clang-tidy cppcheck shellcheck black mypy valgrind lz4"
 # Needed to fetch what is not installed but unpacked (tools/fetch.sh).
 fetch="apt dpkg ca-certificates"
 

@@ -92,7 +92,8 @@ def check_memory(machine: Boot, rig: str, mib: int) -> None:
 def slept(machine: Boot) -> float:
     """Seconds that `sleep 5` took by the RTC, whose seconds are as fine as the moments at which they turn over."""
     said = find(r"clock (\S+) (\S+) (\S+) (\S+) (\S+) (\S+)", answer(machine, "sh /clock"))
-    first, last = (sum(60 ** (2 - i) * int(part) for i, part in enumerate(said[n].split(":"))) for n in (1, 5))
+    clocks = ([int(part) for part in said[n].split(":")] for n in (1, 5))
+    first, last = (3600 * hours + 60 * minutes + seconds for hours, minutes, seconds in clocks)
     start, asleep, awake, end = (float(said[n]) for n in (2, 3, 4, 6))
     return (awake - asleep) * ((last - first) % 86400) / (end - start)
 
