@@ -36,7 +36,7 @@ bool bus_add(struct bus *bus, uint64_t start, uint64_t size, struct device *devi
 	return true;
 }
 
-static struct bus_range *search(struct bus *bus, uint64_t address, unsigned width)
+static const struct bus_range *search(struct bus *bus, uint64_t address, unsigned width)
 {
 	/* Invariant: ranges below `low` start at or before address; those from `high` on start after it. */
 	unsigned low = 0;
@@ -52,13 +52,13 @@ static struct bus_range *search(struct bus *bus, uint64_t address, unsigned widt
 	if (low == 0 || !holds(&bus->ranges[low - 1], address, width)) {
 		return NULL;
 	}
-	bus->last = low - 1;
-	return &bus->ranges[low - 1];
+	bus->last = bus->ranges[low - 1];
+	return &bus->last;
 }
 
 static __attribute__((noinline)) bool read_elsewhere(struct bus *bus, uint64_t address, unsigned width, uint64_t *value)
 {
-	struct bus_range *range = search(bus, address, width);
+	const struct bus_range *range = search(bus, address, width);
 	return range && range->device->ops->read(range->device, address - range->start, width, value);
 }
 
@@ -69,10 +69,9 @@ static __attribute__((noinline)) enum bus_result write_elsewhere(struct bus *bus
 	return range ? range->device->ops->write(range->device, address - range->start, width, value) : BUS_NOBODY;
 }
 
-/* A bus without ranges has an empty one first, which holds nothing. */
 bool bus_read(struct bus *bus, uint64_t address, unsigned width, uint64_t *value)
 {
-	struct bus_range *last = &bus->ranges[bus->last];
+	const struct bus_range *last = &bus->last;
 	if (unlikely(!holds(last, address, width))) {
 		return read_elsewhere(bus, address, width, value);
 	}
@@ -81,7 +80,7 @@ bool bus_read(struct bus *bus, uint64_t address, unsigned width, uint64_t *value
 
 enum bus_result bus_write(struct bus *bus, uint64_t address, unsigned width, uint64_t value)
 {
-	const struct bus_range *last = &bus->ranges[bus->last];
+	const struct bus_range *last = &bus->last;
 	if (unlikely(!holds(last, address, width))) {
 		return write_elsewhere(bus, address, width, value);
 	}

@@ -44,9 +44,9 @@ struct bus_range {
 };
 
 struct bus {
-	struct bus_range ranges[BUS_RANGES_MAX]; /* sorted by start, disjoint */
+	struct bus_range last; /* a copy of the one that answered last; at first it holds nothing */
 	unsigned count;
-	unsigned last; /* the range that answered last */
+	struct bus_range ranges[BUS_RANGES_MAX]; /* sorted by start, disjoint */
 };
 
 /* False: full, empty, wraps, or overlaps a range that is there. */
