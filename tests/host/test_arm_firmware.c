@@ -117,6 +117,18 @@ static void workarounds_are_the_machines(void **state)
 	assert_int_equal(call(functions[2], 0, &result), PSCI_FIRMWARE);
 }
 
+/* What TF-A answers where the mitigation cannot be switched, on Cortex-A72 for one. */
+static void store_bypass_that_is_mitigated_for_good_is_no_unknown_one(void **state)
+{
+	(void)state;
+	workarounds[1] = -2;
+	assert_int_equal(answer(0x80000001, 0x80007fff), 1);
+	assert_int_equal(answer(0x80007fff, 0), 0);
+	workarounds[0] = workarounds[2] = -2; /* not an answer for these */
+	assert_true(answer(0x80000001, 0x80008000) == NOT_SUPPORTED);
+	assert_true(answer(0x80000001, 0x80003fff) == NOT_SUPPORTED);
+}
+
 static void everything_else_is_not_supported(void **state)
 {
 	(void)state;
@@ -220,6 +232,7 @@ int main(void)
 		cmocka_unit_test(suspend_waits_and_powerdown_is_refused),
 		cmocka_unit_test(a_32_bit_call_has_32_bit_arguments),
 		cmocka_unit_test_setup(workarounds_are_the_machines, set_up),
+		cmocka_unit_test_setup(store_bypass_that_is_mitigated_for_good_is_no_unknown_one, set_up),
 		cmocka_unit_test_setup(everything_else_is_not_supported, set_up),
 		cmocka_unit_test(a_guest_sees_one_exception_level_and_no_extensions),
 		cmocka_unit_test(absent_floating_point_stays_absent),
