@@ -84,6 +84,10 @@ static inline void isb(void)
 #define VTCR_RES1            BIT(31)
 #define VTTBR_VMID_LOW       48
 
+/* TCR_EL1: no walks for the lower, the upper half of addresses */
+#define TCR_EL1_EPD0 BIT(7)
+#define TCR_EL1_EPD1 BIT(23)
+
 /* CPTR_EL2 with E2H = 0, D19.2.34 */
 #define CPTR_RES1 (BITS(7, 0) | BIT(9) | BIT(13))
 #define CPTR_TZ   BIT(8)  /* trap SVE */

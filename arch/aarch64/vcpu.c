@@ -85,14 +85,36 @@ void arch_vcpu_start(struct arch_vcpu *vcpu, const struct arch_entry *entry)
 
 /* ---- load and put ---- */
 
+/*
+ * Until a vCPU is loaded with all that belongs to it, EL1's addresses must lead nowhere. A CPU may execute an AT
+ * instruction ahead (Cortex-A57 and A72, erratum 1319367; early A55 and A76 too), and what it finds in a regime of
+ * which one half is another guest's, or has no stage 2, stays in its TLB under the VMID of that moment. With the walks
+ * off, and the MMU on, or addresses would be taken as they are, it finds nothing.
+ */
+static void stop_el1_walks(void)
+{
+	sysreg_write(tcr_el1, TCR_EL1_EPD0 | TCR_EL1_EPD1);
+	isb();
+	sysreg_write(sctlr_el1, SCTLR_EL1_RES1 | SCTLR_M);
+	isb();
+}
+
+/* When all other registers are the guest's, stage 2's too. */
+static void start_el1_walks(const struct arm_el1 *el1)
+{
+	isb();
+	sysreg_write(sctlr_el1, el1->sctlr);
+	isb();
+	sysreg_write(tcr_el1, el1->tcr);
+}
+
+/* All but what start_el1_walks loads. */
 static void load_el1(const struct arch_vcpu *vcpu)
 {
 	const struct arm_el1 *el1 = &vcpu->el1;
-	sysreg_write(sctlr_el1, el1->sctlr);
 	sysreg_write(cpacr_el1, el1->cpacr);
 	sysreg_write(ttbr0_el1, el1->ttbr0);
 	sysreg_write(ttbr1_el1, el1->ttbr1);
-	sysreg_write(tcr_el1, el1->tcr);
 	sysreg_write(mair_el1, el1->mair);
 	sysreg_write(amair_el1, el1->amair);
 	sysreg_write(contextidr_el1, el1->contextidr);
@@ -154,6 +176,7 @@ void arch_vcpu_load(struct arch_vcpu *vcpu)
 		arch_vcpu_put(cpu->loaded);
 	}
 	arm_firmware_forget_branches();
+	stop_el1_walks(); /* the first time these are the firmware's */
 	load_el1(vcpu);
 	arm_debug_load(vcpu);
 	sysreg_write(cptr_el2, sysreg_read(cptr_el2) | CPTR_TFP); /* until the guest's first use: use_fp */
@@ -164,7 +187,7 @@ void arch_vcpu_load(struct arch_vcpu *vcpu)
 	sysreg_write(spsr_el2, vcpu->pstate);
 	sysreg_write(vttbr_el2, vcpu->vm->vttbr);
 	sysreg_write(hcr_el2, vcpu->hcr);
-	isb();
+	start_el1_walks(&vcpu->el1);
 	cpu->loaded = vcpu;
 	vcpu->loaded = true;
 	vgic_load(vcpu);
@@ -181,7 +204,7 @@ void arch_vcpu_put(struct arch_vcpu *vcpu)
 	vcpu->pstate = sysreg_read(spsr_el2);
 	save_el1(&vcpu->el1);
 	sysreg_write(cntv_ctl_el0, 0);
-	isb();
+	stop_el1_walks();
 	vgic_put(vcpu);
 	if (vcpu->fp_loaded) {
 		arm_fp_save(&vcpu->fp);
