@@ -134,6 +134,9 @@ static inline void isb(void)
 #define PSTATE_DIT          BIT(24)
 #define PSTATE_NZCV         BITS(31, 28)
 
+/* ISR_EL1: an SError is pending, at EL2 the physical one */
+#define ISR_A BIT(8)
+
 /* PAR_EL1, D19.2.119 */
 #define PAR_F  BIT(0)
 #define PAR_PA BITS(47, 12)

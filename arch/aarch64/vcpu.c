@@ -7,6 +7,7 @@
 
 #include "firmware.h"
 #include "gic_host.h"
+#include "lib/log.h"
 #include "lib/string.h"
 #include "timer.h"
 
@@ -72,6 +73,7 @@ void arch_vcpu_start(struct arch_vcpu *vcpu, const struct arch_entry *entry)
 	vcpu->el1.sctlr = SCTLR_EL1_RES1;
 	vcpu->cntp_ctl = 0;
 	vcpu->cntp_cval = 0;
+	vcpu->serror = false;
 	vcpu->hcr = guest_hcr();
 	vgic_reset(vcpu);
 	if (!arm_features.force_write_back) {
@@ -166,6 +168,17 @@ static void save_el1(struct arm_el1 *el1)
 	el1->cntv_cval = sysreg_read(cntv_cval_el0);
 }
 
+/*
+ * A store that a device answers with an error becomes an SError whenever the answer comes: here all have come. One that
+ * is pending stays so, for EL2 masks it, and is taken before the next guest's first instruction: serror() below.
+ */
+static bool serror_pending(void)
+{
+	dsb(sy);
+	isb();
+	return sysreg_read(isr_el1) & ISR_A;
+}
+
 void arch_vcpu_load(struct arch_vcpu *vcpu)
 {
 	struct arm_cpu *cpu = this_cpu();
@@ -191,6 +204,7 @@ void arch_vcpu_load(struct arch_vcpu *vcpu)
 	cpu->loaded = vcpu;
 	vcpu->loaded = true;
 	vgic_load(vcpu);
+	cpu->serror_before = serror_pending();
 	sysreg_write(cntv_ctl_el0, vcpu->el1.cntv_ctl); /* last: it may fire at once */
 	isb();
 }
@@ -200,6 +214,7 @@ void arch_vcpu_put(struct arch_vcpu *vcpu)
 	if (!vcpu->loaded) {
 		return;
 	}
+	vcpu->serror = vcpu->serror || (serror_pending() && !this_cpu()->serror_before);
 	vcpu->pc = sysreg_read(elr_el2);
 	vcpu->pstate = sysreg_read(spsr_el2);
 	save_el1(&vcpu->el1);
@@ -229,8 +244,12 @@ void arch_vcpu_set_deadline(struct arch_vcpu *vcpu, uint64_t counter)
 }
 
 /* Before the next entry, when something has changed: list registers and the timer. */
-void arm_prepare(struct arch_vcpu *vcpu)
+int arm_prepare(struct arch_vcpu *vcpu, struct vm_exit *exit)
 {
+	if (unlikely(vcpu->serror)) {
+		exit->raw = ARM_RAW_ASYNCHRONOUS + ARM_EXIT_SERROR;
+		return VM_EXIT_FAILED;
+	}
 	bool asserted = arm_physical_timer_asserted(vcpu);
 	uint64_t due = asserted ? vcpu->deadline : MIN(vcpu->deadline, arm_physical_timer_due(vcpu));
 
@@ -240,6 +259,7 @@ void arm_prepare(struct arch_vcpu *vcpu)
 		arm_timer_arm(due);
 	}
 	vcpu->work = false;
+	return ARM_RUN_ON;
 }
 
 bool arch_vcpu_interrupt_pending(struct arch_vcpu *vcpu)
@@ -408,12 +428,24 @@ int arm_synchronous(struct arch_vcpu *vcpu, struct vm_exit *exit, uint64_t esr)
 	}
 }
 
+/* The running guest's, unless it was there before it ran: then its cause was told of, or is the machine's. */
+static int serror(void)
+{
+	struct arm_cpu *cpu = this_cpu();
+	if (!cpu->serror_before) {
+		return VM_EXIT_FAILED;
+	}
+	cpu->serror_before = false;
+	log_line("cpu", "an SError from before this guest ran, ESR_EL2 %llx", (unsigned long long)sysreg_read(esr_el2));
+	return VM_EXIT_INTERRUPT;
+}
+
 int arm_asynchronous(struct arch_vcpu *vcpu, struct vm_exit *exit, unsigned cause)
 {
 	exit->raw = ARM_RAW_ASYNCHRONOUS + cause;
 	vcpu->exits[ARM_COUNTER(cause)]++;
 	if (cause == ARM_EXIT_SERROR) {
-		return VM_EXIT_FAILED;
+		return serror();
 	}
 	unsigned served = gic_serve();
 	if (served & GIC_SERVED_TIMER) {
