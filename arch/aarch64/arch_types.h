@@ -111,6 +111,7 @@ struct arch_vcpu {
 	bool work;        /* something to do before the next entry: arm_prepare */
 	uint64_t exits[ARM_EXIT_COUNTERS];
 	bool loaded;
+	bool serror; /* left one behind: it must not run on */
 	unsigned index;
 	struct arch_vm *vm;
 	struct addr_space *space;     /* the VM's */

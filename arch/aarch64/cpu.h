@@ -18,7 +18,8 @@ struct arm_cpu {
 	uint64_t crash_sp;
 	uint64_t crash_vector; /* 0 to 7: the first two groups of the vector table */
 	struct arch_vcpu *loaded;
-	uint64_t armed; /* what the hypervisor's timer is set to, UINT64_MAX: off */
+	uint64_t armed;     /* what the hypervisor's timer is set to, UINT64_MAX: off */
+	bool serror_before; /* one was pending when the vCPU was loaded: another's, or the machine's */
 };
 
 static inline struct arm_cpu *this_cpu(void)

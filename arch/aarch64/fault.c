@@ -157,14 +157,15 @@ static int stage2_fault(struct arch_vcpu *vcpu, struct vm_exit *exit, uint64_t e
 	return ask_mm(vcpu, exit, esr, !instruction && !(esr & ESR_ABORT_S1PTW));
 }
 
-/* What the guest touched (its CPU interface, say) answered with an error: it gets to know. */
-static int external_abort(bool instruction)
+/* What the guest touched (its CPU interface, say) answered with an error: it is told, and where, if that is known. */
+static int external_abort(uint64_t esr, bool instruction)
 {
 	uint64_t far = sysreg_read(far_el2);
 	bool lower = field(sysreg_read(spsr_el2), PSTATE_MODE_EL_HIGH, PSTATE_MODE_EL_LOW) == 0;
 	uint64_t own = instruction ? (lower ? EC_INSTRUCTION_ABORT_LOWER : EC_INSTRUCTION_ABORT)
 	                           : (lower ? EC_DATA_ABORT_LOWER : EC_DATA_ABORT);
-	arm_inject(own << ESR_EC_LOW | ESR_IL | FSC_EXTERNAL, &far);
+	bool known = !(esr & ESR_ABORT_FNV);
+	arm_inject(own << ESR_EC_LOW | ESR_IL | (esr & ESR_ABORT_FNV) | FSC_EXTERNAL, known ? &far : NULL);
 	return ARM_RUN_ON;
 }
 
@@ -176,7 +177,7 @@ static __attribute__((noinline)) int other_abort(struct arch_vcpu *vcpu, struct 
 		return stage2_fault(vcpu, exit, esr, instruction);
 	}
 	if (status == FSC_EXTERNAL || (status & ESR_ABORT_TYPE) == FSC_EXTERNAL_WALK) {
-		return external_abort(instruction);
+		return external_abort(esr, instruction);
 	}
 	exit->raw = esr;
 	return VM_EXIT_FAILED;

@@ -125,6 +125,8 @@ static unsigned serve(uint32_t acknowledged, uint32_t intid)
 		served = GIC_SERVED_TIMER;
 	} else if (intid == gic_host.maintenance) {
 		serve_maintenance();
+	} else if (intid >= GIC_INTID_EXTENDED) {
+		return served; /* active it stays quiet, for good; of an LPI this was the end */
 	} else if (intid >= GIC_INTID_SPIS) {
 		ops->disable_shared(intid);
 	} else if (intid != gic_host.virtual_timer && intid >= GIC_INTID_PPIS) {
@@ -141,7 +143,7 @@ unsigned gic_serve(void)
 	for (;;) {
 		uint32_t acknowledged = gic_host.ops->acknowledge();
 		uint32_t intid = acknowledged & mask;
-		if (intid >= GIC_INTID_SPECIAL) {
+		if (intid - GIC_INTID_SPECIAL < GIC_INTID_EXTENDED - GIC_INTID_SPECIAL) {
 			return served;
 		}
 		served |= serve(acknowledged, intid);

@@ -10,9 +10,10 @@
 #include "drivers/arm_platform.h"
 #include "vgic.h"
 
-#define GIC_INTID_PPIS    16
-#define GIC_INTID_SPIS    32
-#define GIC_INTID_SPECIAL 1020 /* from here on: no interrupt */
+#define GIC_INTID_PPIS     16
+#define GIC_INTID_SPIS     32
+#define GIC_INTID_SPECIAL  1020 /* to 1023: no interrupt */
+#define GIC_INTID_EXTENDED 1024 /* from here on, version 3: extended PPIs and SPIs, LPIs; nobody here enables them */
 
 struct gic_ops {
 	/* The distributor and this CPU's interface, all interrupts off. */

@@ -13,6 +13,7 @@
 #define GICD_TYPER              0x0004
 #define GICD_IGROUPR            0x0080
 #define GICD_ICENABLER          0x0180
+#define GICD_CTLR_ENABLES       BITS(1, 0) /* of either group, or of group 1 in both ways where group 0 is Secure */
 #define GICD_CTLR_ENABLE_GROUP1 BIT(1)
 #define GICD_CTLR_ARE           BIT(4)
 #define GICD_CTLR_RWP           BIT(31)
@@ -109,17 +110,31 @@ static bool map(void)
 	return mapped;
 }
 
+/*
+ * Each step waits for the one before: a GIC may ignore a write of GICD_CTLR while others are pending (GIC-600 does),
+ * and groups may be changed only of what is off (GICD_CTLR.RWP, 12.9.4).
+ */
 static bool init_distributor(void)
 {
 	uintptr_t base = gic_host.description.distributor.base;
+	uintptr_t control = base + GICD_CTLR;
 	unsigned banks = (unsigned)(mmio_read32(base + GICD_TYPER) & GICD_TYPER_LINES);
 
+	mmio_write32(control, mmio_read32(control) & ~(uint32_t)GICD_CTLR_ENABLES);
+	if (!wait_clear(control, GICD_CTLR_RWP)) {
+		return false;
+	}
 	for (unsigned i = 1; i <= banks; i++) {
 		mmio_write32(base + GICD_ICENABLER + i * sizeof(uint32_t), UINT32_MAX);
+	}
+	if (!wait_clear(control, GICD_CTLR_RWP)) {
+		return false;
+	}
+	for (unsigned i = 1; i <= banks; i++) {
 		mmio_write32(base + GICD_IGROUPR + i * sizeof(uint32_t), UINT32_MAX);
 	}
-	mmio_write32(base + GICD_CTLR, (uint32_t)(GICD_CTLR_ARE | GICD_CTLR_ENABLE_GROUP1));
-	return wait_clear(base + GICD_CTLR, GICD_CTLR_RWP);
+	mmio_write32(control, (uint32_t)(GICD_CTLR_ARE | GICD_CTLR_ENABLE_GROUP1));
+	return wait_clear(control, GICD_CTLR_RWP);
 }
 
 static bool init_redistributor(void)
@@ -132,13 +147,16 @@ static bool init_redistributor(void)
 		return false;
 	}
 	mmio_write32(sgi + GICR_ICENABLER0, UINT32_MAX);
+	if (!wait_clear(redistributor + GICR_CTLR, GICR_CTLR_RWP)) {
+		return false;
+	}
 	mmio_write32(sgi + GICR_ICPENDR0, UINT32_MAX);
 	mmio_write32(sgi + GICR_ICACTIVER0, UINT32_MAX);
 	mmio_write32(sgi + GICR_IGROUPR0, UINT32_MAX);
 	for (unsigned i = 0; i < VGIC_BANK_INTIDS / sizeof(uint32_t); i++) {
 		mmio_write32(sgi + GICR_IPRIORITYR + i * sizeof(uint32_t), DEFAULT_PRIORITY);
 	}
-	return wait_clear(redistributor + GICR_CTLR, GICR_CTLR_RWP);
+	return true;
 }
 
 /* ICC_SRE_EL2.Enable stays 0: a guest's use of ICC_SRE_EL1 traps, so that it cannot leave this interface. */

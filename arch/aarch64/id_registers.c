@@ -55,13 +55,16 @@ static const struct id_register table[] = {
 	{6, 1, {HOST(0), HOST(12), HOST(16), HOST(20), HOST(32), HOST(36), HOST(44), HOST(48), HOST(52)}},
 	/* ID_AA64ISAR2_EL1: RPRES, BC. Not: WFxT, pointer authentication, MOPS. */
 	{6, 2, {HOST(4), HOST(20)}},
-	/* ID_AA64MMFR0_EL1: PARange (set below), ASIDBits, BigEnd, SNSMem, BigEndEL0, TGran16, TGran64, TGran4, ExS.
-         * No LPA2: an IPA has at most 48 bits. Not: FGT, ECV. */
-	{7, 0, {HOST(4), HOST(8), HOST(12), HOST(16), AT_MOST(20, 1), HOST(24), AT_MOST(28, 0), HOST(44)}},
-	/* ID_AA64MMFR1_EL1: HAFDBS, HPDS, PAN, ETS, AFP, nTLBPA. Not: VMIDBits, VH, LO, SpecSEI, XNX, HCX, CMOW. */
-	{7, 1, {HOST(0), HOST(12), HOST(20), HOST(36), HOST(44), HOST(48)}},
-	/* ID_AA64MMFR2_EL1: CnP, UAO, LSM, VARange, CCIDX, ST, AT, TTL, BBM, E0PD. Not: IESB, NV, IDS, FWB, EVT. */
-	{7, 2, {HOST(0), HOST(4), HOST(8), HOST(16), HOST(20), HOST(28), HOST(32), HOST(48), HOST(52), HOST(60)}},
+	/* ID_AA64MMFR0_EL1: PARange (set below), ASIDBits, SNSMem, TGran16, TGran64, TGran4, ExS. No LPA2: an IPA has
+         * at most 48 bits. Not: BigEnd, BigEndEL0 (fault.c gives devices' registers as a little-endian guest has them),
+         * FGT, ECV. */
+	{7, 0, {HOST(4), HOST(12), AT_MOST(20, 1), HOST(24), AT_MOST(28, 0), HOST(44)}},
+	/* ID_AA64MMFR1_EL1: HAFDBS, HPDS, PAN, ETS, AFP, nTLBPA. Not: VMIDBits, VH, LO, SpecSEI, XNX, HCX, CMOW. HAFDBS
+         * at most 2: 3 promises TCR2_EL1.HAFT. */
+	{7, 1, {AT_MOST(0, 2), HOST(12), HOST(20), HOST(36), HOST(44), HOST(48)}},
+	/* ID_AA64MMFR2_EL1: CnP, UAO, LSM, VARange, CCIDX, ST, AT, TTL, BBM, E0PD. Not: IESB, NV, IDS, FWB, EVT.
+         * VARange at most 1: 2 promises TCR2_EL1.D128. */
+	{7, 2, {HOST(0), HOST(4), HOST(8), AT_MOST(16, 1), HOST(20), HOST(28), HOST(32), HOST(48), HOST(52), HOST(60)}},
 };
 
 #define PFR0_CRM     4

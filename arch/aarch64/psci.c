@@ -60,7 +60,8 @@ uint32_t psci_workaround(unsigned index)
 
 /*
  * As the machine has them. The one against store bypass can be switched off for a CPU: it stays on, as the firmware has
- * it after reset, and a guest is told that there is nothing to switch.
+ * it after reset, and a guest is told that there is nothing to switch. So it is where the firmware itself says that no
+ * CPU needs switching.
  */
 static uint64_t architecture_features(uint32_t function, const struct psci_machine *machine)
 {
@@ -69,9 +70,13 @@ static uint64_t architecture_features(uint32_t function, const struct psci_machi
 	}
 	for (unsigned i = 0; i < PSCI_WORKAROUNDS; i++) {
 		int32_t told = machine->workarounds[i];
-		if (function == workarounds[i] && told >= 0) {
-			return i == STORE_BYPASS ? SMCCC_NOT_REQUIRED : (uint64_t)told;
+		if (function != workarounds[i]) {
+			continue;
 		}
+		if (i == STORE_BYPASS && (told >= 0 || told == SMCCC_NOWHERE_REQUIRED)) {
+			return SMCCC_NOT_REQUIRED;
+		}
+		return told >= 0 ? (uint64_t)told : SMCCC_NOT_SUPPORTED;
 	}
 	return SMCCC_NOT_SUPPORTED;
 }

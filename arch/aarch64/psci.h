@@ -26,9 +26,10 @@
 #define SMCCC_ARCH_FEATURES UINT32_C(0x80000001)
 #define SMCCC_VERSION_1_1   0x10001
 /* What SMCCC_ARCH_FEATURES answers for a workaround: this CPU needs it, or can do without. */
-#define SMCCC_REQUIRED     0
-#define SMCCC_NOT_REQUIRED 1
-#define SMCCC_ABSENT       (-1)
+#define SMCCC_REQUIRED         0
+#define SMCCC_NOT_REQUIRED     1
+#define SMCCC_ABSENT           (-1)
+#define SMCCC_NOWHERE_REQUIRED (-2) /* the second one: every CPU is unaffected, or mitigated for good */
 
 /* SMCCC_ARCH_WORKAROUND_1 to 3: branch prediction, store bypass, branch history. */
 #define PSCI_WORKAROUNDS 3

@@ -84,6 +84,10 @@ static inline void isb(void)
 #define VTCR_RES1            BIT(31)
 #define VTTBR_VMID_LOW       48
 
+/* TCR_EL1: no walks for the lower, the upper half of addresses */
+#define TCR_EL1_EPD0 BIT(7)
+#define TCR_EL1_EPD1 BIT(23)
+
 /* CPTR_EL2 with E2H = 0, D19.2.34 */
 #define CPTR_RES1 (BITS(7, 0) | BIT(9) | BIT(13))
 #define CPTR_TZ   BIT(8)  /* trap SVE */
@@ -129,6 +133,9 @@ static inline void isb(void)
 #define PSTATE_PAN          BIT(22)
 #define PSTATE_DIT          BIT(24)
 #define PSTATE_NZCV         BITS(31, 28)
+
+/* ISR_EL1: an SError is pending, at EL2 the physical one */
+#define ISR_A BIT(8)
 
 /* PAR_EL1, D19.2.119 */
 #define PAR_F  BIT(0)

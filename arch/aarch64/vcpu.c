@@ -7,6 +7,7 @@
 
 #include "firmware.h"
 #include "gic_host.h"
+#include "lib/log.h"
 #include "lib/string.h"
 #include "timer.h"
 
@@ -73,6 +74,7 @@ void arch_vcpu_start(struct arch_vcpu *vcpu, const struct arch_entry *entry)
 	vcpu->el1.sctlr = SCTLR_EL1_RES1;
 	vcpu->cntp_ctl = 0;
 	vcpu->cntp_cval = 0;
+	vcpu->serror = false;
 	vcpu->hcr = guest_hcr();
 	vgic_reset(vcpu);
 	gpa_t from = 0;
@@ -86,14 +88,36 @@ void arch_vcpu_start(struct arch_vcpu *vcpu, const struct arch_entry *entry)
 
 /* ---- load and put ---- */
 
+/*
+ * Until a vCPU is loaded with all that belongs to it, EL1's addresses must lead nowhere. A CPU may execute an AT
+ * instruction ahead (Cortex-A57 and A72, erratum 1319367; early A55 and A76 too), and what it finds in a regime of
+ * which one half is another guest's, or has no stage 2, stays in its TLB under the VMID of that moment. With the walks
+ * off, and the MMU on, or addresses would be taken as they are, it finds nothing.
+ */
+static void stop_el1_walks(void)
+{
+	sysreg_write(tcr_el1, TCR_EL1_EPD0 | TCR_EL1_EPD1);
+	isb();
+	sysreg_write(sctlr_el1, SCTLR_EL1_RES1 | SCTLR_M);
+	isb();
+}
+
+/* When all other registers are the guest's, stage 2's too. */
+static void start_el1_walks(const struct arm_el1 *el1)
+{
+	isb();
+	sysreg_write(sctlr_el1, el1->sctlr);
+	isb();
+	sysreg_write(tcr_el1, el1->tcr);
+}
+
+/* All but what start_el1_walks loads. */
 static void load_el1(const struct arch_vcpu *vcpu)
 {
 	const struct arm_el1 *el1 = &vcpu->el1;
-	sysreg_write(sctlr_el1, el1->sctlr);
 	sysreg_write(cpacr_el1, el1->cpacr);
 	sysreg_write(ttbr0_el1, el1->ttbr0);
 	sysreg_write(ttbr1_el1, el1->ttbr1);
-	sysreg_write(tcr_el1, el1->tcr);
 	sysreg_write(mair_el1, el1->mair);
 	sysreg_write(amair_el1, el1->amair);
 	sysreg_write(contextidr_el1, el1->contextidr);
@@ -145,6 +169,17 @@ static void save_el1(struct arm_el1 *el1)
 	el1->cntv_cval = sysreg_read(cntv_cval_el0);
 }
 
+/*
+ * A store that a device answers with an error becomes an SError whenever the answer comes: here all have come. One that
+ * is pending stays so, for EL2 masks it, and is taken before the next guest's first instruction: serror() below.
+ */
+static bool serror_pending(void)
+{
+	dsb(sy);
+	isb();
+	return sysreg_read(isr_el1) & ISR_A;
+}
+
 void arch_vcpu_load(struct arch_vcpu *vcpu)
 {
 	struct arm_cpu *cpu = this_cpu();
@@ -155,6 +190,7 @@ void arch_vcpu_load(struct arch_vcpu *vcpu)
 		arch_vcpu_put(cpu->loaded);
 	}
 	arm_firmware_forget_branches();
+	stop_el1_walks(); /* the first time these are the firmware's */
 	load_el1(vcpu);
 	arm_debug_load(vcpu);
 	sysreg_write(cptr_el2, sysreg_read(cptr_el2) | CPTR_TFP); /* until the guest's first use: use_fp */
@@ -166,10 +202,11 @@ void arch_vcpu_load(struct arch_vcpu *vcpu)
 	sysreg_write(vtcr_el2, vcpu->vm->vtcr);
 	sysreg_write(vttbr_el2, vcpu->vm->vttbr);
 	sysreg_write(hcr_el2, vcpu->hcr);
-	isb();
+	start_el1_walks(&vcpu->el1);
 	cpu->loaded = vcpu;
 	vcpu->loaded = true;
 	vgic_load(vcpu);
+	cpu->serror_before = serror_pending();
 	sysreg_write(cntv_ctl_el0, vcpu->el1.cntv_ctl); /* last: it may fire at once */
 	isb();
 }
@@ -179,11 +216,12 @@ void arch_vcpu_put(struct arch_vcpu *vcpu)
 	if (!vcpu->loaded) {
 		return;
 	}
+	vcpu->serror = vcpu->serror || (serror_pending() && !this_cpu()->serror_before);
 	vcpu->pc = sysreg_read(elr_el2);
 	vcpu->pstate = sysreg_read(spsr_el2);
 	save_el1(&vcpu->el1);
 	sysreg_write(cntv_ctl_el0, 0);
-	isb();
+	stop_el1_walks();
 	vgic_put(vcpu);
 	if (vcpu->fp_loaded) {
 		arm_fp_save(&vcpu->fp);
@@ -208,8 +246,12 @@ void arch_vcpu_set_deadline(struct arch_vcpu *vcpu, uint64_t counter)
 }
 
 /* Before the next entry, when something has changed: list registers and the timer. */
-void arm_prepare(struct arch_vcpu *vcpu)
+int arm_prepare(struct arch_vcpu *vcpu, struct vm_exit *exit)
 {
+	if (unlikely(vcpu->serror)) {
+		exit->raw = ARM_RAW_ASYNCHRONOUS + ARM_EXIT_SERROR;
+		return VM_EXIT_FAILED;
+	}
 	bool asserted = arm_physical_timer_asserted(vcpu);
 	uint64_t due = asserted ? vcpu->deadline : MIN(vcpu->deadline, arm_physical_timer_due(vcpu));
 
@@ -219,6 +261,7 @@ void arm_prepare(struct arch_vcpu *vcpu)
 		arm_timer_arm(due);
 	}
 	vcpu->work = false;
+	return ARM_RUN_ON;
 }
 
 bool arch_vcpu_interrupt_pending(struct arch_vcpu *vcpu)
@@ -387,12 +430,24 @@ int arm_synchronous(struct arch_vcpu *vcpu, struct vm_exit *exit, uint64_t esr)
 	}
 }
 
+/* The running guest's, unless it was there before it ran: then its cause was told of, or is the machine's. */
+static int serror(void)
+{
+	struct arm_cpu *cpu = this_cpu();
+	if (!cpu->serror_before) {
+		return VM_EXIT_FAILED;
+	}
+	cpu->serror_before = false;
+	log_line("cpu", "an SError from before this guest ran, ESR_EL2 %llx", (unsigned long long)sysreg_read(esr_el2));
+	return VM_EXIT_INTERRUPT;
+}
+
 int arm_asynchronous(struct arch_vcpu *vcpu, struct vm_exit *exit, unsigned cause)
 {
 	exit->raw = ARM_RAW_ASYNCHRONOUS + cause;
 	vcpu->exits[ARM_COUNTER(cause)]++;
 	if (cause == ARM_EXIT_SERROR) {
-		return VM_EXIT_FAILED;
+		return serror();
 	}
 	unsigned served = gic_serve();
 	if (served & GIC_SERVED_TIMER) {

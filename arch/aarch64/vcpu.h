@@ -51,7 +51,7 @@ int arm_synchronous(struct arch_vcpu *vcpu, struct vm_exit *exit, uint64_t esr);
 /* vcpu.c: never ARM_RUN_ON. */
 int arm_asynchronous(struct arch_vcpu *vcpu, struct vm_exit *exit, unsigned cause);
 /* vcpu.c: before an entry, when vcpu->work is set. */
-void arm_prepare(struct arch_vcpu *vcpu);
+int arm_prepare(struct arch_vcpu *vcpu, struct vm_exit *exit);
 
 /* ---- fault.c ---- */
 

@@ -59,8 +59,10 @@ enter_now:
 	isb
 
 prepare:
+	ldr	x1, [sp, #RUN_FRAME_EXIT]
 	mov	x29, sp
 	bl	arm_prepare
+	tbz	w0, #31, leave			/* ARM_RUN_ON is negative */
 	ldr	x0, [sp, #RUN_FRAME_VCPU]
 	b	enter_now
 

@@ -50,6 +50,15 @@ static unsigned differs(const char *name, uint64_t is)
 #define DIFFERS(name) count += differs(#name, READ(name));
 #define FILL(name)    WRITE(name, DEBUG_PATTERN);
 
+/* EL1's own that a guest with its MMU off can do without, and the timers' that do not start them. */
+#define EL1_EACH(do_)                                                                                                  \
+	do_(tpidr_el0) do_(tpidrro_el0) do_(tpidr_el1) do_(sp_el0) do_(ttbr0_el1) do_(ttbr1_el1) do_(tcr_el1)          \
+		do_(mair_el1) do_(amair_el1) do_(contextidr_el1) do_(afsr0_el1) do_(afsr1_el1) do_(esr_el1)            \
+			do_(far_el1) do_(par_el1) do_(elr_el1) do_(spsr_el1) do_(cntkctl_el1) do_(cntv_cval_el0)       \
+				do_(cntp_ctl_el0) do_(cntp_cval_el0)
+#define FILL_EL1(name) WRITE(name, PATTERN);
+#define CSSELR_LEVEL_2 2
+
 static __attribute__((noinline)) void breakpoint_here(void *argument)
 {
 	__asm__ volatile("" : : "r"(argument) : "memory");
@@ -75,13 +84,9 @@ unsigned foreign_state(void)
 		count += differs("half a vector register", vectors_area[i]);
 	}
 	DEBUG_EACH(DIFFERS)
+	EL1_EACH(DIFFERS)
 	return count + differs("FPCR", READ(fpcr)) + differs("FPSR", READ(fpsr)) +
-	       differs("TPIDR_EL0", READ(tpidr_el0)) + differs("TPIDRRO_EL0", READ(tpidrro_el0)) +
-	       differs("TPIDR_EL1", READ(tpidr_el1)) + differs("SP_EL0", READ(sp_el0)) +
-	       differs("TTBR0_EL1", READ(ttbr0_el1)) + differs("TTBR1_EL1", READ(ttbr1_el1)) +
-	       differs("MAIR_EL1", READ(mair_el1)) + differs("CONTEXTIDR_EL1", READ(contextidr_el1)) +
-	       differs("CNTV_CTL_EL0", READ(cntv_ctl_el0)) + differs("PAR_EL1", READ(par_el1)) +
-	       differs("ELR_EL1", READ(elr_el1));
+	       differs("CSSELR_EL1", READ(csselr_el1)) + differs("CNTV_CTL_EL0", READ(cntv_ctl_el0));
 }
 
 void leave_state(void)
@@ -92,15 +97,8 @@ void leave_state(void)
 	__asm__ volatile(WITH_FP EACH_PAIR("ldp") : : "r"(vectors_area) : "memory");
 	WRITE(fpcr, 1u << 24);
 	WRITE(fpsr, 1);
-	WRITE(tpidr_el0, PATTERN);
-	WRITE(tpidrro_el0, PATTERN);
-	WRITE(tpidr_el1, PATTERN);
-	WRITE(sp_el0, PATTERN);
-	WRITE(ttbr0_el1, PAGE_SIZE);
-	WRITE(ttbr1_el1, PAGE_SIZE);
-	WRITE(mair_el1, PATTERN);
-	WRITE(contextidr_el1, 1);
-	WRITE(elr_el1, PATTERN);
+	WRITE(csselr_el1, CSSELR_LEVEL_2);
+	EL1_EACH(FILL_EL1)
 	DEBUG_EACH(FILL)
 	FILL(mdscr_el1)
 	WRITE(dbgbvr1_el1, (uintptr_t)breakpoint_here);

@@ -117,6 +117,18 @@ static void workarounds_are_the_machines(void **state)
 	assert_int_equal(call(functions[2], 0, &result), PSCI_FIRMWARE);
 }
 
+/* What TF-A answers where the mitigation cannot be switched, on Cortex-A72 for one. */
+static void store_bypass_that_is_mitigated_for_good_is_no_unknown_one(void **state)
+{
+	(void)state;
+	workarounds[1] = -2;
+	assert_int_equal(answer(0x80000001, 0x80007fff), 1);
+	assert_int_equal(answer(0x80007fff, 0), 0);
+	workarounds[0] = workarounds[2] = -2; /* not an answer for these */
+	assert_true(answer(0x80000001, 0x80008000) == NOT_SUPPORTED);
+	assert_true(answer(0x80000001, 0x80003fff) == NOT_SUPPORTED);
+}
+
 static void everything_else_is_not_supported(void **state)
 {
 	(void)state;
@@ -198,6 +210,23 @@ static void memory_is_as_wide_as_the_guests_not_the_hosts(void **state)
 	assert_int_equal(field_of(id_register(7, 0, UINT64_C(0xf0000000), &machine3), 28), 0xf);
 }
 
+static void only_little_endian_guests_are_offered(void **state)
+{
+	(void)state;
+	assert_int_equal(field_of(id_register(7, 0, UINT64_C(0x100), &machine3), 8), 0);    /* BigEnd */
+	assert_int_equal(field_of(id_register(7, 0, UINT64_C(0x10000), &machine3), 16), 0); /* BigEndEL0 */
+}
+
+/* FEAT_HAFT, FEAT_HDBSS and FEAT_LVA3 are switched on in TCR2_EL1, which is undefined for a guest. */
+static void what_is_switched_on_in_hidden_registers_is_hidden_too(void **state)
+{
+	(void)state;
+	for (uint64_t host = 0; host <= 4; host++) {
+		assert_int_equal(field_of(id_register(7, 1, host, &machine3), 0), MIN(host, 2));        /* HAFDBS */
+		assert_int_equal(field_of(id_register(7, 2, host << 16, &machine3), 16), MIN(host, 1)); /* VARange */
+	}
+}
+
 static void pointer_authentication_is_hidden(void **state)
 {
 	(void)state;
@@ -220,12 +249,15 @@ int main(void)
 		cmocka_unit_test(suspend_waits_and_powerdown_is_refused),
 		cmocka_unit_test(a_32_bit_call_has_32_bit_arguments),
 		cmocka_unit_test_setup(workarounds_are_the_machines, set_up),
+		cmocka_unit_test_setup(store_bypass_that_is_mitigated_for_good_is_no_unknown_one, set_up),
 		cmocka_unit_test_setup(everything_else_is_not_supported, set_up),
 		cmocka_unit_test(a_guest_sees_one_exception_level_and_no_extensions),
 		cmocka_unit_test(absent_floating_point_stays_absent),
 		cmocka_unit_test(what_the_table_does_not_name_reads_as_zero),
 		cmocka_unit_test(debug_is_the_hosts_and_nothing_beside_it),
 		cmocka_unit_test(memory_is_as_wide_as_the_guests_not_the_hosts),
+		cmocka_unit_test(only_little_endian_guests_are_offered),
+		cmocka_unit_test(what_is_switched_on_in_hidden_registers_is_hidden_too),
 		cmocka_unit_test(pointer_authentication_is_hidden),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
