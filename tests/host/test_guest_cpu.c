@@ -206,6 +206,12 @@ static void state_that_is_not_switched_is_hidden(void **state)
 	                 0); /* CET, AMX, SPEC_CTRL */
 }
 
+static void linear_addresses_are_as_wide_as_without_la57(void **state)
+{
+	(void)state;
+	assert_int_equal(ask(0x80000008, 0).eax, 48 << 8 | 0xff);
+}
+
 static void vector_features_go_with_their_registers(void **state)
 {
 	(void)state;
@@ -608,6 +614,7 @@ int main(void)
 		cmocka_unit_test_setup(machine_checks_are_there_and_have_no_bank, set_up),
 		cmocka_unit_test_setup(counters_power_and_sleep_are_hidden, set_up),
 		cmocka_unit_test_setup(state_that_is_not_switched_is_hidden, set_up),
+		cmocka_unit_test_setup(linear_addresses_are_as_wide_as_without_la57, set_up),
 		cmocka_unit_test_setup(vector_features_go_with_their_registers, set_up),
 		cmocka_unit_test_setup(osxsave_mirrors_cr4, set_up),
 		cmocka_unit_test_setup(the_hypervisor_gives_its_name_and_the_tsc_frequency, set_up),
