@@ -149,7 +149,7 @@ static void make_special_leaves(void)
 	leaf = basic[LEAF_FEATURES].value;
 	leaf->ebx |= LEAF1_EBX_ONE_CPU;
 	leaf->ecx |= LEAF1_ECX_HYPERVISOR | LEAF1_ECX_OWN;
-	leaf->edx |= LEAF1_EDX_APIC;
+	leaf->edx |= LEAF1_EDX_OWN;
 	basic[LEAF_POWER].value->eax = LEAF6_EAX_ARAT;
 	/* Time is counted by it here as well: a host whose TSC is not invariant keeps nobody's time. */
 	extended[LEAF_AMD_POWER - LEAF_EXTENDED].value->edx = EXT7_EDX;
