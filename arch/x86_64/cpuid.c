@@ -22,6 +22,7 @@
 #define LEAF_TIMING     0x40000010 /* VMware's: kHz of the TSC in EAX, of the local APIC's timer in EBX */
 #define LEAF_EXTENDED   0x80000000
 #define LEAF_AMD_POWER  0x80000007
+#define LEAF_SIZES      0x80000008
 #define LEAF_SVM        0x8000000a
 #define LEAF_AMD_CACHES 0x8000001d
 
@@ -48,6 +49,10 @@
 #define TOPOLOGY_CORE   2U
 
 #define LEAF_SVM_EDX_SPEC_CTRL B(20) /* SPEC_CTRL virtualization */
+
+/* LEAF_SIZES, EAX: what a linear address has without LA57. */
+#define LINEAR_SHIFT 8
+#define LINEAR_BITS  48U
 
 #define LEAF1_EBX_ID_SHIFT  24
 #define LEAF1_OSXSAVE_SHIFT 9 /* from its place in CR4 */
@@ -144,10 +149,13 @@ static void make_special_leaves(void)
 	leaf = basic[LEAF_FEATURES].value;
 	leaf->ebx |= LEAF1_EBX_ONE_CPU;
 	leaf->ecx |= LEAF1_ECX_HYPERVISOR | LEAF1_ECX_OWN;
-	leaf->edx |= LEAF1_EDX_APIC;
+	leaf->edx |= LEAF1_EDX_OWN;
 	basic[LEAF_POWER].value->eax = LEAF6_EAX_ARAT;
 	/* Time is counted by it here as well: a host whose TSC is not invariant keeps nobody's time. */
 	extended[LEAF_AMD_POWER - LEAF_EXTENDED].value->edx = EXT7_EDX;
+
+	leaf = extended[LEAF_SIZES - LEAF_EXTENDED].value;
+	leaf->eax = (leaf->eax & UINT8_MAX) | MIN(leaf->eax >> LINEAR_SHIFT, LINEAR_BITS) << LINEAR_SHIFT;
 
 	if (x86_cpuid_leaf(LEAF_STRUCTURED, 1).eax != 0) {
 		basic[LEAF_STRUCTURED].value->eax = 1; /* the last subleaf */

@@ -5,7 +5,6 @@
  * with what it has; what is left out, and why:
  *
  *	SVM, VMX, SMX, SGX, TDX, SEV	no nesting, no enclaves
- *	MTRR				not modelled: memory types by PAT alone
  *	MONITOR, MWAIT, WAITPKG		would let a guest put the CPU to sleep
  *	PMU, PERFCTR, IBS, DS, LBR, PT	counters and traces that would show the host or other guests
  *	power, thermal, HWP, EST, RDT	the host's business
@@ -38,8 +37,9 @@
 	 B(15) /* CMOV */ | B(16) /* PAT */ | B(17) /* PSE36 */ | B(19) /* CLFSH */ | B(23) /* MMX */ |                \
 	 B(24) /* FXSR */ | B(25) /* SSE */ | B(26) /* SSE2 */ | B(27) /* SS */)
 /* Ours, whatever the host has. */
-#define LEAF1_ECX_OWN        (B(21) /* x2APIC */ | B(24) /* TSC-deadline */)
-#define LEAF1_EDX_APIC       B(9)
+#define LEAF1_ECX_OWN (B(21) /* x2APIC */ | B(24) /* TSC-deadline */)
+/* MTRRs without a range: all is write-back (msr.c). Without any, Linux leaves PAT or huge pages in its mappings. */
+#define LEAF1_EDX_OWN        (B(9) /* APIC */ | B(12) /* MTRR */)
 #define LEAF1_ECX_OSXSAVE    B(27)
 #define LEAF1_ECX_HYPERVISOR B(31)
 #define LEAF1_EBX_CONSTANT   BITS(15, 0) /* brand, CLFLUSH size; the IDs are the vCPU's */

@@ -153,7 +153,6 @@ static void write_rtc(struct fdt_writer *fdt)
 	fdt_write_end_node(fdt);
 }
 
-/* Caches are coherent with devices that are software. */
 static void write_virtio(struct fdt_writer *fdt, const struct vm_virtio *virtio)
 {
 	for (unsigned i = 0; i < virtio->count; i++) {
@@ -162,7 +161,6 @@ static void write_virtio(struct fdt_writer *fdt, const struct vm_virtio *virtio)
 		fdt_write_string(fdt, "compatible", "virtio,mmio");
 		fdt_write_cells(fdt, "reg", (uint32_t[]){RANGE(slot->base, VIRTIO_MMIO_BYTES)}, 4);
 		fdt_write_cells(fdt, "interrupts", (uint32_t[]){GIC_SPI, slot->line - GIC_SPI_BASE, IRQ_LEVEL_HIGH}, 3);
-		fdt_write_empty(fdt, "dma-coherent");
 		fdt_write_end_node(fdt);
 	}
 }
@@ -180,6 +178,8 @@ bool load_guest_fdt(struct loader *loader, gpa_t address, gpa_t initrd_start)
 	fdt_write_string(fdt, "compatible", "linux,dummy-virt");
 	fdt_write_string(fdt, "model", "Caisson virtual machine");
 	fdt_write_cell(fdt, "interrupt-parent", PHANDLE_GIC);
+	/* Of all nodes below: caches are coherent with devices that are software. */
+	fdt_write_empty(fdt, "dma-coherent");
 	write_chosen(fdt, loader, initrd_start);
 	write_memory(fdt, loader->vm);
 	write_cpus(fdt, loader->vm);

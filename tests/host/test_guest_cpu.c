@@ -154,7 +154,6 @@ static void virtualization_is_hidden(void **state)
 {
 	(void)state;
 	assert_int_equal(ask(1, 0).ecx & (BIT(5) | BIT(6)), 0);           /* VMX, SMX */
-	assert_int_equal(ask(1, 0).edx & BIT(12), 0);                     /* MTRR */
 	assert_int_equal(ask(0x80000001, 0).ecx & (BIT(2) | BIT(12)), 0); /* SVM, SKINIT */
 	assert_int_equal(ask(0x80000001, 0).edx & BIT(12), 0);
 	assert_int_equal(ask(0x8000000a, 0).edx, 0);
@@ -168,6 +167,17 @@ static void the_interrupt_controller_and_the_clock_are_ours(void **state)
 	assert_int_equal(ask(1, 0).edx & BIT(9), BIT(9));                         /* APIC */
 	assert_int_equal(ask(6, 0).eax, BIT(2));                                  /* ARAT */
 	assert_int_equal(ask(0x80000007, 0).edx, BIT(8));                         /* invariant TSC */
+}
+
+static void all_memory_is_write_back_by_mtrrs_without_a_range(void **state)
+{
+	(void)state;
+	uint64_t value;
+	assert_int_equal(ask(1, 0).edx & BIT(12), BIT(12)); /* MTRR */
+	assert_true(x86_msr_read(&vcpu, MSR_IA32_MTRRCAP, &value) && value == 0);
+	assert_true(x86_msr_write(&vcpu, MSR_IA32_MTRR_DEF_TYPE, 0));
+	assert_true(x86_msr_read(&vcpu, MSR_IA32_MTRR_DEF_TYPE, &value) && value == (BIT(11) | 6));
+	assert_false(x86_msr_read(&vcpu, MSR_IA32_MTRR_PHYSBASE0, &value));
 }
 
 static void machine_checks_are_there_and_have_no_bank(void **state)
@@ -204,6 +214,12 @@ static void state_that_is_not_switched_is_hidden(void **state)
 	assert_int_equal(ask(7, 0).ecx & (BIT(3) | BIT(4) | BIT(7) | BIT(16)), 0);   /* PKU, OSPKE, CET, LA57 */
 	assert_int_equal(ask(7, 0).edx & (BIT(20) | BIT(22) | BIT(24) | BIT(25) | BIT(26)),
 	                 0); /* CET, AMX, SPEC_CTRL */
+}
+
+static void linear_addresses_are_as_wide_as_without_la57(void **state)
+{
+	(void)state;
+	assert_int_equal(ask(0x80000008, 0).eax, 48 << 8 | 0xff);
 }
 
 static void vector_features_go_with_their_registers(void **state)
@@ -605,9 +621,11 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(virtualization_is_hidden, set_up),
 		cmocka_unit_test_setup(the_interrupt_controller_and_the_clock_are_ours, set_up),
+		cmocka_unit_test_setup(all_memory_is_write_back_by_mtrrs_without_a_range, set_up),
 		cmocka_unit_test_setup(machine_checks_are_there_and_have_no_bank, set_up),
 		cmocka_unit_test_setup(counters_power_and_sleep_are_hidden, set_up),
 		cmocka_unit_test_setup(state_that_is_not_switched_is_hidden, set_up),
+		cmocka_unit_test_setup(linear_addresses_are_as_wide_as_without_la57, set_up),
 		cmocka_unit_test_setup(vector_features_go_with_their_registers, set_up),
 		cmocka_unit_test_setup(osxsave_mirrors_cr4, set_up),
 		cmocka_unit_test_setup(the_hypervisor_gives_its_name_and_the_tsc_frequency, set_up),

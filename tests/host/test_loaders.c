@@ -334,7 +334,7 @@ static void virtio_devices_are_in_the_device_tree(void **state)
 		assert_true(fdt_cell(&property, i, &cell));
 		assert_int_equal(cell, interrupts[i]);
 	}
-	assert_true(fdt_get(&fdt, node, "dma-coherent", &property));
+	assert_true(fdt_get(&fdt, fdt_find_path(&fdt, "/", 1), "dma-coherent", &property));
 }
 
 static void an_arm64_image_without_text_offset_goes_2_mib_up(void **state)

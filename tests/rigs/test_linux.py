@@ -74,12 +74,13 @@ def check_identity(machine: Boot, rig: str, flavour: str) -> None:
 
 def check_memory(machine: Boot, rig: str, mib: int) -> None:
     """All that is configured is there, where it should be, and but for kernel and page table it is free."""
-    said = answer(machine, "dmesg | grep -E 'BIOS-e820|  node   0:|Memory: '")
+    said = answer(machine, "dmesg | grep -E 'BIOS-e820|  node   0:|Memory: |x86/PAT'")
     if isa_of(rig) == "x86_64":
         table = re.findall(r"BIOS-e820: \[mem 0x([0-9a-f]+)-0x([0-9a-f]+)\] (\w+)", said)
         regions = [(int(start, 16), int(end, 16) + 1, kind) for start, end, kind in table]
         low = [(0, 0x9FC00, "usable"), (0x9FC00, 0x100000, "reserved"), (0x100000, mib * MIB, "usable")]
         equal("the e820 table", regions, low)
+        find(r".*x86/PAT: Configuration \[0-7\]: WB  WC  UC- UC  WB  WP  UC- WT *", said)  # as it sets it on a PC
     else:
         nodes = re.findall(r"node   0: \[mem 0x([0-9a-f]+)-0x([0-9a-f]+)\]", said)
         equal("the memory", [(int(a, 16), int(b, 16) + 1) for a, b in nodes], [(1 << 30, (1 << 30) + mib * MIB)])
