@@ -12,6 +12,7 @@
 #define REGISTER_ZERO    31          /* Rt: XZR */
 #define ICC_SRE_ALL      UINT64_C(7) /* SRE, DFB, DIB: nothing else than the system registers */
 #define TIMER_VALUE_BITS BITS(31, 0)
+#define ICC_SGI1R_EL1    SYSTEM_REGISTER(3, 0, 12, 11, 5)
 
 /* ---- handlers: false means undefined ---- */
 
@@ -139,11 +140,10 @@ static bool timer_value(struct arch_vcpu *vcpu, uint32_t encoding, bool read, ui
 
 static bool send_sgi(struct arch_vcpu *vcpu, uint32_t encoding, bool read, uint64_t *value)
 {
-	(void)encoding;
 	if (read || vcpu->vm->vgic.version != 3) {
 		return false;
 	}
-	vgic_send_sgi_register(vcpu, *value);
+	vgic_send_sgi_register(vcpu, *value, encoding == ICC_SGI1R_EL1);
 	return true;
 }
 
@@ -226,7 +226,7 @@ static const struct {
 	uint32_t mask, match;
 	sysreg_handler *handler;
 } table[] = {
-	{EXACT, SYSTEM_REGISTER(3, 0, 12, 11, 5), send_sgi},                /* ICC_SGI1R_EL1 */
+	{EXACT, ICC_SGI1R_EL1, send_sgi},
 	{EXACT, SYSTEM_REGISTER(3, 0, 12, 11, 6), send_sgi},                /* ICC_ASGI1R_EL1 */
 	{EXACT, SYSTEM_REGISTER(3, 0, 12, 11, 7), send_sgi},                /* ICC_SGI0R_EL1 */
 	{EXACT, SYSTEM_REGISTER(3, 0, 12, 12, 5), system_register_enable},  /* ICC_SRE_EL1 */

@@ -77,10 +77,10 @@ void vgic_set_line(struct arch_vm *vm, unsigned intid, bool level);
 void vgic_set_private_line(struct arch_vcpu *vcpu, unsigned intid, bool level);
 /* The virtual timer's physical interrupt was acknowledged and is ours to hold. */
 void vgic_virtual_timer_fired(struct arch_vcpu *vcpu);
-/* `target_mask`: a bit per vCPU. */
-void vgic_send_sgi(struct arch_vcpu *sender, uint32_t target_mask, unsigned intid);
-/* ICC_SGI1R_EL1's value to vgic_send_sgi. */
-void vgic_send_sgi_register(struct arch_vcpu *sender, uint64_t value);
+/* `target_mask`: a bit per vCPU. Where the SGI is of group 1 it comes only if `group1` may be sent. */
+void vgic_send_sgi(struct arch_vcpu *sender, uint32_t target_mask, unsigned intid, bool group1);
+/* The value of ICC_SGI1R_EL1, or (`group1` false) of ICC_SGI0R_EL1 or ICC_ASGI1R_EL1, to vgic_send_sgi. */
+void vgic_send_sgi_register(struct arch_vcpu *sender, uint64_t value, bool group1);
 
 /* The bank of INTIDs 32 * index onward as `vcpu` sees it, or NULL. */
 struct vgic_bank *vgic_bank(struct arch_vcpu *vcpu, unsigned index);

@@ -281,7 +281,7 @@ static void write_sgir(struct arch_vcpu *vcpu, uint32_t value)
 	default:
 		break;
 	}
-	vgic_send_sgi(vcpu, wanted, value & SGIR_INTID);
+	vgic_send_sgi(vcpu, wanted, value & SGIR_INTID, true);
 }
 
 /* ---- version 3's own ---- */

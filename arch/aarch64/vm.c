@@ -13,7 +13,7 @@
  *   - a guest that turns its caches on or off after that is noticed by HCR_EL2.TVM, and its memory cleaned again.
  * With or without it, instructions are fetched past the data caches: what a loader writes is cleaned
  * (arch_clean_guest_memory), and the instruction caches, which may hold what a frame contained in an earlier life, are
- * emptied before a vCPU starts.
+ * emptied before a vCPU starts, and when frames leave a VM for others that run.
  */
 #include "vm.h"
 
@@ -103,6 +103,12 @@ static uint16_t vmid_alloc(void)
 	return 0;
 }
 
+/* Frames leave a VM after a flush. Where they go to, instruction caches must not have what was in them. */
+static void forget_instructions(void)
+{
+	__asm__ volatile("ic ialluis" : : : "memory");
+}
+
 static void flush_all(uint64_t vttbr)
 {
 	uint64_t current = sysreg_read(vttbr_el2);
@@ -110,6 +116,7 @@ static void flush_all(uint64_t vttbr)
 	sysreg_write(vttbr_el2, vttbr);
 	isb();
 	tlbi(vmalls12e1is);
+	forget_instructions();
 	dsb(ish);
 	isb();
 	sysreg_write(vttbr_el2, current);
@@ -178,6 +185,7 @@ void arch_vm_flush(struct arch_vm *vm, const struct gpa_range *ranges, unsigned 
 	}
 	dsb(ish);
 	tlbi(vmalle1is);
+	forget_instructions();
 	dsb(ish);
 	isb();
 	sysreg_write(vttbr_el2, current);
@@ -188,7 +196,7 @@ void arch_vm_flush(struct arch_vm *vm, const struct gpa_range *ranges, unsigned 
 
 void arm_empty_instruction_caches(void)
 {
-	__asm__ volatile("ic ialluis" : : : "memory");
+	forget_instructions();
 	dsb(ish);
 	isb();
 }

@@ -478,12 +478,12 @@ static void sgis_reach_the_vcpus_that_are_named(void **state)
 	linux_machine(2);
 	put(GICR + SGI_FRAME + ISENABLER, 0xffff);
 	put(GICR + VGIC_REDISTRIBUTOR_BYTES + SGI_FRAME + ISENABLER, 0xffff);
-	vgic_send_sgi_register(&vcpu[0], UINT64_C(5) << 24 | 3); /* INTID 5 to both */
+	vgic_send_sgi_register(&vcpu[0], UINT64_C(5) << 24 | 3, true); /* INTID 5 to both */
 	vgic_update(&vcpu[0]);
 	assert_int_equal(acknowledge(), 5);
 	end(5);
-	vgic_send_sgi_register(&vcpu[0], UINT64_C(1) << 40 | UINT64_C(6) << 24);     /* 6 to all others */
-	vgic_send_sgi_register(&vcpu[0], UINT64_C(1) << 16 | UINT64_C(7) << 24 | 1); /* another cluster: nobody */
+	vgic_send_sgi_register(&vcpu[0], UINT64_C(1) << 40 | UINT64_C(6) << 24, true);     /* 6 to all others */
+	vgic_send_sgi_register(&vcpu[0], UINT64_C(1) << 16 | UINT64_C(7) << 24 | 1, true); /* another cluster: nobody */
 	vgic_update(&vcpu[0]);
 	assert_int_equal(acknowledge(), -1);
 	vgic_put(&vcpu[0]);
@@ -494,14 +494,29 @@ static void sgis_reach_the_vcpus_that_are_named(void **state)
 	assert_int_equal(acknowledge(), -1);
 }
 
+static void group_1_sgis_are_not_sent_by_the_registers_of_group_0(void **state)
+{
+	(void)state;
+	linux_machine(1);
+	put(GICR + SGI_FRAME + ISENABLER, 0xffff);
+	vgic_send_sgi_register(&vcpu[0], UINT64_C(5) << 24 | 1, false);
+	vgic_update(&vcpu[0]);
+	assert_int_equal(acknowledge(), -1);
+	put(GICR + SGI_FRAME + IGROUPR, 0xffff & ~(1U << 5));
+	put(GICD + CTLR, 3);
+	vgic_send_sgi_register(&vcpu[0], UINT64_C(5) << 24 | 1, false);
+	vgic_update(&vcpu[0]);
+	assert_int_equal(acknowledge(), 5);
+}
+
 static void version_2_sgis_come_once_for_each_source(void **state)
 {
 	(void)state;
 	machine(2, 2);
 	put(GICD + CTLR, 1);
 	put(GICD + ISENABLER, 0xffff);
-	vgic_send_sgi(&vcpu[0], 1, 3);
-	vgic_send_sgi(&vcpu[1], 1, 3);
+	vgic_send_sgi(&vcpu[0], 1, 3, true);
+	vgic_send_sgi(&vcpu[1], 1, 3, true);
 	vgic_update(&vcpu[0]);
 	assert_int_equal(acknowledge(), 3);
 	assert_int_equal(lr[0].source, 0);
@@ -609,8 +624,8 @@ static void no_access_does_harm(void **state)
 		vgic_set_line(&vm, 0, true);
 		vgic_set_line(&vm, UINT32_MAX, true);
 		vgic_set_line(&vm, 128, true);
-		vgic_send_sgi(&vcpu[0], UINT32_MAX, 16);
-		vgic_send_sgi_register(&vcpu[0], UINT64_MAX);
+		vgic_send_sgi(&vcpu[0], UINT32_MAX, 16, true);
+		vgic_send_sgi_register(&vcpu[0], UINT64_MAX, true);
 		vgic_update(&vcpu[0]);
 	}
 }
@@ -646,6 +661,7 @@ int main(void)
 		cmocka_unit_test(a_timer_that_is_due_is_not_waited_for),
 		cmocka_unit_test(an_active_timer_stays_active_through_put_and_load),
 		cmocka_unit_test(sgis_reach_the_vcpus_that_are_named),
+		cmocka_unit_test(group_1_sgis_are_not_sent_by_the_registers_of_group_0),
 		cmocka_unit_test(version_2_sgis_come_once_for_each_source),
 		cmocka_unit_test(version_2_sgi_registers_work),
 		cmocka_unit_test(version_2_targets_tell_who_asks),
