@@ -379,14 +379,16 @@ void vgic_virtual_timer_fired(struct arch_vcpu *vcpu)
 void vgic_send_sgi(struct arch_vcpu *sender, uint32_t target_mask, unsigned intid, bool group1)
 {
 	struct arch_vm *vm = sender->vm;
+	uint32_t wanted = target_mask & ((1U << vm->vcpus) - 1);
 	uint32_t bit = UINT32_C(1) << (intid % VGIC_SGIS);
+	uint32_t refused = group1 ? 0 : bit;
 	if (intid >= VGIC_SGIS) {
 		return;
 	}
 	spin_lock(&vm->vgic.lock);
-	for (unsigned i = 0; i < vm->vcpus; i++) {
-		struct arch_vcpu *to = vm->vcpu[i];
-		if (to && (target_mask & (1U << i)) && (group1 || !(to->vgic.private.group & bit))) {
+	for (; wanted != 0; wanted &= wanted - 1) {
+		struct arch_vcpu *to = vm->vcpu[__builtin_ctz(wanted)];
+		if (to && !(to->vgic.private.group & refused)) {
 			to->vgic.private.latched |= bit;
 			to->vgic.sgi_sources[intid] |= (uint8_t)(1U << sender->index);
 			to->work = true;
@@ -398,12 +400,11 @@ void vgic_send_sgi(struct arch_vcpu *sender, uint32_t target_mask, unsigned inti
 /* IHI 0069 12.2.18 to 12.2.20: with one security state ICC_ASGI1R_EL1 is for group 0, as ICC_SGI0R_EL1 is. */
 void vgic_send_sgi_register(struct arch_vcpu *sender, uint64_t value, bool group1)
 {
-	uint32_t all = (1U << sender->vm->vcpus) - 1;
 	uint32_t wanted = (uint32_t)(value & SGI1R_TARGETS);
 	if (value & SGI1R_IRM) {
-		wanted = all & ~(1U << sender->index);
+		wanted = ~(1U << sender->index);
 	} else if (value & (SGI1R_AFF1 | SGI1R_AFF2 | SGI1R_AFF3 | SGI1R_RS)) {
 		return; /* our vCPUs differ in Aff0 only, and that is below 16 */
 	}
-	vgic_send_sgi(sender, wanted & all, (unsigned)field(value, SGI1R_INTID_HIGH, SGI1R_INTID_LOW), group1);
+	vgic_send_sgi(sender, wanted, (unsigned)field(value, SGI1R_INTID_HIGH, SGI1R_INTID_LOW), group1);
 }

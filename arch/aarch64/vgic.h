@@ -77,7 +77,7 @@ void vgic_set_line(struct arch_vm *vm, unsigned intid, bool level);
 void vgic_set_private_line(struct arch_vcpu *vcpu, unsigned intid, bool level);
 /* The virtual timer's physical interrupt was acknowledged and is ours to hold. */
 void vgic_virtual_timer_fired(struct arch_vcpu *vcpu);
-/* `target_mask`: a bit per vCPU. Where the SGI is of group 1 it comes only if `group1` may be sent. */
+/* `target_mask`: a bit per vCPU, more is ignored. Where the SGI is of group 1 it comes only if `group1` may be sent. */
 void vgic_send_sgi(struct arch_vcpu *sender, uint32_t target_mask, unsigned intid, bool group1);
 /* The value of ICC_SGI1R_EL1, or (`group1` false) of ICC_SGI0R_EL1 or ICC_ASGI1R_EL1, to vgic_send_sgi. */
 void vgic_send_sgi_register(struct arch_vcpu *sender, uint64_t value, bool group1);

@@ -264,16 +264,15 @@ static void sgi_pending_access(struct arch_vcpu *vcpu, struct gic_access *access
 /* Leaves the lock's protection for vgic_send_sgi: the caller holds no lock. */
 static void write_sgir(struct arch_vcpu *vcpu, uint32_t value)
 {
-	uint32_t all = (1U << vcpu->vm->vcpus) - 1;
 	uint32_t self = 1U << vcpu->index;
 	uint32_t wanted = 0;
 
 	switch (field(value, SGIR_FILTER_HIGH, SGIR_FILTER_LOW)) {
 	case SGIR_LISTED:
-		wanted = (uint32_t)field(value, SGIR_TARGETS_HIGH, SGIR_TARGETS_LOW) & all;
+		wanted = (uint32_t)field(value, SGIR_TARGETS_HIGH, SGIR_TARGETS_LOW);
 		break;
 	case SGIR_OTHERS:
-		wanted = all & ~self;
+		wanted = ~self;
 		break;
 	case SGIR_SELF:
 		wanted = self;
