@@ -287,6 +287,7 @@ static void decode(uint64_t value, struct vgic_list_register *lr)
 		.pending = value & LR_PENDING,
 		.active = value & LR_ACTIVE,
 		.hardware = value & LR_HARDWARE,
+		.eoi = (value & (LR_HARDWARE | LR_EOI)) == LR_EOI,
 	};
 }
 

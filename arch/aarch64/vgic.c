@@ -96,7 +96,9 @@ void vgic_fold(struct arch_vcpu *vcpu)
 		gic_list_register_read(i, &lr);
 		lr.intid = vgic->lr_intid[i]; /* ours, in the banks' range */
 		fold_one(vcpu, &lr);
-		gic_list_register_write(i, NULL);
+		if (lr.pending || lr.active || lr.eoi) { /* else there is nothing in it that anybody sees */
+			gic_list_register_write(i, NULL);
+		}
 		vgic->lr_used &= (uint16_t) ~(1U << i);
 		vcpu->work = true;
 	}
