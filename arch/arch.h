@@ -122,6 +122,9 @@ struct arch_platform {
 };
 extern const struct arch_platform arch_platform;
 
+/* Whether this CPU's page tables, a guest's own too, may have pages of so many bytes. */
+bool arch_has_pages(uint64_t bytes);
+
 /* ---- virtual machines ---- */
 
 #include "arch_types.h" /* struct arch_vm, struct arch_vcpu */

@@ -65,12 +65,26 @@ static void probe(void)
 	};
 }
 
+bool arch_has_pages(uint64_t bytes)
+{
+	uint64_t mmfr0 = sysreg_read(id_aa64mmfr0_el1);
+	switch (bytes) {
+	case KIB(4):
+		return ID_FIELD(mmfr0, MMFR0_TGRAN4_LOW) != MMFR0_TGRAN4_NONE;
+	case KIB(16):
+		return ID_FIELD(mmfr0, MMFR0_TGRAN16_LOW) != MMFR0_TGRAN16_NONE;
+	case KIB(64):
+		return ID_FIELD(mmfr0, MMFR0_TGRAN64_LOW) != MMFR0_TGRAN64_NONE;
+	default:
+		return false;
+	}
+}
+
 /* Stage 1 and stage 2 by 4 KiB pages. */
 static bool granule_4k(void)
 {
-	uint64_t mmfr0 = sysreg_read(id_aa64mmfr0_el1);
-	return ID_FIELD(mmfr0, MMFR0_TGRAN4_LOW) != MMFR0_TGRAN4_NONE &&
-	       ID_FIELD(mmfr0, MMFR0_TGRAN4_2_LOW) != MMFR0_TGRAN4_2_NONE;
+	return arch_has_pages(KIB(4)) &&
+	       ID_FIELD(sysreg_read(id_aa64mmfr0_el1), MMFR0_TGRAN4_2_LOW) != MMFR0_TGRAN4_2_NONE;
 }
 
 bool arch_check(char *message, size_t size)

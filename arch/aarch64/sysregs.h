@@ -246,6 +246,10 @@ enum exception_class {
 #define PFR1_SSBS_LOW        4
 #define PFR1_SME_LOW         24
 #define MMFR0_PARANGE_LOW    0
+#define MMFR0_TGRAN16_LOW    20
+#define MMFR0_TGRAN16_NONE   0
+#define MMFR0_TGRAN64_LOW    24
+#define MMFR0_TGRAN64_NONE   0xf
 #define MMFR0_TGRAN4_LOW     28
 #define MMFR0_TGRAN4_NONE    0xf
 #define MMFR0_TGRAN4_2_LOW   40

@@ -40,6 +40,11 @@ void x86_tag_free(uint16_t tag)
 
 /* ---- virtual machines ---- */
 
+bool arch_has_pages(uint64_t bytes)
+{
+	return bytes == FRAME_SIZE;
+}
+
 unsigned arch_gpa_bits(void)
 {
 	struct npt_format format;

@@ -20,6 +20,8 @@ struct arm64_header {
 _Static_assert(sizeof(struct arm64_header) == 64, "booting.rst: the header has 64 bytes");
 
 #define FLAG_BIG_ENDIAN BIT(0)
+#define FLAG_PAGES_HIGH 2
+#define FLAG_PAGES_LOW  1
 #define INITRD_WINDOW   GIB(32) /* from a GiB boundary on, with kernel and initrd in it */
 
 /*
@@ -40,6 +42,16 @@ struct pe_section {
 	uint32_t unused[4];
 };
 _Static_assert(sizeof(struct pe_header) == 24 && sizeof(struct pe_section) == 40, "PE Format");
+
+/* A kernel whose pages the CPU does not have would end in a loop without a word. 0: it does not say. */
+static bool pages_fit(struct loader *loader, uint64_t flags)
+{
+	static const uint64_t sizes[] = {0, KIB(4), KIB(16), KIB(64)};
+	uint64_t bytes = sizes[field(flags, FLAG_PAGES_HIGH, FLAG_PAGES_LOW)];
+	return bytes == 0 || arch_has_pages(bytes) ||
+	       loader_fail(loader, "the Image has pages of %llu KiB, and this CPU has none: name one of 4 KiB",
+	                   (unsigned long long)bytes >> 10);
+}
 
 /* The file's bytes as its sections have them; 0: it does not tell. */
 static uint64_t told_bytes(const struct boot_file *file, uint64_t pe_offset)
@@ -75,6 +87,9 @@ bool load_linux_arm64(struct loader *loader)
 	memcpy(&header, loader->kernel.data, sizeof(header));
 	if (header.flags & FLAG_BIG_ENDIAN) {
 		return loader_fail(loader, "the Image is big-endian: name a little-endian one");
+	}
+	if (!pages_fit(loader, header.flags)) {
+		return false;
 	}
 	uint64_t told = told_bytes(&loader->kernel, header.pe_offset);
 	if (loader->kernel.bytes < told) {

@@ -30,6 +30,11 @@ void arch_clean_guest_memory(const void *memory, size_t bytes)
 	(void)bytes;
 }
 
+bool arch_has_pages(uint64_t bytes)
+{
+	return bytes != KIB(16);
+}
+
 unsigned arch_vm_devices(const struct arch_vm *arch_vm, struct arch_vm_device *devices, unsigned count)
 {
 	(void)arch_vm;

@@ -350,8 +350,12 @@ static void an_arm64_image_is_refused_where_its_numbers_lie(void **state)
 {
 	(void)state;
 	static const struct lie lies[] = {
-		{8, 8, UINT64_MAX, "more memory"},  {8, 8, RAM_BYTES, "more memory"}, {16, 8, RAM_BYTES, "more memory"},
-		{16, 8, UINT64_MAX, "more memory"}, {24, 8, 1, "is big-endian"},
+		{8, 8, UINT64_MAX, "more memory"},
+		{8, 8, RAM_BYTES, "more memory"},
+		{16, 8, RAM_BYTES, "more memory"},
+		{16, 8, UINT64_MAX, "more memory"},
+		{24, 8, 1, "is big-endian"},
+		{24, 8, 2 << 1, "the Image has pages of 16 KiB, and this CPU has none: name one of 4 KiB"},
 	};
 	assert_refused(make_image, lies, ARRAY_SIZE(lies));
 }

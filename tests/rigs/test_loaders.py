@@ -103,13 +103,16 @@ def broken_images() -> None:
     image = next(Path(kernel).glob("boot/vmlinuz-*")).read_bytes()
     cut = image[: 1 << 20]
     zboot = b"MZ\0\0zimg" + struct.pack("<II", 64, 100)
-    files: Files = {"Image.gz": gzip.compress(cut), "zboot": zboot, "Image": image, "cut": cut}
-    conf = vm("packed", r"\Image.gz") + vm("zboot", r"\zboot")
+    pages = bytearray(image)
+    pages[24] = 2 << 1  # of 16 KiB, which Cortex-A72 does not have
+    files: Files = {"Image.gz": gzip.compress(cut), "zboot": zboot, "Image": image, "cut": cut, "16k": bytes(pages)}
+    conf = vm("packed", r"\Image.gz") + vm("zboot", r"\zboot") + vm("pages", r"\16k", memory="128M")
     conf += vm("cut", r"\cut") + vm("small", r"\Image", memory="16M") + vm("good", "builtin:hello")
-    machine = run("el2", conf=conf, volume=files)
+    machine = run("el2", "--cpu", "cortex-a72", conf=conf, volume=files)
     equal("the exit status", machine.status, 1)
     check_refused(
         machine.log,
+        ("pages", r"\\16k: the Image has pages of 16 KiB, and this CPU has none: name one of 4 KiB"),
         ("packed", r"\\Image\.gz: packed with gzip: unpack it with zcat, and name what comes out"),
         ("zboot", r"\\zboot: an EFI zboot image: unpack its 100 bytes from 64 on, and name the Image in there"),
         ("cut", r"\\cut: Image is cut off: it has 1048576 bytes, its header says [0-9]{8}; copy it again"),
