@@ -175,12 +175,12 @@ static int exit_ept_violation(struct arch_vcpu *vcpu, struct vm_exit *exit)
 	fault->table_walk =
 		(qualification & (EPT_VIOLATION_LINEAR_VALID | EPT_VIOLATION_FINAL)) == EPT_VIOLATION_LINEAR_VALID;
 	fault->linear_address = vmread(VMCS_GUEST_LINEAR_ADDRESS); /* undefined where it is not valid */
-	if (unlikely(qualification & EPT_VIOLATION_NMI_UNBLOCK)) {
-		block_nmi_again();
-	}
 	if (unlikely(vmread(VMCS_VECTORING) & INTERRUPTION_VALID)) {
 		(void)requeue_event();
 		return fault_in_delivery(vcpu, exit);
+	}
+	if (unlikely(qualification & EPT_VIOLATION_NMI_UNBLOCK)) { /* undefined in a delivery: 27.2.3 */
+		block_nmi_again();
 	}
 	return x86_fault_exit(vcpu, exit);
 }
