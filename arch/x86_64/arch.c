@@ -113,6 +113,8 @@ static void read_mtrrs(void)
 
 static bool take_machine(const struct arch_host *host, char *message, size_t size)
 {
+	/* On a shadow stack of the firmware's the far return that loads CS would be a #CP. */
+	write_cr4(read_cr4() & ~CR4_CET);
 	x86_traps_init(&boot_cpu);
 	int status = x86_paging_init(host->regions, host->region_count, host->hal);
 	if (status != MM_OK) {

@@ -143,6 +143,7 @@ X86_READ_REGISTER(dr3)
 #define MSR_IA32_MC0_STATUS     0x401 /* bank n: 4 further each */
 #define MSR_IA32_SPEC_CTRL      0x48
 #define MSR_IA32_PRED_CMD       0x49
+#define MSR_IA32_FLUSH_CMD      0x10b
 #define MSR_IA32_TSC_DEADLINE   0x6e0
 #define MSR_IA32_PAT            0x277
 #define MSR_IA32_MTRRCAP        0xfe
@@ -200,8 +201,8 @@ struct x86_cpu {
 		uint64_t reserved2;
 		uint16_t reserved3, iomap_base;
 	} tss;
-	hpa_t virt_area;     /* VMXON region or SVM host save area */
-	uint64_t trained_by; /* arch_vm.number of the VM that ran last: x86_branches_foreign; 0: none has */
+	hpa_t virt_area;  /* VMXON region or SVM host save area */
+	uint64_t last_vm; /* arch_vm.number of the VM that ran last: x86_foreign_traces; 0: none has */
 };
 
 static inline struct x86_cpu *this_cpu(void)

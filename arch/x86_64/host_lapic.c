@@ -41,6 +41,8 @@
 #define LAPIC_ID_SHIFT_XAPIC 24
 #define VERSION_LAST_LVT(v)  ((unsigned)field(v, 23, 16))
 #define SPURIOUS_ENABLE      0x100
+#define LVT_DELIVERY(lvt)    field(lvt, 10, 8)
+#define LVT_DELIVERY_SMI     2
 #define LVT_MASKED           0x10000
 #define LVT_PERIODIC         0x20000
 #define LVT_TSC_DEADLINE     0x40000
@@ -233,8 +235,10 @@ static void mask_all(void)
 	};
 	unsigned last = VERSION_LAST_LVT(lapic_read(LAPIC_VERSION));
 	for (unsigned i = 0; i < ARRAY_SIZE(sources); i++) {
-		if (sources[i].index <= last) {
-			lapic_write(sources[i].offset, lapic_read(sources[i].offset) | LVT_MASKED);
+		uint32_t lvt = sources[i].index <= last ? lapic_read(sources[i].offset) : LVT_MASKED;
+		/* What goes to SMM is the firmware's own: it may be what keeps the machine cool. */
+		if (!(lvt & LVT_MASKED) && LVT_DELIVERY(lvt) != LVT_DELIVERY_SMI) {
+			lapic_write(sources[i].offset, lvt | LVT_MASKED);
 		}
 	}
 	/* Ports that nobody answers swallow this. */

@@ -48,13 +48,15 @@
 /* Speculation. What guests may know of the CPU: what it is immune to, or not (RSBA), and what its microcode does about
  * it. Not what is switched by MSRs that they do not have, and not what helps a nested hypervisor. */
 #define MSR_IA32_ARCH_CAPABILITIES 0x10a
-#define MSR_IA32_FLUSH_CMD         0x10b
 #define ARCH_CAPABILITIES_SHOWN                                                                                        \
 	(BIT(0) /* RDCL_NO */ | BIT(1) /* IBRS_ALL */ | BIT(2) /* RSBA */ | BIT(4) /* SSB_NO */ |                      \
 	 BIT(5) /* MDS_NO */ | BIT(6) /* PSCHANGE_MC_NO */ | BIT(8) /* TAA_NO */ | BIT(13) /* SBDR_SSDP_NO */ |        \
 	 BIT(14) /* FBSDP_NO */ | BIT(15) /* PSDP_NO */ | BIT(17) /* FB_CLEAR */ | BIT(19) /* RRSBA */ |               \
 	 BIT(20) /* BHI_NO */ | BIT(24) /* PBRSB_NO */ | BIT(26) /* GDS_NO */ | BIT(27) /* RFDS_NO */ |                \
 	 BIT(28) /* RFDS_CLEAR */ | BIT(62) /* ITS_NO */)
+/* Either says that a guest cannot read what others have left in the L1D cache (L1TF). */
+#define ARCH_CAPABILITIES_L1D_SAFE (BIT(0) /* RDCL_NO */ | BIT(3) /* SKIP_L1DFL_VMENTRY */)
+
 #define SPEC_CTRL_IBRS      BIT(0)
 #define SPEC_CTRL_STIBP     BIT(1)
 #define SPEC_CTRL_SSBD      BIT(2)
@@ -81,6 +83,7 @@ static struct {
 	uint64_t arch_capabilities;
 	uint64_t spec_ctrl_allowed; /* of the bits that a CPU may have */
 	bool barrier;               /* IBPB: PRED_CMD is there */
+	unsigned traces;            /* enum x86_trace: what of a VM another could find, and can be emptied */
 } host;
 
 typedef uint64_t msr_reader(struct arch_vcpu *vcpu);
@@ -374,12 +377,11 @@ void x86_msr_passthrough(void (*allow)(void *context, uint32_t msr, bool read, b
 	}
 }
 
-/* Of what the CPU has learned of another VM's branches nothing may steer this one's. */
-bool x86_branches_foreign(struct x86_cpu *cpu, const struct arch_vm *vm)
+unsigned x86_foreign_traces(struct x86_cpu *cpu, const struct arch_vm *vm)
 {
-	bool foreign = cpu->trained_by != vm->number;
-	cpu->trained_by = vm->number;
-	return foreign && host.barrier;
+	bool foreign = cpu->last_vm != vm->number;
+	cpu->last_vm = vm->number;
+	return foreign ? host.traces : 0;
 }
 
 void x86_msr_init(void)
@@ -393,9 +395,11 @@ void x86_msr_init(void)
 	host.arch_capabilities = 0;
 	if (structured & CPUID_7_EDX_CAPS) {
 		(void)rdmsr_safe(MSR_IA32_ARCH_CAPABILITIES, &host.arch_capabilities);
-		host.arch_capabilities &= ARCH_CAPABILITIES_SHOWN;
 	}
+	bool leaks = (structured & CPUID_7_EDX_FLUSH) && !(host.arch_capabilities & ARCH_CAPABILITIES_L1D_SAFE);
+	host.arch_capabilities &= ARCH_CAPABILITIES_SHOWN;
 	host.barrier = (structured & CPUID_7_EDX_IBRS) || (x86_guest_leaf(CPUID_AMD_SIZES, 0).ebx & CPUID_AMD_EBX_IBPB);
+	host.traces = X86_TRACE_BUFFERS | (host.barrier ? X86_TRACE_BRANCHES : 0) | (leaks ? X86_TRACE_L1D : 0);
 	host.spec_ctrl_allowed = (structured & CPUID_7_EDX_IBRS ? SPEC_CTRL_IBRS : 0) |
 	                         (structured & CPUID_7_EDX_STIBP ? SPEC_CTRL_STIBP : 0) |
 	                         (structured & CPUID_7_EDX_SSBD ? SPEC_CTRL_SSBD : 0);

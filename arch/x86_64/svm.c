@@ -64,6 +64,13 @@ static bool svm_check(char *message, size_t size)
 		(void)snprintf(message, size, "SVM: this CPU has no nested paging (CPUID 8000_000A EDX bit 0)");
 		return false;
 	}
+	/* The CPU walks the nested tables in the host's own paging mode (15.25.3), and ours have four levels. */
+	if (read_cr4() & CR4_LA57) {
+		(void)snprintf(message, size,
+		               "SVM: the firmware runs with 5-level paging, which nested tables would have to follow: "
+		               "turn it off in its setup");
+		return false;
+	}
 	if (leaf.ebx < 2) {
 		(void)snprintf(message, size, "SVM: this CPU has no ASID for guests (CPUID 8000_000A EBX is %u)",
 		               leaf.ebx);

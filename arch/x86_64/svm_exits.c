@@ -415,21 +415,25 @@ static int exit_iret(struct arch_vcpu *vcpu, struct vm_exit *exit, struct vmcb *
 	return X86_RUN_ON;
 }
 
+/* Its delivery may raise the next one, which comes before any interrupt: those of the host are let in right here. */
+static int reflect(struct arch_vcpu *vcpu, struct vmcb *vmcb, enum x86_vector vector, uint32_t error_code)
+{
+	svm_inject(vmcb, vector, error_code);
+	__asm__ volatile("stgi; nop; clgi" : : : "memory");
+	return interrupted(vcpu, rdtsc());
+}
+
 /* The CPU has updated DR6 and raised nothing else: 15.12.2. */
 static int exit_db(struct arch_vcpu *vcpu, struct vm_exit *exit, struct vmcb *vmcb)
 {
-	(void)vcpu;
 	(void)exit;
-	svm_inject(vmcb, X86_DB, X86_NO_ERROR_CODE);
-	return X86_RUN_ON;
+	return reflect(vcpu, vmcb, X86_DB, X86_NO_ERROR_CODE);
 }
 
 static int exit_ac(struct arch_vcpu *vcpu, struct vm_exit *exit, struct vmcb *vmcb)
 {
-	(void)vcpu;
 	(void)exit;
-	svm_inject(vmcb, X86_AC, 0);
-	return X86_RUN_ON;
+	return reflect(vcpu, vmcb, X86_AC, 0);
 }
 
 /* The machine's, whoever ran: the host's own handler decides. */

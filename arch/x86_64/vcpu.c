@@ -14,6 +14,7 @@
 #define LINEAR_BYTES 6  /* of a linear address with 4 levels, all that guests have */
 
 #define PRED_CMD_IBPB BIT(0)
+#define FLUSH_CMD_L1D BIT(0)
 
 struct mm_hal *x86_hal;
 
@@ -170,11 +171,24 @@ void arch_vcpu_start(struct arch_vcpu *vcpu, const struct arch_entry *entry)
 	vcpu->vm->ops->start(vcpu, entry);
 }
 
-void arch_vcpu_load(struct arch_vcpu *vcpu)
+/* Of another VM's branches nothing may steer this one's, and none of its data may be read by speculation. */
+static void forget(unsigned traces)
 {
-	if (x86_branches_foreign(this_cpu(), vcpu->vm)) {
+	const uint16_t selector = HOST_DS;
+	if (traces & X86_TRACE_BRANCHES) {
 		wrmsr(MSR_IA32_PRED_CMD, PRED_CMD_IBPB);
 	}
+	if (traces & X86_TRACE_L1D) {
+		wrmsr(MSR_IA32_FLUSH_CMD, FLUSH_CMD_L1D);
+	}
+	if (traces & X86_TRACE_BUFFERS) { /* where it does not empty them, VERW only tests the selector */
+		__asm__ volatile("verw %0" : : "m"(selector) : "cc");
+	}
+}
+
+void arch_vcpu_load(struct arch_vcpu *vcpu)
+{
+	forget(x86_foreign_traces(this_cpu(), vcpu->vm));
 	x86_lazy_load(vcpu);
 	vcpu->vm->ops->load(vcpu);
 	(void)x86_timer_arm(vcpu, rdtsc());

@@ -220,8 +220,10 @@ int x86_cpuid_cr4(struct arch_vcpu *vcpu, uint64_t cr4);
 
 /* Reads what the table needs of the host once; part of x86_cpuid_init. */
 void x86_msr_init(void);
-/* This CPU's turn goes to `vm`. True: it ran another one before, and its branch predictors are to be emptied (IBPB). */
-bool x86_branches_foreign(struct x86_cpu *cpu, const struct arch_vm *vm);
+/* What another VM may have left in the CPU: branch predictors, the L1D cache, store and fill buffers. */
+enum x86_trace { X86_TRACE_BRANCHES = 1, X86_TRACE_L1D = 2, X86_TRACE_BUFFERS = 4 };
+/* This CPU's turn goes to `vm`: what is to be emptied, 0 if it was its turn before. */
+unsigned x86_foreign_traces(struct x86_cpu *cpu, const struct arch_vm *vm);
 /* RDMSR/WRMSR exits: false means #GP(0). One table of known MSRs; unknown ones are #GP. */
 bool x86_msr_read(struct arch_vcpu *vcpu, uint32_t msr, uint64_t *value);
 bool x86_msr_write(struct arch_vcpu *vcpu, uint32_t msr, uint64_t value);

@@ -175,23 +175,28 @@ static int exit_ept_violation(struct arch_vcpu *vcpu, struct vm_exit *exit)
 	fault->table_walk =
 		(qualification & (EPT_VIOLATION_LINEAR_VALID | EPT_VIOLATION_FINAL)) == EPT_VIOLATION_LINEAR_VALID;
 	fault->linear_address = vmread(VMCS_GUEST_LINEAR_ADDRESS); /* undefined where it is not valid */
-	if (unlikely(qualification & EPT_VIOLATION_NMI_UNBLOCK)) {
-		block_nmi_again();
-	}
 	if (unlikely(vmread(VMCS_VECTORING) & INTERRUPTION_VALID)) {
 		(void)requeue_event();
 		return fault_in_delivery(vcpu, exit);
 	}
+	if (unlikely(qualification & EPT_VIOLATION_NMI_UNBLOCK)) { /* undefined in a delivery: 27.2.3 */
+		block_nmi_again();
+	}
 	return x86_fault_exit(vcpu, exit);
+}
+
+/* An interrupt is still in the local APIC: it comes in through our own IDT right here. */
+static inline int let_host_in(struct arch_vcpu *vcpu)
+{
+	__asm__ volatile("sti; nop; cli" : : : "memory");
+	return x86_host_interrupt(vcpu, rdtsc());
 }
 
 static int exit_external_interrupt(struct arch_vcpu *vcpu, struct vm_exit *exit)
 {
 	(void)exit;
 	(void)requeue_event();
-	/* The interrupt is still in the local APIC: it comes in through our own IDT right here. */
-	__asm__ volatile("sti; nop; cli" : : : "memory");
-	return x86_host_interrupt(vcpu, rdtsc());
+	return let_host_in(vcpu);
 }
 
 void vmx_arm_timer(const struct arch_vcpu *vcpu)
@@ -258,7 +263,6 @@ static void complete_debug_exception(void)
 
 static int exit_exception_or_nmi(struct arch_vcpu *vcpu, struct vm_exit *exit)
 {
-	(void)vcpu;
 	(void)exit;
 	uint64_t info = vmread(VMCS_EXIT_INTERRUPTION);
 	uint64_t type = INTERRUPTION_TYPE(info);
@@ -287,7 +291,8 @@ static int exit_exception_or_nmi(struct arch_vcpu *vcpu, struct vm_exit *exit)
 		vmwrite(VMCS_GUEST_PENDING_DEBUG, vmread(VMCS_GUEST_PENDING_DEBUG) | PENDING_DEBUG_BS);
 	}
 	deliver_again(info, vmread(VMCS_EXIT_ERROR_CODE));
-	return X86_RUN_ON;
+	/* The delivery may raise the next one, which comes before any interrupt: vol. 3A table 6-2. */
+	return let_host_in(vcpu);
 }
 
 /* INVD would lose the host's data and WBINVD everybody's time; guests' memory is write-back and coherent. */

@@ -17,6 +17,11 @@ static uint64_t try_nmi(struct arch_vcpu *vcpu, uint64_t blocking)
 	if (!(__atomic_load_n(&vcpu->lapic.events, __ATOMIC_ACQUIRE) & LAPIC_EVENT_NMI)) {
 		return 0;
 	}
+	/* Whether STI keeps an NMI window closed is the CPU's choice (25.2): where it does not, nothing but exits would
+	 * come, before any interrupt of the host's. */
+	if (blocking & BLOCKING_BY_STI) {
+		return CPU_INTERRUPT_WINDOW;
+	}
 	if ((vmread(VMCS_ENTRY_INTERRUPTION) & IN_QUEUE) || (blocking & (SHADOWS | BLOCKING_BY_NMI))) {
 		return CPU_NMI_WINDOW;
 	}

@@ -23,6 +23,40 @@ static void triple_fault(void)
 	__asm__ volatile("lidt %0; ud2" : : "m"(nothing));
 }
 
+/* ---- #DB without end: its delivery writes to a data breakpoint, on the stack that its gate asks for each time ---- */
+
+#define SELECTOR_TSS   0x18
+#define TSS_DESCRIPTOR 0x0000890000000067ul
+#define TSS_IST1       9         /* in units of 32 bits */
+#define DR7_WRITES_0   0x90401ul /* of 8 bytes at DR0 */
+#define GATE_BYTES     16
+#define GATE_IST       4
+
+static void debug(void)
+{
+	static _Alignas(16) volatile uint64_t stack[64];
+	static uint32_t tss[26];
+	static uint64_t gdt[5];
+	struct __attribute__((packed)) {
+		uint16_t limit;
+		uint64_t base;
+	} table, idt;
+	uint64_t top = (uintptr_t)&stack[64], at = (uintptr_t)tss;
+
+	__asm__ volatile("sgdt %0" : "=m"(table));
+	memcpy(gdt, (const void *)(uintptr_t)table.base, table.limit + 1u);
+	gdt[3] = TSS_DESCRIPTOR | (at & 0xffffff) << 16 | (at >> 24 & 0xff) << 56;
+	gdt[4] = at >> 32;
+	memcpy(&tss[TSS_IST1], &top, sizeof(top));
+	table.limit = sizeof(gdt) - 1;
+	table.base = (uintptr_t)gdt;
+	__asm__ volatile("lgdt %1; ltr %w2; sidt %0" : "=m"(idt) : "m"(table), "r"(SELECTOR_TSS) : "memory");
+	*(volatile uint8_t *)(uintptr_t)(idt.base + GATE_BYTES + GATE_IST) = 1;
+	print("rogue: debug exceptions without end\n");
+	__asm__ volatile("mov %0, %%dr0; mov %1, %%dr7" : : "r"(top - sizeof(top)), "r"(DR7_WRITES_0) : "memory");
+	stack[63] = 0;
+}
+
 /* ---- virtualization instructions: each must be #UD or #GP for a guest ---- */
 
 static uint64_t operand[2];
@@ -196,9 +230,13 @@ static void halt(void)
 }
 
 const struct storm isa_storms[] = {
-	{"triple-fault", triple_fault}, {"virtualization", virtualization_storm},
-	{"registers", msr_storm},       {"ports", port_storm},
-	{"control", control_storm},     {"halt", halt},
+	{"triple-fault", triple_fault},
+	{"virtualization", virtualization_storm},
+	{"registers", msr_storm},
+	{"ports", port_storm},
+	{"control", control_storm},
+	{"debug", debug},
+	{"halt", halt},
 };
 const unsigned isa_storm_count = sizeof(isa_storms) / sizeof(isa_storms[0]);
 

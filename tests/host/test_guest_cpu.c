@@ -24,6 +24,7 @@ static uint64_t registers[X86_SPEC_CTRL + 1];
 static uint32_t svm_features = UINT32_MAX; /* CPUID 0x8000000a, EDX */
 static uint32_t structured = UINT32_MAX;   /* CPUID 7, EDX */
 static uint32_t amd_features = UINT32_MAX; /* CPUID 0x80000008, EBX */
+static uint64_t capabilities = UINT64_MAX; /* IA32_ARCH_CAPABILITIES */
 
 struct cpuid_result x86_cpuid_leaf(uint32_t leaf, uint32_t subleaf)
 {
@@ -36,8 +37,7 @@ struct cpuid_result x86_cpuid_leaf(uint32_t leaf, uint32_t subleaf)
 
 bool rdmsr_safe(uint32_t msr, uint64_t *value)
 {
-	(void)msr;
-	*value = UINT64_MAX;
+	*value = msr == 0x10a ? capabilities : UINT64_MAX;
 	return true;
 }
 
@@ -355,25 +355,50 @@ static void spec_ctrl_is_there_where_it_can_be_kept_apart(void **state)
 	svm_features = UINT32_MAX;
 }
 
-static void another_vm_finds_nothing_of_the_branches_before(void **state)
+static void another_vm_finds_nothing_of_the_one_before(void **state)
 {
 	(void)state;
 	struct x86_cpu cpu = {0};
 	const struct arch_vm one = {.number = 1}, two = {.number = 2};
-	assert_true(x86_branches_foreign(&cpu, &one)); /* the firmware's */
-	assert_false(x86_branches_foreign(&cpu, &one));
-	assert_true(x86_branches_foreign(&cpu, &two));
-	assert_true(x86_branches_foreign(&cpu, &one));
+	const unsigned amd = X86_TRACE_BRANCHES | X86_TRACE_BUFFERS;
+	assert_int_equal(x86_foreign_traces(&cpu, &one), amd); /* the firmware's */
+	assert_int_equal(x86_foreign_traces(&cpu, &one), 0);
+	assert_int_equal(x86_foreign_traces(&cpu, &two), amd);
+	assert_int_equal(x86_foreign_traces(&cpu, &one), amd);
 	/* Where a CPU has no such command, there is none to give. */
 	amd_features = UINT32_MAX & ~BIT(12);
 	x86_cpuid_init();
-	assert_false(x86_branches_foreign(&cpu, &two));
+	assert_int_equal(x86_foreign_traces(&cpu, &two), X86_TRACE_BUFFERS);
 	x86_features.svm = false;
 	x86_cpuid_init();
-	assert_true(x86_branches_foreign(&cpu, &one));
+	assert_int_equal(x86_foreign_traces(&cpu, &one), X86_TRACE_BRANCHES | X86_TRACE_BUFFERS);
 	structured = UINT32_MAX & ~BIT(26);
 	x86_cpuid_init();
-	assert_false(x86_branches_foreign(&cpu, &two));
+	assert_int_equal(x86_foreign_traces(&cpu, &two), X86_TRACE_BUFFERS);
+	x86_features.svm = true;
+}
+
+static void a_cpu_that_leaks_its_cache_empties_it_for_another_vm(void **state)
+{
+	(void)state;
+	struct x86_cpu cpu = {0};
+	const struct arch_vm one = {.number = 1}, two = {.number = 2};
+	x86_features.svm = false;
+	capabilities = UINT64_MAX & ~(BIT(0) | BIT(3)); /* RDCL_NO, SKIP_L1DFL_VMENTRY */
+	x86_cpuid_init();
+	assert_true(x86_foreign_traces(&cpu, &one) & X86_TRACE_L1D);
+	assert_int_equal(x86_foreign_traces(&cpu, &one), 0);
+	capabilities |= BIT(3);
+	x86_cpuid_init();
+	assert_false(x86_foreign_traces(&cpu, &two) & X86_TRACE_L1D);
+	/* A CPU older than the MSR says nothing, and leaks; one without the command cannot help it. */
+	structured = UINT32_MAX & ~BIT(29);
+	x86_cpuid_init();
+	assert_true(x86_foreign_traces(&cpu, &one) & X86_TRACE_L1D);
+	structured = UINT32_MAX & ~(BIT(28) | BIT(29));
+	x86_cpuid_init();
+	assert_false(x86_foreign_traces(&cpu, &two) & X86_TRACE_L1D);
+	capabilities = UINT64_MAX;
 	x86_features.svm = true;
 }
 
@@ -633,7 +658,8 @@ int main(void)
 		cmocka_unit_test_setup(unknown_msrs_are_refused, set_up),
 		cmocka_unit_test_setup(each_vendor_has_its_own_msrs, set_up),
 		cmocka_unit_test_setup(spec_ctrl_is_there_where_it_can_be_kept_apart, set_up),
-		cmocka_unit_test_setup(another_vm_finds_nothing_of_the_branches_before, set_up),
+		cmocka_unit_test_setup(another_vm_finds_nothing_of_the_one_before, set_up),
+		cmocka_unit_test_setup(a_cpu_that_leaks_its_cache_empties_it_for_another_vm, set_up),
 		cmocka_unit_test_setup(what_the_cpu_is_immune_to_may_be_read, set_up),
 		cmocka_unit_test_setup(efer_takes_no_reserved_bit_and_never_svme, set_up),
 		cmocka_unit_test_setup(long_mode_cannot_be_switched_under_paging, set_up),
