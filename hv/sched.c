@@ -129,6 +129,8 @@ static unsigned next_ready(unsigned count, unsigned last)
 /* Until no VM is left; returns how many of them ended by themselves. */
 static unsigned run_live(const struct boot_info *info)
 {
+	/* The last one of several still has slices: console.c shows begun lines at their ends. */
+	bool sliced = info->config.run == CONFIG_RUN_TOGETHER && info->config.vm_count > 1;
 	unsigned ended = 0, index = 0;
 	while (live > 0) {
 		index = next_ready(info->config.vm_count, index);
@@ -137,8 +139,6 @@ static unsigned run_live(const struct boot_info *info)
 		if (vm->first_entry == 0) {
 			vm->first_entry = clock_since_start();
 		}
-		/* The last one of several still has slices: console.c shows begun lines at their ends. */
-		bool sliced = info->config.run == CONFIG_RUN_TOGETHER && info->config.vm_count > 1;
 		uint64_t slice_end = sliced ? arch_counter() + clock_ticks(SLICE_MS) : UINT64_MAX;
 		enum vm_outcome outcome = vcpu_run(&vm->vcpu, slice_end);
 		console_slice_over(&vm->console, outcome != VM_PAUSED);

@@ -169,7 +169,7 @@ def _x86_machine(options: Options, kvm: bool = False) -> list[str]:
     argv += ["-accel", "kvm" if kvm else "tcg"]
     # Before QEMU 8.0 TCG's CMPXCHG16B leaves rubbish in EFLAGS, and an interrupt at the branch after it, as in the
     # allocator of Linux 6.12, keeps it there: such a kernel dies now and then, with a hypervisor below it or without.
-    argv += ["-cpu", options.cpu or "host" if kvm else f"{options.cpu or 'max'},-cx16"]
+    argv += ["-cpu", (options.cpu or "host") if kvm else f"{options.cpu or 'max'},-cx16"]
     if options.icount:
         argv += ["-icount", "shift=6,sleep=off", *_SAME_EVERY_TIME]
     return [*argv, *_common(options)]

@@ -198,11 +198,11 @@ static bool write_memory_control(uint32_t encoding, uint64_t value)
 /* Trapped by HCR_EL2.TVM, writes only: done for the guest, watching whether its caches go on or off. */
 static bool memory_control(struct arch_vcpu *vcpu, uint32_t encoding, bool read, uint64_t *value)
 {
-	bool before = caches_on(sysreg_read(sctlr_el1));
-	bool after = encoding == SCTLR_EL1 ? caches_on(*value) : before;
 	if (read) {
 		return false;
 	}
+	bool before = caches_on(sysreg_read(sctlr_el1));
+	bool after = encoding == SCTLR_EL1 ? caches_on(*value) : before;
 	if (before != after && !clean_guest(vcpu)) {
 		return true;
 	}

@@ -23,7 +23,7 @@
 
 #define VMIDS           256    /* 8 bits: every CPU has those. 0 stands for no guest. */
 #define FLUSH_PAGES_MAX 64     /* more than so many one by one: all at once */
-#define CLEAN_PART      MIB(1) /* of a guest's memory, at one exit: less than a millisecond on slow machines */
+#define CLEAN_PART      MIB(1) /* of a guest's memory, at one exit */
 
 /*
  * VMs of ordinary size: one frame of root, walked from level 1. Larger ones get a root of up to 16 frames, and from 44

@@ -82,7 +82,6 @@ static struct {
 	uint64_t efer_allowed;
 	uint64_t arch_capabilities;
 	uint64_t spec_ctrl_allowed; /* of the bits that a CPU may have */
-	bool barrier;               /* IBPB: PRED_CMD is there */
 	unsigned traces;            /* enum x86_trace: what of a VM another could find, and can be emptied */
 } host;
 
@@ -227,8 +226,8 @@ static const struct msr_rule rules[] = {
 	{MSR_KVM_SYSTEM_TIME, ON_ALL, NULL, 0, kvm_system_time_write},
 	{MSR_KVM_PV_EOI, ON_AMD, NULL, 0, kvm_eoi_write},
 	{MSR_EFER, ON_ALL, read_efer, 0, write_efer},
-	/* Every AMD CPU has had these counters since the K7, without a CPUID bit; Xen makes one its NMI watchdog. */
-	/* They count nothing here, and read as zero, by which Linux finds that out. */
+	/* Every AMD CPU has had these counters since the K7, without a CPUID bit; Xen makes one its NMI watchdog. They
+         * count nothing here, and read as zero, by which Linux finds that out. */
 	{MSR_K7_EVNTSEL0, ON_AMD, NULL, 0, drop},
 	{MSR_K7_EVNTSEL0 + 1, ON_AMD, NULL, 0, drop},
 	{MSR_K7_EVNTSEL0 + 2, ON_AMD, NULL, 0, drop},
@@ -365,7 +364,7 @@ void x86_msr_passthrough(void (*allow)(void *context, uint32_t msr, bool read, b
 	/* Commands, which keep nothing. */
 	uint32_t structured = x86_guest_leaf(7, 0).edx;
 	uint32_t amd = x86_guest_leaf(CPUID_AMD_SIZES, 0).ebx;
-	if (host.barrier) {
+	if (host.traces & X86_TRACE_BRANCHES) {
 		allow(context, MSR_IA32_PRED_CMD, false, true);
 	}
 	if (structured & CPUID_7_EDX_FLUSH) {
@@ -398,8 +397,8 @@ void x86_msr_init(void)
 	}
 	bool leaks = (structured & CPUID_7_EDX_FLUSH) && !(host.arch_capabilities & ARCH_CAPABILITIES_L1D_SAFE);
 	host.arch_capabilities &= ARCH_CAPABILITIES_SHOWN;
-	host.barrier = (structured & CPUID_7_EDX_IBRS) || (x86_guest_leaf(CPUID_AMD_SIZES, 0).ebx & CPUID_AMD_EBX_IBPB);
-	host.traces = X86_TRACE_BUFFERS | (host.barrier ? X86_TRACE_BRANCHES : 0) | (leaks ? X86_TRACE_L1D : 0);
+	bool barrier = (structured & CPUID_7_EDX_IBRS) || (x86_guest_leaf(CPUID_AMD_SIZES, 0).ebx & CPUID_AMD_EBX_IBPB);
+	host.traces = X86_TRACE_BUFFERS | (barrier ? X86_TRACE_BRANCHES : 0) | (leaks ? X86_TRACE_L1D : 0);
 	host.spec_ctrl_allowed = (structured & CPUID_7_EDX_IBRS ? SPEC_CTRL_IBRS : 0) |
 	                         (structured & CPUID_7_EDX_STIBP ? SPEC_CTRL_STIBP : 0) |
 	                         (structured & CPUID_7_EDX_SSBD ? SPEC_CTRL_SSBD : 0);

@@ -360,12 +360,18 @@ static __attribute__((noinline)) int interrupted(struct arch_vcpu *vcpu, uint64_
 	return kind == X86_RUN_ON ? kind : leave(vcpu, vcpu->svm.exit, vcpu->svm.vmcb, (enum vm_exit_kind)kind);
 }
 
-/* An interrupt, SMI or INIT for the host. It still waits, and comes in right here through our own IDT. */
+/* What waits for the host comes in right here, through our own IDT. */
+static inline void let_host_in(void)
+{
+	__asm__ volatile("stgi; nop; clgi" : : : "memory");
+}
+
+/* An interrupt, SMI or INIT for the host. */
 static int exit_intr(struct arch_vcpu *vcpu, struct vm_exit *exit, struct vmcb *vmcb)
 {
 	(void)exit;
 	requeue_event(vmcb);
-	__asm__ volatile("stgi; nop; clgi" : : : "memory");
+	let_host_in();
 	uint64_t now = rdtsc();
 	if (likely(now >= vcpu->lapic.due && svm_timer_again(vcpu, vmcb)) && likely(now < vcpu->look_around)) {
 		/* The guest will set its timer anew, and if not, the host's comes again before hv wants it. */
@@ -419,7 +425,7 @@ static int exit_iret(struct arch_vcpu *vcpu, struct vm_exit *exit, struct vmcb *
 static int reflect(struct arch_vcpu *vcpu, struct vmcb *vmcb, enum x86_vector vector, uint32_t error_code)
 {
 	svm_inject(vmcb, vector, error_code);
-	__asm__ volatile("stgi; nop; clgi" : : : "memory");
+	let_host_in();
 	return interrupted(vcpu, rdtsc());
 }
 

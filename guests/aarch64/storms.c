@@ -181,14 +181,14 @@ static void halt(void)
 static void caches(void)
 {
 	static uint64_t table[512] __attribute__((aligned(PAGE_SIZE)));
-	uint64_t sctlr;
+	uint64_t sctlr = READ_REGISTER(sctlr_el1);
 	for (uint64_t i = 0; i < 512; i++) {
 		table[i] = i << 30 | BLOCK | (i > 0 ? BLOCK_NORMAL : 0);
 	}
 	WRITE_REGISTER(mair_el1, MAIR_DEVICE_NORMAL);
 	WRITE_REGISTER(tcr_el1, TCR_39_BITS);
 	WRITE_REGISTER(ttbr0_el1, (uintptr_t)table);
-	__asm__ volatile("dsb sy; isb; mrs %0, sctlr_el1" : "=r"(sctlr)::"memory");
+	__asm__ volatile("dsb sy; isb" ::: "memory");
 	print("rogue: turns its caches off and on\n");
 	for (;;) {
 		WRITE_REGISTER(sctlr_el1, sctlr | SCTLR_M | SCTLR_C);
@@ -201,8 +201,7 @@ static void caches(void)
 /* For how long it does not have the CPU. */
 static void watch(void)
 {
-	uint64_t hz, now, before = counter(), longest = 0;
-	__asm__ volatile("mrs %0, cntfrq_el0" : "=r"(hz));
+	uint64_t hz = READ_REGISTER(cntfrq_el0), now, before = counter(), longest = 0;
 	for (uint64_t end = before + hz / 2; before < end; before = now) {
 		now = counter();
 		longest = now - before > longest ? now - before : longest;
